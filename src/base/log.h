@@ -1,0 +1,30 @@
+/*
+ * The log: one line an entry on standard error, as text or as JSON. Entries below the level cost a
+ * comparison. Safe from any thread. Never log a secret.
+ */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include <stdbool.h>
+
+enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
+enum log_format { LOG_TEXT, LOG_JSON };
+
+/* `component` is a static word such as "gateway"; stands in each entry. */
+void log_init(enum log_level level, enum log_format format, const char *component);
+
+/* debug, info, warning (also warn), error. Returns 0 or CULVERT_ERROR_INVALID. */
+int log_parse_level(const char *text, enum log_level *level);
+int log_parse_format(const char *text, enum log_format *format);
+
+bool log_is_on(enum log_level level);
+
+/* printf-like; an entry longer than 1 KiB is cut; control characters are escaped. */
+void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#define log_debug(...)   (log_is_on(LOG_DEBUG) ? log_write(LOG_DEBUG, __VA_ARGS__) : (void)0)
+#define log_info(...)    (log_is_on(LOG_INFO) ? log_write(LOG_INFO, __VA_ARGS__) : (void)0)
+#define log_warning(...) (log_is_on(LOG_WARNING) ? log_write(LOG_WARNING, __VA_ARGS__) : (void)0)
+#define log_error(...)   (log_is_on(LOG_ERROR) ? log_write(LOG_ERROR, __VA_ARGS__) : (void)0)
+
+#endif

@@ -1,0 +1,42 @@
+/* Text: parsing of small values, and copies with a bound. */
+#ifndef BASE_STR_H
+#define BASE_STR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A borrowed piece of text, not terminated. */
+struct text {
+    const char *data;
+    size_t size;
+};
+
+#define TEXT_NULL ((struct text){NULL, 0})
+
+/* The text of a terminated string; NULL gives TEXT_NULL. */
+struct text text_of(const char *string);
+bool text_equals(struct text a, const char *b);
+/* ASCII only, as for HTTP field names. */
+bool text_equals_ignore_case(struct text a, const char *b);
+
+/* Copies `text` and a zero into `buffer`; CULVERT_ERROR_TOO_LARGE if it does not fit. */
+int text_copy(struct text text, char *buffer, size_t size);
+
+/* Decimal digits only, 0 to 65535, whole text. Returns 0 or CULVERT_ERROR_INVALID. */
+int str_parse_port(struct text text, uint16_t *port);
+
+/* Decimal digits only, up to `max`, whole text. Returns 0 or CULVERT_ERROR_INVALID. */
+int str_parse_number(struct text text, uint64_t max, uint64_t *number);
+
+/* A size such as 512M, 2G, 65536 (suffixes K, M, G, powers of 1024; bytes). 0 or
+ * CULVERT_ERROR_INVALID. */
+int str_parse_size(const char *string, size_t *bytes);
+
+/* A duration such as 90s, 15m, 24h, 7d, or plain seconds. 0 or CULVERT_ERROR_INVALID. */
+int str_parse_duration(const char *string, uint64_t *seconds);
+
+/* An agent's name: 1 to 128 bytes of [A-Za-z0-9._-], not the reserved `gateway`. */
+bool str_is_agent_name(struct text text);
+
+#endif

@@ -1,0 +1,145 @@
+/*
+ * The native messages of a link (docs/protocol.md): one type byte, then one msgpack value. Decoding
+ * takes a cursor and an end and gives a struct whose texts are borrowed from the input; it knows no
+ * socket, clock or log, and it checks every declared length, count and depth against what is there
+ * and against the limits before anything is built from it.
+ */
+#ifndef CODEC_MESSAGE_H
+#define CODEC_MESSAGE_H
+
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    MESSAGE_MAX_DATA = 64 * 1024,   /* payload bytes of one data message */
+    MESSAGE_MAX_CONTROL = 4 * 1024, /* any other message, whole */
+    MESSAGE_MAX_DEPTH = 4,
+    MESSAGE_MAX_HEADER = 24, /* of a data message, in front of its payload */
+    MESSAGE_MAX_HOST = 255,
+    MESSAGE_MAX_NAME = 128,
+    MESSAGE_MAX_KEY = 256,
+    MESSAGE_MAX_KIND = 16,
+    MESSAGE_MAX_REASON = 512,
+    MESSAGE_MAX_FEATURES = 16,
+    MESSAGE_LINK_ID_SIZE = 16, /* a link's name and secret: 128 random bits */
+    MESSAGE_PROOF_SIZE = 32,   /* HMAC-SHA256 */
+};
+
+enum message_type {
+    MESSAGE_HANDSHAKE = 0x01,
+    MESSAGE_OPEN = 0x02,
+    MESSAGE_DATA = 0x03,
+    MESSAGE_RESET = 0x04,
+    MESSAGE_FIN = 0x05,
+    MESSAGE_CREDIT = 0x06,
+    MESSAGE_DATAGRAM = 0x07,
+    MESSAGE_PING = 0x08,
+    MESSAGE_PONG = 0x09,
+    MESSAGE_RECEIVED = 0x0A,
+    MESSAGE_GOAWAY = 0x0B,
+    MESSAGE_SKIP = 0x0F,
+    MESSAGE_ACK = 0xFF,
+};
+
+/* The first message of a carrier, agent to gateway. */
+struct message_handshake {
+    struct text version; /* "1" */
+    struct text name;
+    struct text key;
+    struct text features[MESSAGE_MAX_FEATURES];
+    size_t feature_count; /* those beyond MESSAGE_MAX_FEATURES are skipped */
+    uint32_t window;      /* bytes that a new stream towards the sender may carry before credit */
+    uint64_t epoch;
+    uint64_t first;
+    bool resumes; /* link, proof and received are there */
+    uint8_t link[MESSAGE_LINK_ID_SIZE];
+    uint8_t proof[MESSAGE_PROOF_SIZE];
+    uint64_t received;
+};
+
+/* The gateway's answer to a handshake (type 0xFF with a map). */
+struct message_welcome {
+    bool ok;
+    int code; /* enum reason_code when not ok */
+    struct text message;
+    uint8_t link[MESSAGE_LINK_ID_SIZE];
+    uint64_t epoch;
+    uint64_t first;
+    uint64_t received;
+    uint32_t keepalive; /* seconds */
+    uint32_t window;
+};
+
+struct message_open {
+    struct text kind; /* "tcp" */
+    struct text agent;
+    struct text host;
+    uint16_t port;
+    struct text key;
+    struct text source; /* option: the asking agent; the gateway overwrites it */
+    struct text client; /* option: the asking client's address; informative */
+};
+
+struct message_reset {
+    int code;
+    struct text reason;
+};
+
+struct message_ack {
+    bool ok;
+    int code;
+    struct text message;
+};
+
+struct message_goaway {
+    struct text reason;
+    uint32_t seconds;
+};
+
+struct message {
+    enum message_type type;
+    bool is_handshake_ack; /* type MESSAGE_ACK: `welcome` is set, not `ack` */
+    bool is_counted;
+    bool is_known; /* false: a type of a later version; skip it */
+    uint64_t sid;  /* open, data, reset, fin, credit, datagram, stream ack */
+    union {
+        struct message_handshake handshake;
+        struct message_welcome welcome;
+        struct message_open open;
+        struct message_reset reset;
+        struct message_ack ack;
+        struct message_goaway goaway;
+        uint32_t payload;  /* data, datagram: bytes that follow the decoded part */
+        uint64_t credit;   /* bytes, 1 to 2^31 - 1 */
+        uint64_t opaque;   /* ping, pong */
+        uint64_t received; /* count */
+        uint64_t skip;     /* count */
+    };
+};
+
+/*
+ * Decodes the message at `data`. Returns 0 and sets `used`: the whole message, or for data and
+ * datagram the header only, with `payload` bytes to follow (the decoder does not need them to be
+ * there). Returns CULVERT_NEED_MORE, CULVERT_ERROR_PROTOCOL, or CULVERT_ERROR_TOO_LARGE (also as
+ * soon as a length is declared that cannot be). Unknown types are measured and skipped (is_known
+ * false).
+ */
+int message_decode(const uint8_t *data, size_t size, struct message *message, size_t *used);
+
+/*
+ * Encodes any message; for data and datagram only the header, at most MESSAGE_MAX_HEADER bytes.
+ * Returns the size, or CULVERT_ERROR_TOO_LARGE if `room` or a limit is exceeded. Never allocates.
+ */
+int message_encode(const struct message *message, uint8_t *out, size_t room);
+
+/* The same for the one message of the hot path, without a struct: the header of a data message. */
+size_t message_encode_data_header(uint64_t sid, uint32_t payload,
+                                  uint8_t out[static MESSAGE_MAX_HEADER]);
+
+/* Whether messages of this type byte are counted for acknowledgement and replay. */
+bool message_type_is_counted(uint8_t type);
+
+#endif

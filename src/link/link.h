@@ -1,0 +1,112 @@
+/*
+ * A link outlives its carrier: it counts the messages of each direction, keeps what it sent until
+ * the peer has acknowledged it, and can send it again on another carrier. It is a state machine in
+ * the pure rooms: no socket, no clock; time comes in as microseconds of any monotonic clock.
+ *
+ * What it keeps is bounded. When the bound is reached, data waits (link_has_room says no); control
+ * has a small reserve of its own, past which link_append fails and the link is cut. The bound tunes
+ * itself to rate times round trip between LINK_MIN_KEPT and LINK_MAX_KEPT.
+ */
+#ifndef LINK_LINK_H
+#define LINK_LINK_H
+
+#include "base/account.h"
+#include "base/slice.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    LINK_MIN_KEPT = 1024 * 1024,
+    LINK_MAX_KEPT = 16 * 1024 * 1024,
+    LINK_CONTROL_RESERVE = 256 * 1024,
+    LINK_MESSAGE_COST = 64,           /* charged per message on top of its bytes */
+    LINK_RECEIVED_BYTES = 256 * 1024, /* a `received` is due after this much */
+    LINK_RECEIVED_DELAY = 100 * 1000, /* or after this long, in microseconds */
+    LINK_COPY_LIMIT = 1024,           /* a smaller payload is copied behind its header */
+    LINK_HEAD_SIZE = 32,
+};
+
+/* One message as it goes on the wire: head, then body. */
+struct link_entry {
+    struct slice head;
+    struct slice body; /* SLICE_NULL if the head is all */
+};
+
+struct link {
+    struct account *account;
+    struct slice_arena arena; /* heads and small messages */
+    struct link_entry *ring;
+    uint32_t capacity;
+    uint32_t start;  /* slot of the oldest entry kept */
+    uint32_t count;  /* entries kept */
+    uint32_t unsent; /* of these, the last ones that this carrier has not been given */
+    uint64_t next;   /* number of the next message appended; the first is 1 */
+    size_t kept;     /* bytes, with LINK_MESSAGE_COST each */
+    size_t bound;
+    uint64_t probe; /* number whose acknowledgement measures the round trip of data; 0: none */
+    uint64_t probe_time;
+    bool was_full;     /* the bound was hit since the last probe */
+    uint64_t received; /* counted messages taken in since the link began */
+    uint64_t reported; /* the last count that we told the peer */
+    size_t unreported_bytes;
+    uint64_t unreported_since; /* when the first unreported message came */
+    uint64_t epoch;
+    uint64_t expected; /* number of the next counted message on this carrier */
+};
+
+/* `pool` and `account` are borrowed and outlive the link. */
+void link_init(struct link *link, struct chunk_pool *pool, struct account *account);
+void link_deinit(struct link *link);
+
+/* Whether data may be appended now. */
+bool link_has_room(const struct link *link);
+
+/*
+ * Counts and keeps a message: `head` is copied (at most LINK_HEAD_SIZE bytes), `body` is taken.
+ * `is_control` messages may use the reserve. Returns 0, CULVERT_ERROR_LIMIT past the reserve, or
+ * CULVERT_ERROR_NO_MEMORY; the body is dropped then and the link must be cut.
+ */
+int link_append(struct link *link, const uint8_t *head, size_t head_size, struct slice body,
+                bool is_control, uint64_t now);
+
+/* The message `index` places behind the first one not yet sent on this carrier, borrowed; NULL
+ * behind the last. */
+const struct link_entry *link_unsent(const struct link *link, uint32_t index);
+
+/* The first `count` unsent messages are on the carrier. */
+void link_sent(struct link *link, uint32_t count);
+
+/* The peer has taken in `count` messages: frees them. CULVERT_ERROR_PROTOCOL if that is more than
+ * were sent, or fewer than it said before. */
+int link_acknowledged(struct link *link, uint64_t count, uint64_t now);
+
+/*
+ * A whole counted message of `bytes` bytes came from the carrier. Returns 1: it is new, act on it;
+ * 0: it was taken in before (a replay), ignore it; CULVERT_ERROR_PROTOCOL: there is a gap.
+ */
+int link_take(struct link *link, size_t bytes, uint64_t now);
+/* The same for a skip message, which stands for `messages` messages. */
+int link_take_skip(struct link *link, uint64_t messages, uint64_t now);
+
+/* Whether a `received` should go out now; the count is link->received, then call link_reported. */
+bool link_report_is_due(const struct link *link, uint64_t now);
+void link_reported(struct link *link);
+
+/* When link_report_is_due becomes true by time alone; UINT64_MAX if it does not. */
+uint64_t link_timeout(const struct link *link);
+
+/*
+ * A new carrier: `peer_first` is the number of the first counted message that comes on it,
+ * `peer_received` what the peer has of ours. The rest counts as unsent again. Our own First is
+ * `link->next - link->unsent` afterwards. Returns 0; CULVERT_ERROR_REFUSED for an epoch that is not
+ * above the last; CULVERT_ERROR_PROTOCOL for numbers that cannot be (a gap). On an error the link
+ * is as it was. A fresh link is attached with epoch 1, peer_first 1, peer_received 0.
+ */
+int link_attach(struct link *link, uint64_t epoch, uint64_t peer_first, uint64_t peer_received);
+
+/* The number that stands as First in a handshake sent now. */
+uint64_t link_first(const struct link *link);
+
+#endif

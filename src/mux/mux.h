@@ -1,0 +1,132 @@
+/*
+ * The streams of a link: opening, credit, fair scheduling, half-close, reset. Pure: messages in,
+ * messages out. The owner feeds decoded messages (mux_receive) and pulls the next message to send
+ * when the carrier has room (mux_pull). Payload is pulled when a message is being built, so that
+ * the choice of the stream is made as late as can be.
+ *
+ * Order of sending: control first (open, ack, reset, credit), then data in deficit round-robin,
+ * where a stream that was idle goes before those that have been sending.
+ */
+#ifndef MUX_MUX_H
+#define MUX_MUX_H
+
+#include "base/account.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "base/slice.h"
+#include "codec/message.h"
+#include "mux/credit.h"
+#include "relay/stream.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    MUX_WINDOW = 256 * 1024, /* receive window of a new stream */
+    MUX_MAX_WINDOW = 16 * 1024 * 1024,
+    MUX_EARLY_WINDOW = 16 * 1024, /* what may follow an open before its ack */
+    MUX_QUANTUM = 64 * 1024,
+    MUX_STREAM_COST = 64,
+    MUX_MAX_STREAMS = 65536,      /* that a peer may have open */
+    MUX_MAX_CONTROL = 256 * 1024, /* bytes of queued control messages, past which the link is cut */
+};
+
+struct mux;
+struct mux_stream;
+
+struct mux_owner {
+    /* The peer opened a stream. The owner joins stream->stream with another (or resets and closes
+     * it) before it returns to the loop. `open` is borrowed for the call. */
+    void (*peer_opened)(struct mux *mux, struct mux_stream *stream,
+                        const struct message_open *open);
+    /* There is something to pull: see to it that mux_pull is called in this turn. Called once until
+     * the next pull. */
+    void (*wants_to_send)(struct mux *mux);
+};
+
+struct mux_stream {
+    struct stream stream; /* what a relay joins; must be first */
+    struct mux *mux;
+    uint64_t id;
+    struct list_node scheduled; /* on mux->fresh or mux->busy */
+    struct list_node credited;  /* on mux->credits: credit is due */
+    struct slice_queue out;
+    struct credit_sender send;
+    struct credit_receiver receive;
+    uint32_t deficit;
+    bool is_ours;     /* we opened it */
+    bool is_accepted; /* the ack was sent or came */
+    bool fin_wanted, fin_sent, fin_received;
+    bool is_dead;  /* reset or closed: no event follows */
+    bool was_idle; /* since it was last scheduled */
+};
+
+struct mux {
+    const struct mux_owner *owner;
+    void *holder; /* for the owner's use */
+    struct chunk_pool *pool;
+    struct account *account;
+    struct map streams;
+    struct list fresh, busy, credits, dead;
+    struct slice_arena arena;
+    struct slice_queue control; /* encoded messages, one a slice */
+    uint64_t next_id;           /* ours: odd for the dialling side, even for the accepting side */
+    uint64_t highest_peer_id;
+    uint32_t peer_window;  /* what a new stream of ours may send after its ack */
+    uint32_t peer_streams; /* open streams that the peer opened */
+    uint64_t round_trip;   /* microseconds */
+    size_t queued;         /* bytes in all `out` queues with MUX_STREAM_COST per slice */
+    int failure;           /* remembered: the link must be cut */
+    bool asked;            /* wants_to_send was called, no pull since */
+};
+
+/* `dials`: this side dialled the carrier (the agent). `seed`: a random number. */
+int mux_init(struct mux *mux, const struct mux_owner *owner, void *holder, bool dials,
+             uint64_t seed, struct chunk_pool *pool, struct account *account);
+
+/* The link is lost or closed: every stream gets a reset event with this code; the mux is empty
+ * afterwards. */
+void mux_abort(struct mux *mux, int code, const char *reason);
+/* After mux_abort; frees everything; repeatable. */
+void mux_deinit(struct mux *mux);
+
+/* What the peer's handshake named as its Window. */
+void mux_set_peer_window(struct mux *mux, uint32_t window);
+void mux_set_round_trip(struct mux *mux, uint64_t microseconds);
+
+/* Opens a stream; `open` is copied into the message. Data may be written at once. Returns 0,
+ * CULVERT_ERROR_TOO_LARGE, CULVERT_ERROR_NO_MEMORY. */
+int mux_open(struct mux *mux, const struct message_open *open, struct mux_stream **stream);
+
+/*
+ * Acts on open, data, reset, fin, credit and stream acks. `payload` holds a data message's bytes,
+ * whole; what is not taken is dropped. An error means that the link must be cut:
+ * CULVERT_ERROR_PROTOCOL (an id never opened, of the wrong parity, used again),
+ * CULVERT_ERROR_LIMIT, CULVERT_ERROR_NO_MEMORY. An error of one stream (data beyond its credit,
+ * empty data, credit past 2^31) resets that stream and is not an error here.
+ */
+int mux_receive(struct mux *mux, const struct message *message, struct slice_queue *payload,
+                uint64_t now);
+
+/* A message to send: head, then body. All of them are counted. */
+struct mux_output {
+    uint8_t head[MESSAGE_MAX_HEADER]; /* for control: empty */
+    size_t head_size;
+    struct slice body;
+    bool is_control;
+};
+
+/* The next message, taken by the caller. `may_send_data` is false while the link has no room for
+ * data. Returns 1, 0 if there is none, or an error as mux_receive. */
+int mux_pull(struct mux *mux, bool may_send_data, struct mux_output *output, uint64_t now);
+
+/* Frees streams that were closed in this turn, and compacts what stays parked when the account is
+ * tight. */
+void mux_turn_ends(struct mux *mux);
+
+/* The stream with the most bytes queued in its `out`, NULL if none has any; for the one who must
+ * free memory. */
+struct mux_stream *mux_largest(struct mux *mux, size_t *bytes);
+
+#endif

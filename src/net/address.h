@@ -1,0 +1,22 @@
+/* Socket addresses as text and back. */
+#ifndef NET_ADDRESS_H
+#define NET_ADDRESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+enum { ADDRESS_TEXT_SIZE = 64 };
+
+/* A numeric IPv4 or IPv6 address (no brackets) and a port. Returns 0 or CULVERT_ERROR_INVALID. */
+int address_parse(const char *host, uint16_t port, struct sockaddr_storage *address);
+socklen_t address_size(const struct sockaddr_storage *address);
+uint16_t address_port(const struct sockaddr_storage *address);
+/* "127.0.0.1:80", "[::1]:80". */
+void address_text(const struct sockaddr_storage *address, char out[static ADDRESS_TEXT_SIZE]);
+bool address_is_loopback(const struct sockaddr_storage *address);
+/* Same address (an IPv4-mapped IPv6 address equals the IPv4 one), ports aside. */
+bool address_equals_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
+
+#endif

@@ -1,0 +1,36 @@
+/*
+ * Dialling: a host name is resolved (in libuv's thread pool; numeric addresses at once), each
+ * address may be refused by a filter, the rest are tried in turn, the next one 250 ms after the
+ * last if it has not answered yet (RFC 8305), until one connects or the time is over.
+ */
+#ifndef NET_DIAL_H
+#define NET_DIAL_H
+
+#include "net/loop.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct dial;
+
+struct dial_request {
+    const char *host; /* a name or a numeric address; copied */
+    uint16_t port;
+    unsigned timeout; /* milliseconds for all of it */
+    /* Whether this very address may be dialled; NULL allows all. If all are refused the result is
+     * CULVERT_ERROR_REFUSED. */
+    bool (*filter)(void *holder, const struct sockaddr_storage *address);
+    /* Called once, never from inside dial_start: a connected descriptor (taken by the callee) and
+     * 0, or -1 and an error: -ECONNREFUSED..., CULVERT_ERROR_RESOLVE, CULVERT_ERROR_TIMED_OUT,
+     * CULVERT_ERROR_REFUSED. */
+    void (*done)(void *holder, int fd, int error);
+    void *holder;
+};
+
+/* Returns 0 or an error; then `done` is not called. */
+int dial_start(struct loop *loop, const struct dial_request *request, struct dial **dial);
+/* `done` will not be called. */
+void dial_cancel(struct dial *dial);
+
+#endif

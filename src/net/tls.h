@@ -1,0 +1,29 @@
+/* TLS settings (TLS 1.2 or later) shared by connections; OpenSSL is initialised only when the first
+ * is made. */
+#ifndef NET_TLS_H
+#define NET_TLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct tls_context;
+
+/* A server's context from PEM files. On failure (CULVERT_ERROR_TLS, CULVERT_ERROR_PERMISSION if
+ * others may read the key, or -errno) writes a sentence into `why` that names the file. */
+int tls_server_context(const char *certificate, const char *key, struct tls_context **context,
+                       char *why, size_t why_size);
+
+/* A client's context: `ca` a PEM file, or NULL for the system's (looked up in its hash directory,
+ * not loaded whole); `insecure` verifies nothing. */
+int tls_client_context(const char *ca, bool insecure, struct tls_context **context, char *why,
+                       size_t why_size);
+
+/* Contexts are reference-counted; safe from any thread. */
+struct tls_context *tls_context_ref(struct tls_context *context);
+void tls_context_unref(struct tls_context *context);
+
+/* 0, or CULVERT_ERROR_PERMISSION with the mode that it should have in `why`, if group or others may
+ * read the file (which holds a secret), or -errno. */
+int tls_check_secret_file(const char *path, char *why, size_t why_size);
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * What an agent may dial. A rule names a host and ports: HOST:PORT, CIDR:PORT, HOST:*, CIDR:LO-HI,
+ * or `*`; IPv6 in brackets. A name is resolved first and the address is checked: a rule with a name
+ * allows what the name resolves to, except loopback, link-local and multicast addresses (also as
+ * IPv4-mapped IPv6), which only a rule that names the address, or `localhost`, allows. `*` as the
+ * whole rule allows all of them: it is the user's word that everything may be dialled.
+ */
+#ifndef POLICY_WHITELIST_H
+#define POLICY_WHITELIST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct whitelist_rule {
+    char host[256];      /* as written, lower case; "" when it is a network or `*` */
+    bool any;            /* `*` */
+    uint8_t network[16]; /* IPv4 as mapped */
+    uint8_t prefix;      /* bits of 128 */
+    uint16_t low, high;
+};
+
+struct whitelist {
+    struct whitelist_rule *rules;
+    size_t count;
+    struct sockaddr_storage *denied; /* address and port that are never dialled */
+    size_t denied_count;
+};
+
+void whitelist_init(struct whitelist *list);
+void whitelist_deinit(struct whitelist *list);
+
+/* Adds a rule. CULVERT_ERROR_INVALID with a sentence in `why`, or CULVERT_ERROR_NO_MEMORY. */
+int whitelist_add(struct whitelist *list, const char *rule, char *why, size_t why_size);
+
+/* An address and port that is never dialled, whatever the rules say: our own listeners. The
+ * unspecified address (0.0.0.0, ::) stands for every local address; a port of 0 is not allowed. */
+int whitelist_deny(struct whitelist *list, const struct sockaddr_storage *address);
+
+/* Before resolving: whether any rule could allow this host and port at all (a name in no rule may
+ * still resolve into a CIDR). */
+bool whitelist_may_resolve(const struct whitelist *list, const char *host, uint16_t port);
+
+/* After resolving: whether this address, which `host` resolved to (or is), may be dialled. */
+bool whitelist_allows(const struct whitelist *list, const char *host,
+                      const struct sockaddr_storage *address);
+
+#endif

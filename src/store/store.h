@@ -1,0 +1,68 @@
+/*
+ * The store of agents' keys, embedded (SQLite, WAL). It holds only hashes: a key is 256 random
+ * bits, so one SHA-256 suffices and no dictionary helps. Calls block: the gateway makes them on the
+ * store's own thread (store/watch.h), the command line directly.
+ */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    STORE_KEY_TEXT_SIZE =
+        64, /* a key as printed, with its zero: "cvk_" and 43 characters of base64url */
+    STORE_HASH_SIZE = 32,
+    STORE_NAME_SIZE = 129,
+};
+
+struct store;
+
+struct store_key {
+    char name[STORE_NAME_SIZE];
+    char user[STORE_NAME_SIZE]; /* may be "" */
+    int64_t created;            /* Unix seconds */
+    int64_t expires;            /* Unix seconds; 0: never (an old key in its grace has a time) */
+    uint8_t hash[STORE_HASH_SIZE];
+    int64_t id; /* unique for ever, never used again */
+};
+
+/* Opens (and makes, directory 0700 and file 0600) the store in `directory`. On failure writes a
+ * sentence into `why`. */
+int store_open(const char *directory, struct store **store, char *why, size_t why_size);
+void store_close(struct store *store);
+
+/* A new random key for a new name; printed once by the caller. CULVERT_ERROR_EXISTS if the name has
+ * a live key, CULVERT_ERROR_INVALID for a name that cannot be, CULVERT_ERROR_STORE. */
+int store_add(struct store *store, const char *name, const char *user, int64_t now,
+              char key[static STORE_KEY_TEXT_SIZE]);
+/* A second key; the others live for `grace` seconds more. CULVERT_ERROR_NOT_FOUND. */
+int store_rotate(struct store *store, const char *name, int64_t now, int64_t grace,
+                 char key[static STORE_KEY_TEXT_SIZE]);
+/* Removes all keys of a name. CULVERT_ERROR_NOT_FOUND. */
+int store_revoke(struct store *store, const char *name);
+
+/* Calls `each` for every key, in order of name and creation; expired ones are left out. */
+int store_list(struct store *store, int64_t now,
+               void (*each)(void *context, const struct store_key *key), void *context);
+
+/* The id of the live key of `name` that `key` is, in *id. Compared in constant time.
+ * CULVERT_ERROR_REFUSED if none. The time taken does not tell whether the name exists. */
+int store_check(struct store *store, const char *name, const char *key, size_t key_size,
+                int64_t now, int64_t *id);
+
+/* Whether the key with this id is still there and not expired: 1, 0, or an error. */
+int store_is_live(struct store *store, int64_t id, int64_t now);
+
+/* A number that changes when any process has changed the store. */
+int store_version(struct store *store, int64_t *version);
+
+/* The directory used when none is named: $XDG_STATE_HOME/culvert, ~/.local/state/culvert, or
+ * /var/lib/culvert for root. */
+int store_default_directory(char *out, size_t size);
+
+/* The last failure in a person's words. */
+const char *store_message(const struct store *store);
+
+#endif
