@@ -1,0 +1,92 @@
+# Each target works from a clean clone: it installs what it needs and sets its build up.
+# The compilers' options stand in meson.build; here is only what is done with them.
+
+PYTHON ?= /usr/bin/python3
+PREFIX ?= /usr/local
+DESTDIR ?=
+FUZZ_SECONDS ?= 10
+BENCH_OPTIONS ?=
+TEST_OPTIONS ?=
+NINJA = ninja
+
+# Two jobs at most for clang-tidy and the like on a small machine, all cores elsewhere.
+JOBS ?= $(shell nproc)
+
+C_FILES = $(shell git ls-files --cached --others --exclude-standard 'src/*.[ch]' 'tests/*.[ch]' 'bench/*.[ch]')
+SANITIZED = -Dbuildtype=debug -Doptimization=1 -Db_lundef=false
+
+.PHONY: build dependencies-% format format-check lint test sanitize sanitize-address sanitize-thread \
+	fuzz coverage bench demo install clean
+
+build: build/build.ninja
+	@$(NINJA) -C build --quiet
+
+dependencies-%:
+	@scripts/install_dependencies $*
+
+build/build.ninja: | dependencies-build
+	@meson setup build >/dev/null || { cat build/meson-logs/meson-log.txt; exit 1; }
+
+build-lint/build.ninja: | dependencies-lint
+	@meson setup build-lint >/dev/null
+
+build-asan/build.ninja: | dependencies-test
+	@meson setup build-asan $(SANITIZED) -Db_sanitize=address,undefined >/dev/null
+
+build-tsan/build.ninja: | dependencies-test
+	@meson setup build-tsan $(SANITIZED) -Db_sanitize=thread >/dev/null
+
+build-fuzz/build.ninja: | dependencies-fuzz
+	@CC=clang meson setup build-fuzz $(SANITIZED) -Db_sanitize=address,undefined -Dfuzz=true \
+		-Dtests=disabled >/dev/null
+
+build-coverage/build.ninja: | dependencies-coverage
+	@meson setup build-coverage -Dbuildtype=debug -Doptimization=0 -Db_coverage=true >/dev/null
+
+format: dependencies-lint
+	@clang-format -i $(C_FILES)
+
+format-check: dependencies-lint
+	@clang-format --dry-run -Werror $(C_FILES)
+
+lint: dependencies-lint build-lint/build.ninja format-check
+	@scripts/check_layers.py
+	@scripts/check_ceilings.py
+	@scripts/lint_c build-lint $(JOBS)
+
+# The last line of what it prints is `N passed, N failed`.
+test: dependencies-test
+	@$(PYTHON) scripts/run_tests.py --build build $(TEST_OPTIONS)
+
+sanitize: sanitize-address sanitize-thread
+
+sanitize-address: build-asan/build.ninja
+	@$(PYTHON) scripts/run_tests.py --build build-asan --sanitizer address $(TEST_OPTIONS)
+
+# The gateway's threads: the unit tests, and the end-to-end tests marked `threads`.
+sanitize-thread: build-tsan/build.ninja
+	@$(PYTHON) scripts/run_tests.py --build build-tsan --sanitizer thread --mark threads $(TEST_OPTIONS)
+
+fuzz: build-fuzz/build.ninja
+	@$(NINJA) -C build-fuzz --quiet
+	@scripts/run_fuzz build-fuzz $(FUZZ_SECONDS)
+
+coverage: build-coverage/build.ninja
+	@$(PYTHON) scripts/run_tests.py --build build-coverage $(TEST_OPTIONS)
+	@scripts/report_coverage build-coverage
+
+bench: dependencies-bench build/build.ninja
+	@$(NINJA) -C build --quiet culvert bench-tools
+	@$(PYTHON) bench/run.py --build build $(BENCH_OPTIONS)
+
+# ONCE=1 ends by itself, with 0 if the page came through the tunnel and 1 if not.
+demo: dependencies-demo build
+	@$(PYTHON) scripts/demo --culvert build/culvert $(if $(filter 1,$(ONCE)),--once)
+
+install: build
+	@meson configure build --prefix $(PREFIX) >/dev/null
+	@DESTDIR=$(DESTDIR) meson install -C build --quiet
+	@echo "installed under $(DESTDIR)$(PREFIX)"
+
+clean:
+	@rm -rf build build-*

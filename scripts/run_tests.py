@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""Builds, runs the unit, simulated and end-to-end tests, and counts them.
+
+The last line printed is `N passed, N failed`; the exit code is 0 only if none failed and some ran.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def build(folder):
+    if not (folder / "build.ninja").is_file():
+        done = subprocess.run(["meson", "setup", str(folder)], cwd=ROOT,
+                              stdout=subprocess.DEVNULL, check=False)
+        if done.returncode != 0:
+            return False
+    return subprocess.run(["ninja", "-C", str(folder), "--quiet"], check=False).returncode == 0
+
+
+def run_units(folder, environment):
+    """The tests that Meson knows, each a program: (passed, failed)."""
+    subprocess.run(["meson", "test", "-C", str(folder), "--no-rebuild", "--print-errorlogs"],
+                   env=environment, check=False)
+    passed = failed = 0
+    log = folder / "meson-logs" / "testlog.json"
+    for line in log.read_text().splitlines() if log.is_file() else []:
+        result = json.loads(line)["result"]
+        passed += result in ("OK", "EXPECTEDFAIL")
+        failed += result not in ("OK", "EXPECTEDFAIL", "SKIP")
+    return passed, failed
+
+
+def run_end_to_end(folder, environment, options):
+    """pytest over tests/e2e with the binary of this build: (passed, failed)."""
+    report = folder / "end-to-end.xml"
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "tests/e2e", "-q", "-p", "no:cacheprovider",
+               f"--junitxml={report}", "-o", "junit_logging=no", "--durations=10"]
+    if options.mark:
+        command += ["-m", options.mark]
+    command += options.pytest
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False)
+    if not report.is_file():
+        return 0, 1
+    passed = failed = 0
+    for suite in ElementTree.parse(report).iter("testsuite"):
+        count = {name: int(suite.get(name, "0"))
+                 for name in ("tests", "failures", "errors", "skipped")}
+        failed += count["failures"] + count["errors"]
+        passed += (count["tests"] - count["failures"] - count["errors"] - count["skipped"])
+    # An interrupted run or one that could not collect has failed, whatever it counted.
+    if done.returncode not in (0, 1) and failed == 0:
+        failed = 1
+    return max(passed, 0), failed
+
+
+def sanitizer_environment(sanitizer):
+    environment = dict(os.environ)
+    if sanitizer == "address":
+        environment["ASAN_OPTIONS"] = "detect_leaks=1:abort_on_error=0:exitcode=99"
+        environment["UBSAN_OPTIONS"] = "halt_on_error=1:print_stacktrace=1:exitcode=99"
+    elif sanitizer == "thread":
+        environment["TSAN_OPTIONS"] = "halt_on_error=1:second_deadlock_stack=1:exitcode=99"
+    return environment
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", default="build", help="the build folder")
+    parser.add_argument("--sanitizer", choices=("address", "thread"))
+    parser.add_argument("--mark", help="only end-to-end tests with this mark")
+    parser.add_argument("--only", choices=("unit", "e2e"), help="one of the two halves")
+    parser.add_argument("pytest", nargs="*", help="further arguments for pytest, behind --")
+    options = parser.parse_args()
+    folder = (ROOT / options.build).resolve()
+    environment = sanitizer_environment(options.sanitizer)
+    environment["CULVERT"] = str(folder / "culvert")
+    if options.sanitizer:
+        environment["CULVERT_SANITIZER"] = options.sanitizer
+
+    passed = failed = 0
+    if not build(folder):
+        print("the build failed")
+        failed = 1
+    else:
+        if options.only != "e2e":
+            units = run_units(folder, environment)
+            passed, failed = passed + units[0], failed + units[1]
+        if options.only != "unit":
+            ends = run_end_to_end(folder, environment, options)
+            passed, failed = passed + ends[0], failed + ends[1]
+    print(f"{passed} passed, {failed} failed", flush=True)
+    return 0 if failed == 0 and passed > 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
