@@ -6,6 +6,8 @@
 #ifndef BASE_ERROR_H
 #define BASE_ERROR_H
 
+#include <stdbool.h>
+
 enum culvert_error {
     CULVERT_NEED_MORE = 1,
     CULVERT_ERROR_NO_MEMORY = -10000, /* an allocation failed, or an account is at its limit */
@@ -24,6 +26,12 @@ enum culvert_error {
     CULVERT_ERROR_STORE,
     CULVERT_ERROR_UNSUPPORTED,
 };
+
+/* Whether the error is a -errno. */
+static inline bool error_is_system(int error)
+{
+    return error < 0 && error >= -4095;
+}
 
 /* A short lower-case text for any error above or -errno; static storage, never NULL. */
 const char *error_text(int error);

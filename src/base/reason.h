@@ -21,6 +21,7 @@ enum reason_code {
     REASON_LINK_LOST = 11,    /* a link on the way was lost */
     REASON_SHUTDOWN = 12,     /* a process on the way is stopping */
     REASON_UNSUPPORTED = 13,  /* the far end does not know this kind of target */
+    REASON_NAME_TAKEN = 14,   /* another agent has this name and answers */
 };
 
 /* A short text such as "connection refused by the target"; static storage, never NULL. */

@@ -1,0 +1,148 @@
+#include "base/chunk.h"
+
+#include "base/memory.h"
+
+#include <assert.h>
+
+static const size_t cached_at_most[CHUNK_CLASSES] = {[CHUNK_SMALL] = 256, [CHUNK_LARGE] = 16};
+
+static const size_t block_size[CHUNK_CLASSES] = {
+    [CHUNK_SMALL] = CHUNK_SMALL_SIZE,
+    [CHUNK_LARGE] = CHUNK_LARGE_SIZE + offsetof(struct chunk, data),
+};
+
+/* The address of a thread-local object is a name for its thread that costs no call. */
+static const void *this_thread(void)
+{
+    static _Thread_local char mark;
+    return &mark;
+}
+
+void chunk_pool_init(struct chunk_pool *pool, struct account *account)
+{
+    *pool = (struct chunk_pool){.account = account, .thread = this_thread()};
+    atomic_init(&pool->returned, NULL);
+}
+
+void chunk_pool_own(struct chunk_pool *pool)
+{
+    pool->thread = this_thread();
+}
+
+static void chunk_destroy(struct chunk_pool *pool, struct chunk *chunk)
+{
+    account_release(pool->account, block_size[chunk->class]);
+    pool->live--;
+    memory_free(chunk);
+}
+
+static void chunk_recycle(struct chunk_pool *pool, struct chunk *chunk)
+{
+    enum chunk_class class = chunk->class;
+    if (pool->free_count[class] >= cached_at_most[class]) {
+        chunk_destroy(pool, chunk);
+        return;
+    }
+    chunk->next = pool->free[class];
+    pool->free[class] = chunk;
+    pool->free_count[class]++;
+}
+
+static void take_returned(struct chunk_pool *pool)
+{
+    if (atomic_load_explicit(&pool->returned, memory_order_relaxed) == NULL)
+        return;
+    struct chunk *chunk = atomic_exchange_explicit(&pool->returned, NULL, memory_order_acquire);
+    while (chunk != NULL) {
+        struct chunk *next = chunk->next;
+        chunk_recycle(pool, chunk);
+        chunk = next;
+    }
+}
+
+void chunk_pool_trim(struct chunk_pool *pool)
+{
+    take_returned(pool);
+    for (int class = 0; class < CHUNK_CLASSES; class ++) {
+        while (pool->free[class] != NULL) {
+            struct chunk *chunk = pool->free[class];
+            pool->free[class] = chunk->next;
+            chunk_destroy(pool, chunk);
+        }
+        pool->free_count[class] = 0;
+    }
+}
+
+size_t chunk_pool_deinit(struct chunk_pool *pool)
+{
+    chunk_pool_trim(pool);
+    return pool->live;
+}
+
+static struct chunk *chunk_create(struct chunk_pool *pool, enum chunk_class class)
+{
+    struct chunk *chunk = memory_allocate(block_size[class]);
+    if (chunk == NULL)
+        return NULL;
+    account_charge(pool->account, block_size[class]);
+    pool->live++;
+    chunk->home = pool;
+    chunk->size = (uint32_t)(block_size[class] - offsetof(struct chunk, data));
+    chunk->class = class;
+    return chunk;
+}
+
+struct chunk *chunk_pool_get(struct chunk_pool *pool, enum chunk_class class)
+{
+    assert(pool->thread == this_thread());
+    take_returned(pool);
+    struct chunk *chunk = pool->free[class];
+    if (chunk != NULL) {
+        pool->free[class] = chunk->next;
+        pool->free_count[class]--;
+    } else {
+        chunk = chunk_create(pool, class);
+        if (chunk == NULL)
+            return NULL;
+    }
+    chunk->next = NULL;
+    atomic_init(&chunk->references, 1);
+    return chunk;
+}
+
+void chunk_ref(struct chunk *chunk)
+{
+    uint32_t before = atomic_fetch_add_explicit(&chunk->references, 1, memory_order_relaxed);
+    assert(before != 0 && before != UINT32_MAX);
+    (void)before;
+}
+
+static void send_home(struct chunk *chunk)
+{
+    struct chunk_pool *home = chunk->home;
+    struct chunk *top = atomic_load_explicit(&home->returned, memory_order_relaxed);
+    do {
+        chunk->next = top;
+    } while (!atomic_compare_exchange_weak_explicit(&home->returned, &top, chunk,
+                                                    memory_order_release, memory_order_relaxed));
+}
+
+void chunk_unref(struct chunk *chunk)
+{
+    /* The last holder needs no atomic subtraction: nobody else can take a reference from it. */
+    if (!chunk_is_exclusive(chunk)) {
+        uint32_t before = atomic_fetch_sub_explicit(&chunk->references, 1, memory_order_acq_rel);
+        assert(before != 0);
+        if (before != 1)
+            return;
+    }
+    if (chunk->home->thread == this_thread())
+        chunk_recycle(chunk->home, chunk);
+    else
+        send_home(chunk);
+}
+
+bool chunk_is_exclusive(const struct chunk *chunk)
+{
+    return atomic_load_explicit(&chunk->references, memory_order_acquire) == 1;
+}

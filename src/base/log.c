@@ -1,0 +1,183 @@
+#include "base/log.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    MESSAGE_SIZE = 1024,
+    ESCAPE_SIZE = 6, /* the longest one: \u001f */
+    ENTRY_SIZE = MESSAGE_SIZE * ESCAPE_SIZE + 256,
+};
+
+static struct {
+    _Atomic int level;
+    enum log_format format;
+    const char *component;
+} logger = {LOG_INFO, LOG_TEXT, "culvert"};
+
+/* One line in the making. All that goes in fits, by the sizes above. */
+struct entry {
+    char data[ENTRY_SIZE];
+    size_t size;
+};
+
+void log_init(enum log_level level, enum log_format format, const char *component)
+{
+    logger.format = format;
+    logger.component = component;
+    atomic_store_explicit(&logger.level, (int)level, memory_order_release);
+}
+
+int log_parse_level(const char *text, enum log_level *level)
+{
+    static const struct {
+        const char *name;
+        enum log_level level;
+    } names[] = {{"debug", LOG_DEBUG},
+                 {"info", LOG_INFO},
+                 {"warning", LOG_WARNING},
+                 {"warn", LOG_WARNING},
+                 {"error", LOG_ERROR}};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(text, names[i].name) == 0) {
+            *level = names[i].level;
+            return 0;
+        }
+    }
+    return CULVERT_ERROR_INVALID;
+}
+
+int log_parse_format(const char *text, enum log_format *format)
+{
+    if (strcmp(text, "text") == 0)
+        *format = LOG_TEXT;
+    else if (strcmp(text, "json") == 0)
+        *format = LOG_JSON;
+    else
+        return CULVERT_ERROR_INVALID;
+    return 0;
+}
+
+bool log_is_on(enum log_level level)
+{
+    return (int)level >= atomic_load_explicit(&logger.level, memory_order_acquire);
+}
+
+__attribute__((format(printf, 2, 3))) static void add(struct entry *entry, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    int size = vsnprintf(entry->data + entry->size, ENTRY_SIZE - entry->size, format, arguments);
+    va_end(arguments);
+    if (size > 0 && (size_t)size < ENTRY_SIZE - entry->size)
+        entry->size += (size_t)size;
+}
+
+static void add_time(struct entry *entry)
+{
+    struct timespec now;
+    struct tm utc;
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &utc);
+    add(entry, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ", utc.tm_year + 1900, utc.tm_mon + 1,
+        utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, now.tv_nsec / 1000000);
+}
+
+/* The bytes of the UTF-8 character at `text` (RFC 3629 §4), or 0 where there is none. */
+static size_t character_size(const uint8_t *text, size_t size)
+{
+    uint8_t first = text[0];
+    if (first < 0x80)
+        return 1;
+    size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+    if (first < 0xc2 || first > 0xf4 || length > size)
+        return 0;
+    for (size_t i = 1; i < length; i++) {
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+    }
+    uint8_t second = text[1];
+    bool is_too_long = (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90);
+    bool is_surrogate = first == 0xed && second >= 0xa0;
+    bool is_too_high = first == 0xf4 && second >= 0x90;
+    return is_too_long || is_surrogate || is_too_high ? 0 : length;
+}
+
+/* C0, DEL, and C1, of which a terminal takes U+009B for the start of a control sequence. */
+static bool is_control(const uint8_t *text, size_t length)
+{
+    if (length == 1)
+        return text[0] < 0x20 || text[0] == 0x7f;
+    return length == 2 && text[0] == 0xc2 && text[1] < 0xa0;
+}
+
+static void add_escaped(struct entry *entry, const uint8_t *text, size_t size, bool json)
+{
+    for (size_t length; size > 0; text += length, size -= length) {
+        length = character_size(text, size);
+        if (length == 0) {
+            length = 1;
+            if (json)
+                add(entry, "\\ufffd");
+            else
+                add(entry, "\\x%02x", (unsigned)text[0]);
+        } else if (is_control(text, length)) {
+            unsigned code = length == 1 ? text[0] : text[1];
+            if (code == '\n')
+                add(entry, "\\n");
+            else if (code == '\t')
+                add(entry, "\\t");
+            else
+                add(entry, json ? "\\u%04x" : "\\x%02x", code);
+        } else {
+            if (json && (text[0] == '"' || text[0] == '\\'))
+                add(entry, "\\");
+            add(entry, "%.*s", (int)length, (const char *)text);
+        }
+    }
+}
+
+static void add_line(struct entry *entry, enum log_level level, const char *message, size_t size)
+{
+    static const char *const upper[] = {"DEBUG", "INFO", "WARNING", "ERROR"};
+    static const char *const lower[] = {"debug", "info", "warning", "error"};
+    bool json = logger.format == LOG_JSON;
+    if (json)
+        add(entry, "{\"time\":\"");
+    add_time(entry);
+    if (json)
+        add(entry, "\",\"level\":\"%s\",\"component\":\"%s\",\"message\":\"", lower[level],
+            logger.component);
+    else
+        add(entry, " %s %s: ", upper[level], logger.component);
+    add_escaped(entry, (const uint8_t *)message, size, json);
+    add(entry, json ? "\"}\n" : "\n");
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
+    int saved = errno;
+    char message[MESSAGE_SIZE];
+    va_list arguments;
+    va_start(arguments, format);
+    int size = vsnprintf(message, sizeof(message), format, arguments);
+    va_end(arguments);
+    if (size >= 0) {
+        size_t kept = (size_t)size < sizeof(message) ? (size_t)size : sizeof(message) - 1;
+        struct entry entry;
+        entry.size = 0;
+        add_line(&entry, level, message, kept);
+        /* One write, so that entries of several threads and processes do not mix. */
+        while (write(STDERR_FILENO, entry.data, entry.size) < 0 && errno == EINTR)
+            continue;
+    }
+    errno = saved;
+}

@@ -1,0 +1,38 @@
+#include "base/reason.h"
+
+const char *reason_text(int code)
+{
+    switch ((enum reason_code)code) {
+    case REASON_NONE:
+        return "ended";
+    case REASON_RESET:
+        return "connection reset";
+    case REASON_FORBIDDEN:
+        return "forbidden by a policy or a whitelist";
+    case REASON_UNKNOWN_AGENT:
+        return "no agent with this name is connected";
+    case REASON_DIAL_REFUSED:
+        return "connection refused by the target";
+    case REASON_UNREACHABLE:
+        return "the target cannot be reached";
+    case REASON_TIMED_OUT:
+        return "no answer in time";
+    case REASON_RESOLVE:
+        return "the target's name has no address";
+    case REASON_PROTOCOL:
+        return "a rule of the protocol was broken";
+    case REASON_NO_MEMORY:
+        return "out of memory";
+    case REASON_LIMIT:
+        return "too many sessions";
+    case REASON_LINK_LOST:
+        return "a link on the way was lost";
+    case REASON_SHUTDOWN:
+        return "a process on the way is stopping";
+    case REASON_UNSUPPORTED:
+        return "the far end does not know this kind of target";
+    case REASON_NAME_TAKEN:
+        return "another agent has this name";
+    }
+    return "unknown reason";
+}
