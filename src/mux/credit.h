@@ -12,14 +12,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum {
+    CREDIT_MAX_WINDOW = 16 * 1024 * 1024,
+    CREDIT_MIN_ROUND_TRIP = 1000, /* microseconds; a shorter one counts as this */
+};
+
 struct credit_sender {
     uint64_t available; /* bytes that may be sent now */
     uint64_t withheld;  /* bytes that the ack will release */
+    bool is_accepted;
 };
 
-/* Before its ack a stream may send at most `early` bytes of `window`. */
+/* Before its ack a stream may send at most `early` bytes of `window`; what is granted before the
+ * ack is withheld too. */
 void credit_sender_init(struct credit_sender *sender, uint32_t window, uint32_t early);
 void credit_sender_accepted(struct credit_sender *sender);
+/* `bytes` is at most what is available. */
 void credit_sender_spend(struct credit_sender *sender, size_t bytes);
 /* CULVERT_ERROR_PROTOCOL if the sum passes 2^31. */
 int credit_sender_grant(struct credit_sender *sender, uint64_t bytes);
@@ -30,7 +38,7 @@ struct credit_receiver {
     uint64_t window;      /* what outstanding + undelivered + due adds up to */
     uint64_t due;         /* consumed, to be granted by the next credit message */
     uint64_t base_window; /* beyond this the account is charged */
-    uint64_t epoch_bytes; /* consumed since epoch_start */
+    uint64_t epoch_bytes; /* consumed since epoch_start, which starts anew after two round trips */
     uint64_t epoch_start; /* microseconds */
 };
 

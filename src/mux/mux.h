@@ -5,7 +5,9 @@
  * the choice of the stream is made as late as can be.
  *
  * Order of sending: control first (open, ack, reset, credit), then data in deficit round-robin,
- * where a stream that was idle goes before those that have been sending.
+ * where a stream that was idle goes before those that have been sending. A stream counts as idle
+ * again only when its turn among the busy ones has come and found it empty; until then it may go
+ * ahead with what is left of one quantum.
  */
 #ifndef MUX_MUX_H
 #define MUX_MUX_H
@@ -24,12 +26,13 @@
 
 enum {
     MUX_WINDOW = 256 * 1024, /* receive window of a new stream */
-    MUX_MAX_WINDOW = 16 * 1024 * 1024,
+    MUX_MAX_WINDOW = CREDIT_MAX_WINDOW,
     MUX_EARLY_WINDOW = 16 * 1024, /* what may follow an open before its ack */
     MUX_QUANTUM = 64 * 1024,
     MUX_STREAM_COST = 64,
     MUX_MAX_STREAMS = 65536,      /* that a peer may have open */
     MUX_MAX_CONTROL = 256 * 1024, /* bytes of queued control messages, past which the link is cut */
+    MUX_COMPACT_SLICES = 64,      /* newly queued, before parked slices are compacted again */
 };
 
 struct mux;
@@ -37,7 +40,7 @@ struct mux_stream;
 
 struct mux_owner {
     /* The peer opened a stream. The owner joins stream->stream with another (or resets and closes
-     * it) before it returns to the loop. `open` is borrowed for the call. */
+     * it) before it returns. `open` is borrowed for the call. */
     void (*peer_opened)(struct mux *mux, struct mux_stream *stream,
                         const struct message_open *open);
     /* There is something to pull: see to it that mux_pull is called in this turn. Called once until
@@ -49,17 +52,19 @@ struct mux_stream {
     struct stream stream; /* what a relay joins; must be first */
     struct mux *mux;
     uint64_t id;
-    struct list_node scheduled; /* on mux->fresh or mux->busy */
+    struct list_node scheduled; /* on mux->fresh or mux->busy, once it ended on one of the others */
     struct list_node credited;  /* on mux->credits: credit is due */
     struct slice_queue out;
     struct credit_sender send;
     struct credit_receiver receive;
+    uint64_t consumed; /* by the holder, not yet credited */
     uint32_t deficit;
     bool is_ours;     /* we opened it */
     bool is_accepted; /* the ack was sent or came */
     bool fin_wanted, fin_sent, fin_received;
-    bool is_dead;  /* reset or closed: no event follows */
-    bool was_idle; /* since it was last scheduled */
+    bool is_dead; /* reset or closed: off the map, no event follows */
+    bool is_closed;
+    bool lingers; /* empty, on mux->busy until its turn comes */
 };
 
 struct mux {
@@ -68,15 +73,19 @@ struct mux {
     struct chunk_pool *pool;
     struct account *account;
     struct map streams;
-    struct list fresh, busy, credits, dead;
+    struct list fresh, busy, credits;
+    struct list broken; /* out of memory within an operation: the reset event is still to come */
+    struct list ended;  /* reset, the holder has not closed them yet */
+    struct list dead;   /* closed, freed at the end of the turn */
     struct slice_arena arena;
     struct slice_queue control; /* encoded messages, one a slice */
     uint64_t next_id;           /* ours: odd for the dialling side, even for the accepting side */
     uint64_t highest_peer_id;
-    uint32_t peer_window;  /* what a new stream of ours may send after its ack */
+    uint32_t peer_window;  /* what a new stream may send after its ack */
     uint32_t peer_streams; /* open streams that the peer opened */
     uint64_t round_trip;   /* microseconds */
     size_t queued;         /* bytes in all `out` queues with MUX_STREAM_COST per slice */
+    uint32_t uncompacted;  /* slices queued since the last compaction */
     int failure;           /* remembered: the link must be cut */
     bool asked;            /* wants_to_send was called, no pull since */
 };
@@ -86,18 +95,31 @@ int mux_init(struct mux *mux, const struct mux_owner *owner, void *holder, bool 
              uint64_t seed, struct chunk_pool *pool, struct account *account);
 
 /* The link is lost or closed: every stream gets a reset event with this code; the mux is empty
- * afterwards. */
+ * afterwards, and pull, receive and open return CULVERT_ERROR_CLOSED. */
 void mux_abort(struct mux *mux, int code, const char *reason);
-/* After mux_abort; frees everything; repeatable. */
+/* After mux_abort, outside of any event; frees everything, also streams that their holders have not
+ * closed; repeatable. */
 void mux_deinit(struct mux *mux);
 
-/* What the peer's handshake named as its Window. */
+/* What the peer's handshake named as its Window, before the first stream; 0 until then. */
 void mux_set_peer_window(struct mux *mux, uint32_t window);
 void mux_set_round_trip(struct mux *mux, uint64_t microseconds);
 
 /* Opens a stream; `open` is copied into the message. Data may be written at once. Returns 0,
- * CULVERT_ERROR_TOO_LARGE, CULVERT_ERROR_NO_MEMORY. */
+ * CULVERT_ERROR_TOO_LARGE, CULVERT_ERROR_NO_MEMORY, CULVERT_ERROR_LIMIT while half of
+ * MUX_MAX_CONTROL is queued, or what has failed the mux. */
 int mux_open(struct mux *mux, const struct message_open *open, struct mux_stream **stream);
+
+/* The stream that a relay joins, and the way back. */
+static inline struct stream *mux_stream_base(struct mux_stream *stream)
+{
+    return &stream->stream;
+}
+
+static inline struct mux_stream *mux_stream_from(struct stream *stream)
+{
+    return CONTAINER_OF(stream, struct mux_stream, stream);
+}
 
 /*
  * Acts on open, data, reset, fin, credit and stream acks. `payload` holds a data message's bytes,
@@ -109,21 +131,26 @@ int mux_open(struct mux *mux, const struct message_open *open, struct mux_stream
 int mux_receive(struct mux *mux, const struct message *message, struct slice_queue *payload,
                 uint64_t now);
 
-/* A message to send: head, then body. All of them are counted. */
+/* A message to send: head, then body, either of which may be empty. All of them are counted. */
 struct mux_output {
-    uint8_t head[MESSAGE_MAX_HEADER]; /* for control: empty */
+    uint8_t head[MESSAGE_MAX_HEADER]; /* of data; all of a fin or credit */
     size_t head_size;
-    struct slice body;
+    struct slice body; /* payload; all of an open, ack or reset */
     bool is_control;
 };
 
 /* The next message, taken by the caller. `may_send_data` is false while the link has no room for
- * data. Returns 1, 0 if there is none, or an error as mux_receive. */
+ * data; what then stays behind is not asked for again by wants_to_send. Reports `written` and
+ * `finished`, so streams may end within. Returns 1, 0 if there is none, or an error as
+ * mux_receive. */
 int mux_pull(struct mux *mux, bool may_send_data, struct mux_output *output, uint64_t now);
 
 /* Frees streams that were closed in this turn, and compacts what stays parked when the account is
- * tight. */
+ * tight. Outside of any event. */
 void mux_turn_ends(struct mux *mux);
+
+/* Ends the stream from outside of its holder, who gets the reset event, and tells the peer. */
+void mux_stream_fail(struct mux_stream *stream, int code, const char *reason);
 
 /* The stream with the most bytes queued in its `out`, NULL if none has any; for the one who must
  * free memory. */

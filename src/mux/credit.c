@@ -1,0 +1,116 @@
+#include "mux/credit.h"
+
+#include "base/error.h"
+
+#include <assert.h>
+
+/* Credit that a sender holds never adds up to more (docs/protocol.md, "Credit"). */
+#define MAX_CREDIT (UINT64_C(1) << 31)
+
+void credit_sender_init(struct credit_sender *sender, uint32_t window, uint32_t early)
+{
+    uint64_t total = window < MAX_CREDIT ? window : MAX_CREDIT;
+    sender->available = early < total ? early : total;
+    sender->withheld = total - sender->available;
+    sender->is_accepted = false;
+}
+
+void credit_sender_accepted(struct credit_sender *sender)
+{
+    sender->is_accepted = true;
+    sender->available += sender->withheld;
+    sender->withheld = 0;
+}
+
+void credit_sender_spend(struct credit_sender *sender, size_t bytes)
+{
+    assert(bytes <= sender->available);
+    sender->available -= bytes;
+}
+
+int credit_sender_grant(struct credit_sender *sender, uint64_t bytes)
+{
+    if (bytes > MAX_CREDIT - sender->available - sender->withheld)
+        return CULVERT_ERROR_PROTOCOL;
+    if (sender->is_accepted)
+        sender->available += bytes;
+    else
+        sender->withheld += bytes;
+    return 0;
+}
+
+void credit_receiver_init(struct credit_receiver *receiver, uint32_t window, uint64_t now)
+{
+    *receiver = (struct credit_receiver){
+        .outstanding = window,
+        .window = window,
+        .base_window = window,
+        .epoch_start = now,
+    };
+}
+
+int credit_receiver_arrived(struct credit_receiver *receiver, size_t bytes)
+{
+    if (bytes > receiver->outstanding)
+        return CULVERT_ERROR_PROTOCOL;
+    receiver->outstanding -= bytes;
+    receiver->undelivered += bytes;
+    return 0;
+}
+
+static void grow(struct credit_receiver *receiver, struct account *account)
+{
+    uint64_t extra = receiver->window;
+    if (extra > CREDIT_MAX_WINDOW - receiver->window)
+        extra = CREDIT_MAX_WINDOW - receiver->window;
+    account_charge(account, extra);
+    receiver->window += extra;
+    receiver->due += extra;
+}
+
+/* A window that is used up within two round trips is what holds the sender back: the line could
+ * carry more. The bytes that open an epoch do not count, since they left at a time unknown before
+ * it. */
+static void measure(struct credit_receiver *receiver, size_t bytes, uint64_t now,
+                    uint64_t round_trip, struct account *account)
+{
+    if (round_trip < CREDIT_MIN_ROUND_TRIP)
+        round_trip = CREDIT_MIN_ROUND_TRIP;
+    if (now - receiver->epoch_start > 2 * round_trip) {
+        receiver->epoch_start = now;
+        receiver->epoch_bytes = 0;
+        return;
+    }
+    receiver->epoch_bytes += bytes;
+    if (receiver->epoch_bytes < receiver->window)
+        return;
+    receiver->epoch_start = now;
+    receiver->epoch_bytes = 0;
+    if (receiver->window < CREDIT_MAX_WINDOW && account_level(account) == ACCOUNT_EASY)
+        grow(receiver, account);
+}
+
+bool credit_receiver_consumed(struct credit_receiver *receiver, size_t bytes, uint64_t now,
+                              uint64_t round_trip, struct account *account)
+{
+    assert(bytes <= receiver->undelivered);
+    receiver->undelivered -= bytes;
+    receiver->due += bytes;
+    measure(receiver, bytes, now, round_trip, account);
+    return receiver->due > 0 && receiver->due >= receiver->window / 4;
+}
+
+uint64_t credit_receiver_take_due(struct credit_receiver *receiver)
+{
+    uint64_t due = receiver->due;
+    receiver->outstanding += due;
+    receiver->due = 0;
+    return due;
+}
+
+void credit_receiver_deinit(struct credit_receiver *receiver, struct account *account)
+{
+    if (receiver->window > receiver->base_window)
+        account_release(account, receiver->window - receiver->base_window);
+    receiver->window = receiver->base_window;
+}

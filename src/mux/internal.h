@@ -1,0 +1,50 @@
+/* What the files of the mux share with one another. */
+#ifndef MUX_INTERNAL_H
+#define MUX_INTERNAL_H
+
+#include "mux/mux.h"
+
+/* A stream on the map, not yet announced; NULL when memory has run out. */
+struct mux_stream *mux_stream_create(struct mux *mux, uint64_t id, bool is_ours, uint64_t now);
+
+/* Takes the stream off the map and all lists, drops what it has queued, and puts it on `list` until
+ * its holder closes it. */
+void mux_stream_detach(struct mux_stream *stream, struct list *list);
+
+/* Ends the stream and tells its holder. */
+void mux_stream_end(struct mux_stream *stream, int code, const char *reason);
+
+/* The same, and tells the peer. */
+void mux_stream_fail(struct mux_stream *stream, int code, const char *reason);
+
+/* Tells the holders of streams that broke within an operation. */
+void mux_report_broken(struct mux *mux);
+
+/* Encodes a message behind the others to be sent before all data. An error is remembered as the
+ * mux's failure. */
+void mux_queue_control(struct mux *mux, const struct message *message);
+/* The same, but an error is the caller's and leaves the mux as it was. */
+int mux_try_control(struct mux *mux, const struct message *message);
+/* Queues a reset, or an ack that says no if the stream still waits for its ack from us. */
+void mux_queue_reset(struct mux_stream *stream, int code, const char *reason);
+/* Queues an ack that says no. */
+void mux_queue_refusal(struct mux *mux, uint64_t id, int code, const char *reason);
+
+/* Remembers the first error and sees to it that the owner learns of it. */
+void mux_fail(struct mux *mux, int error);
+/* Asks the owner to pull, once. */
+void mux_wake(struct mux *mux);
+
+/* Puts the stream in line if it has something that it may send. `was_idle`: its queue was empty
+ * until now. */
+void mux_schedule(struct mux_stream *stream, bool was_idle);
+
+/* What the stream's queue adds to mux->queued. */
+static inline size_t mux_stream_cost(const struct mux_stream *stream)
+{
+    return stream->out.bytes + (size_t)stream->out.count * MUX_STREAM_COST;
+}
+
+extern const struct stream_operations mux_stream_operations;
+
+#endif

@@ -1,0 +1,212 @@
+#include "mux/internal.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/reason.h"
+
+#include <assert.h>
+#include <string.h>
+
+int mux_init(struct mux *mux, const struct mux_owner *owner, void *holder, bool dials,
+             uint64_t seed, struct chunk_pool *pool, struct account *account)
+{
+    *mux = (struct mux){
+        .owner = owner,
+        .holder = holder,
+        .pool = pool,
+        .account = account,
+        .control = SLICE_QUEUE_NULL,
+        .next_id = dials ? 1 : 2,
+    };
+    map_init(&mux->streams, seed);
+    list_init(&mux->fresh);
+    list_init(&mux->busy);
+    list_init(&mux->credits);
+    list_init(&mux->broken);
+    list_init(&mux->ended);
+    list_init(&mux->dead);
+    slice_arena_init(&mux->arena, pool);
+    return 0;
+}
+
+static void free_all(struct list *list)
+{
+    struct list_node *node;
+    while ((node = list_pop(list)) != NULL)
+        memory_free(CONTAINER_OF(node, struct mux_stream, scheduled));
+}
+
+void mux_abort(struct mux *mux, int code, const char *reason)
+{
+    if (mux->failure == 0)
+        mux->failure = CULVERT_ERROR_CLOSED;
+    mux->asked = true;
+    slice_queue_clear(&mux->control);
+
+    /* Handlers may end other streams, which takes them off the map and off this list. */
+    struct list doomed;
+    list_init(&doomed);
+    size_t cursor = 0;
+    struct mux_stream *stream;
+    while ((stream = map_next(&mux->streams, &cursor)) != NULL) {
+        list_remove(&stream->scheduled);
+        list_append(&doomed, &stream->scheduled);
+    }
+    while (!list_is_empty(&doomed)) {
+        stream = CONTAINER_OF(list_first(&doomed), struct mux_stream, scheduled);
+        mux_stream_end(stream, code, reason);
+    }
+    mux_report_broken(mux);
+    slice_queue_clear(&mux->control);
+    assert(mux->streams.count == 0);
+}
+
+void mux_deinit(struct mux *mux)
+{
+    assert(mux->streams.count == 0);
+    slice_queue_deinit(&mux->control);
+    slice_arena_deinit(&mux->arena);
+    free_all(&mux->broken);
+    free_all(&mux->ended);
+    free_all(&mux->dead);
+    map_deinit(&mux->streams);
+}
+
+void mux_set_peer_window(struct mux *mux, uint32_t window)
+{
+    mux->peer_window = window;
+}
+
+void mux_set_round_trip(struct mux *mux, uint64_t microseconds)
+{
+    mux->round_trip = microseconds;
+}
+
+struct mux_stream *mux_stream_create(struct mux *mux, uint64_t id, bool is_ours, uint64_t now)
+{
+    struct mux_stream *stream = memory_allocate(sizeof *stream);
+    if (stream == NULL)
+        return NULL;
+    *stream = (struct mux_stream){
+        .stream = {.operations = &mux_stream_operations},
+        .mux = mux,
+        .id = id,
+        .out = SLICE_QUEUE_NULL,
+        .is_ours = is_ours,
+    };
+    credit_receiver_init(&stream->receive, MUX_WINDOW, now);
+    credit_sender_init(&stream->send, mux->peer_window,
+                       is_ours ? MUX_EARLY_WINDOW : mux->peer_window);
+    if (!is_ours)
+        credit_sender_accepted(&stream->send);
+    if (map_insert(&mux->streams, id, stream) != 0) {
+        memory_free(stream);
+        return NULL;
+    }
+    if (!is_ours)
+        mux->peer_streams++;
+    return stream;
+}
+
+void mux_stream_detach(struct mux_stream *stream, struct list *list)
+{
+    struct mux *mux = stream->mux;
+    assert(!stream->is_dead);
+    stream->is_dead = true;
+    map_remove(&mux->streams, stream->id);
+    if (!stream->is_ours)
+        mux->peer_streams--;
+    list_remove(&stream->credited);
+    list_remove(&stream->scheduled);
+    list_append(list, &stream->scheduled);
+    mux->queued -= mux_stream_cost(stream);
+    slice_queue_deinit(&stream->out);
+    credit_receiver_deinit(&stream->receive, mux->account);
+}
+
+void mux_stream_end(struct mux_stream *stream, int code, const char *reason)
+{
+    mux_stream_detach(stream, &stream->mux->ended);
+    if (stream->stream.events != NULL)
+        stream->stream.events->reset(&stream->stream, code, reason);
+}
+
+void mux_stream_fail(struct mux_stream *stream, int code, const char *reason)
+{
+    mux_queue_reset(stream, code, reason);
+    mux_stream_end(stream, code, reason);
+}
+
+void mux_report_broken(struct mux *mux)
+{
+    struct list_node *node;
+    while ((node = list_pop(&mux->broken)) != NULL) {
+        struct mux_stream *stream = CONTAINER_OF(node, struct mux_stream, scheduled);
+        list_append(&mux->ended, node);
+        if (stream->stream.events != NULL)
+            stream->stream.events->reset(&stream->stream, REASON_NO_MEMORY, NULL);
+    }
+}
+
+int mux_open(struct mux *mux, const struct message_open *open, struct mux_stream **stream)
+{
+    if (mux->failure != 0)
+        return mux->failure;
+    /* A burst of our own opens waits for the carrier; it must not cut the link. */
+    if (mux->control.bytes > MUX_MAX_CONTROL / 2)
+        return CULVERT_ERROR_LIMIT;
+
+    struct mux_stream *made = mux_stream_create(mux, mux->next_id, true, 0);
+    if (made == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    struct message message = {.type = MESSAGE_OPEN, .sid = made->id, .open = *open};
+    int error = mux_try_control(mux, &message);
+    if (error != 0) {
+        mux_stream_detach(made, &mux->dead);
+        return error;
+    }
+    mux->next_id += 2;
+    *stream = made;
+    mux_wake(mux);
+    return 0;
+}
+
+/* A small slice may pin a chunk of 256 KiB. Looking for such slices costs a walk over all streams,
+ * which a number of new ones must be worth. */
+static void compact_parked(struct mux *mux)
+{
+    mux->uncompacted = 0;
+    size_t cursor = 0;
+    struct mux_stream *stream;
+    while ((stream = map_next(&mux->streams, &cursor)) != NULL) {
+        if (stream->out.count == 0)
+            continue;
+        size_t before = mux_stream_cost(stream);
+        if (slice_queue_compact(&stream->out, mux->pool) != 0)
+            return;
+        mux->queued = mux->queued - before + mux_stream_cost(stream);
+    }
+}
+
+void mux_turn_ends(struct mux *mux)
+{
+    free_all(&mux->dead);
+    if (mux->uncompacted >= MUX_COMPACT_SLICES && account_level(mux->account) != ACCOUNT_EASY)
+        compact_parked(mux);
+    slice_arena_rest(&mux->arena);
+}
+
+struct mux_stream *mux_largest(struct mux *mux, size_t *bytes)
+{
+    struct mux_stream *largest = NULL;
+    struct mux_stream *stream;
+    size_t cursor = 0;
+    *bytes = 0;
+    while ((stream = map_next(&mux->streams, &cursor)) != NULL) {
+        if (stream->out.bytes > *bytes) {
+            *bytes = stream->out.bytes;
+            largest = stream;
+        }
+    }
+    return largest;
+}

@@ -1,0 +1,116 @@
+#include "mux/internal.h"
+
+#include "base/reason.h"
+
+#include <assert.h>
+
+static void stream_accept(struct stream *base)
+{
+    struct mux_stream *stream = mux_stream_from(base);
+    if (stream->is_ours || stream->is_accepted || stream->is_dead)
+        return;
+    stream->is_accepted = true;
+    struct message message = {.type = MESSAGE_ACK, .sid = stream->id, .ack = {.ok = true}};
+    mux_queue_control(stream->mux, &message);
+}
+
+/* The holder must learn of it by an event, which may not come from inside its own call. */
+static void break_stream(struct mux_stream *stream)
+{
+    struct mux *mux = stream->mux;
+    mux_queue_reset(stream, REASON_NO_MEMORY, NULL);
+    mux_stream_detach(stream, &mux->broken);
+    mux_wake(mux);
+}
+
+static void stream_write(struct stream *base, struct slice_queue *data)
+{
+    struct mux_stream *stream = mux_stream_from(base);
+    struct mux *mux = stream->mux;
+    if (stream->is_dead || stream->fin_wanted || data->count == 0) {
+        slice_queue_clear(data);
+        return;
+    }
+    /* The ack must come before any data. */
+    stream_accept(base);
+
+    bool was_idle = stream->out.count == 0;
+    uint32_t slices = data->count;
+    size_t before = mux_stream_cost(stream);
+    if (slice_queue_append(&stream->out, data) != 0) {
+        slice_queue_clear(data);
+        break_stream(stream);
+        return;
+    }
+    mux->queued = mux->queued - before + mux_stream_cost(stream);
+    mux->uncompacted += slices < MUX_COMPACT_SLICES ? slices : MUX_COMPACT_SLICES;
+    if (mux->uncompacted > MUX_COMPACT_SLICES)
+        mux->uncompacted = MUX_COMPACT_SLICES;
+    mux_schedule(stream, was_idle);
+}
+
+static void stream_finish(struct stream *base)
+{
+    struct mux_stream *stream = mux_stream_from(base);
+    if (stream->is_dead || stream->fin_wanted)
+        return;
+    stream_accept(base);
+    stream->fin_wanted = true;
+    mux_schedule(stream, stream->out.count == 0);
+}
+
+static void stream_reset(struct stream *base, int code, const char *reason)
+{
+    struct mux_stream *stream = mux_stream_from(base);
+    struct mux *mux = stream->mux;
+    if (stream->is_closed)
+        return;
+    if (stream->is_dead) {
+        /* It may be waiting for the event of a reset of its own, which must not come now. */
+        list_remove(&stream->scheduled);
+        list_append(&mux->ended, &stream->scheduled);
+        return;
+    }
+    mux_queue_reset(stream, code, reason);
+    mux_stream_detach(stream, &mux->ended);
+}
+
+static void stream_consumed(struct stream *base, size_t bytes)
+{
+    struct mux_stream *stream = mux_stream_from(base);
+    struct mux *mux = stream->mux;
+    if (stream->is_dead)
+        return;
+    stream->consumed += bytes;
+    assert(stream->consumed <= stream->receive.undelivered);
+    if (stream->fin_received || list_node_is_linked(&stream->credited) || mux->failure != 0)
+        return;
+    if (stream->consumed < stream->receive.window / 4)
+        return;
+    list_append(&mux->credits, &stream->credited);
+    mux_wake(mux);
+}
+
+static void stream_close(struct stream *base)
+{
+    struct mux_stream *stream = mux_stream_from(base);
+    if (stream->is_closed)
+        return;
+    bool has_ended = stream->fin_sent && stream->fin_received;
+    if (!stream->is_dead && !has_ended)
+        mux_queue_reset(stream, REASON_RESET, NULL);
+    if (!stream->is_dead)
+        mux_stream_detach(stream, &stream->mux->dead);
+    list_remove(&stream->scheduled);
+    list_append(&stream->mux->dead, &stream->scheduled);
+    stream->is_closed = true;
+}
+
+const struct stream_operations mux_stream_operations = {
+    .accept = stream_accept,
+    .write = stream_write,
+    .finish = stream_finish,
+    .reset = stream_reset,
+    .consumed = stream_consumed,
+    .close = stream_close,
+};
