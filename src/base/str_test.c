@@ -1,0 +1,156 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/reason.h"
+#include "base/str.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void texts_compare(void **state)
+{
+    (void)state;
+    assert_int_equal(text_of(NULL).size, 0);
+    assert_true(text_equals(TEXT_NULL, ""));
+    assert_true(text_equals(text_of("abc"), "abc"));
+    assert_false(text_equals(text_of("abc"), "ab"));
+    assert_false(text_equals(text_of("abc"), "abcd"));
+    assert_false(text_equals((struct text){"ab\0", 3}, "ab"));
+    assert_true(text_equals_ignore_case(text_of("UpGrade"), "uPgrade"));
+    assert_false(text_equals_ignore_case(text_of("[abc"), "{abc"));
+    assert_false(text_equals_ignore_case(text_of("upgrad"), "upgrade"));
+}
+
+static void a_copy_needs_room_for_its_zero(void **state)
+{
+    (void)state;
+    char buffer[4] = "xyz";
+    assert_int_equal(text_copy(text_of("abcd"), buffer, 4), CULVERT_ERROR_TOO_LARGE);
+    assert_string_equal(buffer, "xyz");
+    assert_int_equal(text_copy(text_of("abc"), buffer, 4), 0);
+    assert_string_equal(buffer, "abc");
+    assert_int_equal(text_copy(TEXT_NULL, buffer, 1), 0);
+    assert_string_equal(buffer, "");
+    assert_int_equal(text_copy(TEXT_NULL, buffer, 0), CULVERT_ERROR_TOO_LARGE);
+}
+
+static void ports(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"",   "65536", "-1",  "+1", " 1",
+                                      "1 ", "0x10",  "1.0", "a",  "99999999999999999999"};
+    uint16_t port = 7;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(str_parse_port(text_of(bad[i]), &port), CULVERT_ERROR_INVALID);
+    assert_int_equal(port, 7);
+    assert_int_equal(str_parse_port(text_of("0"), &port), 0);
+    assert_int_equal(port, 0);
+    assert_int_equal(str_parse_port(text_of("65535"), &port), 0);
+    assert_int_equal(port, 65535);
+    assert_int_equal(str_parse_port(text_of("00080"), &port), 0);
+    assert_int_equal(port, 80);
+}
+
+static void numbers(void **state)
+{
+    (void)state;
+    uint64_t number = 7;
+    assert_int_equal(str_parse_number(text_of("18446744073709551615"), UINT64_MAX, &number), 0);
+    assert_true(number == UINT64_MAX);
+    assert_int_equal(str_parse_number(text_of("18446744073709551616"), UINT64_MAX, &number),
+                     CULVERT_ERROR_INVALID);
+    assert_int_equal(str_parse_number(text_of("6"), 5, &number), CULVERT_ERROR_INVALID);
+    assert_int_equal(str_parse_number(text_of("10"), 5, &number), CULVERT_ERROR_INVALID);
+    assert_int_equal(str_parse_number(text_of("5"), 5, &number), 0);
+    assert_int_equal(number, 5);
+}
+
+static void sizes(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"",     "K",  "1KB",          "1T",  "-1",
+                                      "1.5G", "1 ", "17179869184G", "1KK", "MM"};
+    size_t bytes = 7;
+    assert_int_equal(str_parse_size(NULL, &bytes), CULVERT_ERROR_INVALID);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(str_parse_size(bad[i], &bytes), CULVERT_ERROR_INVALID);
+    assert_int_equal(bytes, 7);
+    assert_int_equal(str_parse_size("65536", &bytes), 0);
+    assert_int_equal(bytes, 65536);
+    assert_int_equal(str_parse_size("3K", &bytes), 0);
+    assert_int_equal(bytes, 3072);
+    assert_int_equal(str_parse_size("512M", &bytes), 0);
+    assert_int_equal(bytes, 512 << 20);
+    assert_int_equal(str_parse_size("2G", &bytes), 0);
+    assert_true(bytes == (size_t)2 << 30);
+}
+
+static void durations(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t seconds;
+    } good[] = {{"90", 90}, {"90s", 90}, {"15m", 900}, {"24h", 86400}, {"7d", 604800}, {"0", 0}};
+    static const char *const bad[] = {"", "s", "1w", "1m30s", "-5s", "1.5h", "99999999999999999d"};
+    uint64_t seconds = 7;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(str_parse_duration(bad[i], &seconds), CULVERT_ERROR_INVALID);
+    assert_int_equal(seconds, 7);
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        assert_int_equal(str_parse_duration(good[i].text, &seconds), 0);
+        assert_int_equal(seconds, good[i].seconds);
+    }
+}
+
+static void agent_names(void **state)
+{
+    (void)state;
+    char name[130];
+    memset(name, 'a', sizeof(name));
+    assert_true(str_is_agent_name((struct text){name, 128}));
+    assert_false(str_is_agent_name((struct text){name, 129}));
+    assert_true(str_is_agent_name(text_of("Office-2.lan_x")));
+    assert_true(str_is_agent_name(text_of("gateway2")));
+    assert_false(str_is_agent_name(text_of("gateway")));
+    assert_false(str_is_agent_name(text_of("")));
+    assert_false(str_is_agent_name(text_of("a b")));
+    assert_false(str_is_agent_name(text_of("a:b")));
+    assert_false(str_is_agent_name(text_of("b\xc3\xa4r")));
+    assert_false(str_is_agent_name((struct text){"a\0b", 3}));
+}
+
+static void every_error_and_reason_has_a_text(void **state)
+{
+    (void)state;
+    assert_string_equal(error_text(0), "no error");
+    assert_string_equal(error_text(-ECONNREFUSED), "Connection refused");
+    assert_string_equal(error_text(-4000), "unknown system error");
+    assert_string_equal(error_text(-5), "Input/output error");
+    assert_string_equal(error_text(12345), "unknown error");
+    for (int e = CULVERT_ERROR_NO_MEMORY; e <= CULVERT_ERROR_UNSUPPORTED; e++) {
+        assert_string_not_equal(error_text(e), "unknown error");
+        assert_false(error_is_system(e));
+    }
+    assert_true(error_is_system(-ENOENT));
+    for (int code = REASON_NONE; code <= REASON_NAME_TAKEN; code++)
+        assert_string_not_equal(reason_text(code), "unknown reason");
+    assert_string_equal(reason_text(-1), "unknown reason");
+    assert_string_equal(reason_text(REASON_NAME_TAKEN + 1), "unknown reason");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(texts_compare), cmocka_unit_test(a_copy_needs_room_for_its_zero),
+        cmocka_unit_test(ports),         cmocka_unit_test(numbers),
+        cmocka_unit_test(sizes),         cmocka_unit_test(durations),
+        cmocka_unit_test(agent_names),   cmocka_unit_test(every_error_and_reason_has_a_text),
+    };
+    return cmocka_run_group_tests_name("str", tests, NULL, NULL);
+}
