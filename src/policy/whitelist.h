@@ -2,8 +2,11 @@
  * What an agent may dial. A rule names a host and ports: HOST:PORT, CIDR:PORT, HOST:*, CIDR:LO-HI,
  * or `*`; IPv6 in brackets. A name is resolved first and the address is checked: a rule with a name
  * allows what the name resolves to, except loopback, link-local and multicast addresses (also as
- * IPv4-mapped IPv6), which only a rule that names the address, or `localhost`, allows. `*` as the
- * whole rule allows all of them: it is the user's word that everything may be dialled.
+ * IPv4-mapped IPv6), which only a rule that names the address, or `localhost`, allows. The
+ * unspecified addresses count as loopback, for dialling them reaches this machine. `localhost`
+ * stands for 127.0.0.1, ::1, and any loopback address that the name itself resolves to. An address
+ * or a network allows every host name that resolves into it. `*` as the whole rule allows all of
+ * them: it is the user's word that everything may be dialled.
  */
 #ifndef POLICY_WHITELIST_H
 #define POLICY_WHITELIST_H
@@ -26,6 +29,9 @@ struct whitelist {
     size_t count;
     struct sockaddr_storage *denied; /* address and port that are never dialled */
     size_t denied_count;
+    /* Whether an address is one of this machine's; asked only about a port that is denied on every
+     * local address. NULL: only loopback addresses are. */
+    bool (*is_local)(const struct sockaddr_storage *address);
 };
 
 void whitelist_init(struct whitelist *list);
@@ -35,7 +41,8 @@ void whitelist_deinit(struct whitelist *list);
 int whitelist_add(struct whitelist *list, const char *rule, char *why, size_t why_size);
 
 /* An address and port that is never dialled, whatever the rules say: our own listeners. The
- * unspecified address (0.0.0.0, ::) stands for every local address; a port of 0 is not allowed. */
+ * unspecified address (0.0.0.0, ::) stands for every local address; a port of 0 is not allowed.
+ * CULVERT_ERROR_INVALID or CULVERT_ERROR_NO_MEMORY. */
 int whitelist_deny(struct whitelist *list, const struct sockaddr_storage *address);
 
 /* Before resolving: whether any rule could allow this host and port at all (a name in no rule may

@@ -1,0 +1,33 @@
+/* A host as a person or a peer writes it: a name or a numeric address. */
+#ifndef POLICY_HOST_H
+#define POLICY_HOST_H
+
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    HOST_ADDRESS_SIZE = 16, /* an IPv6 address; IPv4 stands as IPv4-mapped (RFC 4291 §2.5.5.2) */
+    HOST_NAME_SIZE = 256,   /* with its zero */
+};
+
+enum host_kind { HOST_INVALID, HOST_NAME, HOST_IPV4, HOST_IPV6 };
+
+/* Tells what `text`, without brackets, is, and for an address its bytes (`address` may be NULL).
+ * Names are letters, digits, `-`, `_` and `.` in labels of 1 to 63 (RFC 1035 §2.3.4), with or
+ * without a dot at the end. What ends in a number but is no dotted quad (127.1, 0x7f000001) is
+ * invalid: a resolver would read it as an address. */
+enum host_kind host_parse(struct text text, uint8_t *address);
+
+/* Whether both are the same name: ASCII case and a dot at the end aside. */
+bool host_same_name(struct text a, struct text b);
+
+/* Takes the first part of A:B:C off `rest`, up to the first colon outside brackets, and the colon.
+ * Returns whether there was a colon; without one the part is all of it. */
+bool host_take_part(struct text *rest, struct text *part);
+
+/* Takes the brackets off; returns whether there were any. */
+bool host_strip_brackets(struct text *text);
+
+#endif

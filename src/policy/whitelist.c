@@ -1,0 +1,359 @@
+#include "policy/whitelist.h"
+
+#include "base/error.h"
+#include "base/str.h"
+#include "policy/host.h"
+
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ADDRESS_BITS = 128, MAPPED_BITS = 96 };
+
+static const uint8_t MAPPED_PREFIX[MAPPED_BITS / 8] = {[10] = 0xff, [11] = 0xff};
+static const uint8_t LOOPBACK4[HOST_ADDRESS_SIZE] = {
+    [10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1};
+static const uint8_t LOOPBACK6[HOST_ADDRESS_SIZE] = {[15] = 1};
+static const uint8_t UNSPECIFIED[HOST_ADDRESS_SIZE];
+
+/* Where a connection would go. */
+struct target {
+    uint8_t address[HOST_ADDRESS_SIZE];
+    uint16_t port;
+};
+
+void whitelist_init(struct whitelist *list)
+{
+    *list = (struct whitelist){0};
+}
+
+void whitelist_deinit(struct whitelist *list)
+{
+    free(list->rules);
+    free(list->denied);
+    whitelist_init(list);
+}
+
+static bool target_of(const struct sockaddr_storage *address, struct target *target)
+{
+    if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)address;
+        memcpy(target->address, MAPPED_PREFIX, sizeof MAPPED_PREFIX);
+        memcpy(target->address + sizeof MAPPED_PREFIX, &in->sin_addr, sizeof in->sin_addr);
+        target->port = ntohs(in->sin_port);
+        return true;
+    }
+    if (address->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)address;
+        memcpy(target->address, &in6->sin6_addr, sizeof in6->sin6_addr);
+        target->port = ntohs(in6->sin6_port);
+        return true;
+    }
+    return false;
+}
+
+static bool is_mapped(const uint8_t *address)
+{
+    return memcmp(address, MAPPED_PREFIX, sizeof MAPPED_PREFIX) == 0;
+}
+
+static bool is_unspecified(const uint8_t *address)
+{
+    if (is_mapped(address))
+        return address[12] == 0; /* RFC 1122 §3.2.1.3: 0.0.0.0/8 is this host on this network */
+    return memcmp(address, UNSPECIFIED, HOST_ADDRESS_SIZE) == 0;
+}
+
+static bool is_loopback(const uint8_t *address)
+{
+    if (is_mapped(address))
+        return address[12] == 127; /* RFC 1122 §3.2.1.3 */
+    return memcmp(address, LOOPBACK6, HOST_ADDRESS_SIZE) == 0;
+}
+
+/* Addresses that a name must not lead to by itself, since whoever answers for the name chooses
+ * them and they mean the agent's own machine or its wire. */
+static bool is_special(const uint8_t *address)
+{
+    static const uint8_t compatible[MAPPED_BITS / 8];
+    if (is_loopback(address) || is_unspecified(address))
+        return true;
+    if (is_mapped(address)) {
+        bool is_link_local = address[12] == 169 && address[13] == 254; /* RFC 3927 §2.1 */
+        bool is_multicast = (address[12] & 0xf0) == 0xe0;              /* RFC 5771 §3 */
+        bool is_broadcast = memcmp(address + 12, "\xff\xff\xff\xff", 4) == 0;
+        return is_link_local || is_multicast || is_broadcast;
+    }
+    return memcmp(address, compatible, sizeof compatible) == 0 || /* RFC 4291 §2.5.5.1 */
+           (address[0] == 0xfe && (address[1] & 0xc0) == 0x80) || /* link-local, §2.5.6 */
+           address[0] == 0xff;                                    /* multicast, §2.7 */
+}
+
+/* Clears the bits behind the prefix; returns whether any was set. */
+static bool mask_address(uint8_t *address, unsigned prefix)
+{
+    bool had_bits = false;
+    for (unsigned i = 0; i < HOST_ADDRESS_SIZE; i++) {
+        unsigned kept = prefix <= i * 8 ? 0 : prefix - i * 8;
+        uint8_t mask = (uint8_t)(kept >= 8 ? 0xffU : 0xff00U >> kept);
+        had_bits = had_bits || (address[i] & (uint8_t)~mask) != 0;
+        address[i] &= mask;
+    }
+    return had_bits;
+}
+
+static bool rule_covers(const struct whitelist_rule *rule, const uint8_t *address)
+{
+    uint8_t masked[HOST_ADDRESS_SIZE];
+    if (is_mapped(address) && rule->prefix < MAPPED_BITS)
+        return false; /* [::]/0 means all of IPv6, not IPv4 as well */
+    memcpy(masked, address, sizeof masked);
+    mask_address(masked, rule->prefix);
+    return memcmp(masked, rule->network, sizeof masked) == 0;
+}
+
+static void network_text(const uint8_t *network, unsigned prefix, char *out, size_t size)
+{
+    if (is_mapped(network) && prefix >= MAPPED_BITS) {
+        snprintf(out, size, "%u.%u.%u.%u/%u", network[12], network[13], network[14], network[15],
+                 prefix - MAPPED_BITS);
+        return;
+    }
+    size_t used = (size_t)snprintf(out, size, "[");
+    for (unsigned i = 0; i < HOST_ADDRESS_SIZE && used < size; i += 2)
+        used += (size_t)snprintf(out + used, size - used, "%s%x", i == 0 ? "" : ":",
+                                 (unsigned)network[i] << 8 | network[i + 1]);
+    if (used < size)
+        snprintf(out + used, size - used, "/%u]", prefix);
+}
+
+/* The piece of the user's rule that is complained about, short enough for a sentence. */
+#define PIECE(text) (int)((text).size < 100 ? (text).size : 100), (text).data
+
+static int parse_ports(struct text text, struct whitelist_rule *rule, char *why, size_t why_size)
+{
+    if (text_equals(text, "*")) {
+        rule->low = 1;
+        rule->high = UINT16_MAX;
+        return 0;
+    }
+    const char *dash = text.size > 0 ? memchr(text.data, '-', text.size) : NULL;
+    struct text low = text;
+    struct text high = text;
+    if (dash != NULL) {
+        low.size = (size_t)(dash - text.data);
+        high = (struct text){dash + 1, text.size - low.size - 1};
+    }
+    if (str_parse_port(low, &rule->low) != 0 || str_parse_port(high, &rule->high) != 0 ||
+        rule->low == 0 || rule->high == 0) {
+        snprintf(why, why_size, "\"%.*s\" is not a port (1 to 65535), a range LO-HI or *",
+                 PIECE(text));
+        return CULVERT_ERROR_INVALID;
+    }
+    if (rule->low > rule->high) {
+        snprintf(why, why_size, "the port range %.*s runs backwards", PIECE(text));
+        return CULVERT_ERROR_INVALID;
+    }
+    return 0;
+}
+
+static int parse_network(struct text host, struct text bits, bool has_prefix,
+                         struct whitelist_rule *rule, char *why, size_t why_size)
+{
+    enum host_kind kind = host_parse(host, rule->network);
+    uint64_t most = kind == HOST_IPV4 ? ADDRESS_BITS - MAPPED_BITS : ADDRESS_BITS;
+    uint64_t prefix = most;
+    if (has_prefix && str_parse_number(bits, most, &prefix) != 0) {
+        snprintf(why, why_size, "the prefix /%.*s is not a number from 0 to %u", PIECE(bits),
+                 (unsigned)most);
+        return CULVERT_ERROR_INVALID;
+    }
+    rule->prefix = (uint8_t)(kind == HOST_IPV4 ? prefix + MAPPED_BITS : prefix);
+    if (mask_address(rule->network, rule->prefix)) {
+        char network[64];
+        network_text(rule->network, rule->prefix, network, sizeof network);
+        snprintf(why, why_size,
+                 "%.*s/%.*s has host bits set; write %s for the network, or the address without "
+                 "a prefix",
+                 PIECE(host), PIECE(bits), network);
+        return CULVERT_ERROR_INVALID;
+    }
+    return 0;
+}
+
+static int parse_name(struct text host, struct whitelist_rule *rule, char *why, size_t why_size)
+{
+    if (host_parse(host, NULL) != HOST_NAME ||
+        text_copy(host, rule->host, sizeof rule->host) != 0) {
+        if (text_equals(host, "*"))
+            snprintf(why, why_size,
+                     "* stands alone as a rule that allows everything; write "
+                     "0.0.0.0/0:PORT and [::/0]:PORT for every address");
+        else
+            snprintf(why, why_size, "\"%.*s\" is neither a host name nor an IP address",
+                     PIECE(host));
+        return CULVERT_ERROR_INVALID;
+    }
+    size_t size = host.size;
+    if (rule->host[size - 1] == '.')
+        rule->host[size - 1] = '\0';
+    for (char *c = rule->host; *c != '\0'; c++)
+        *c = (char)(*c >= 'A' && *c <= 'Z' ? *c - 'A' + 'a' : *c);
+    return 0;
+}
+
+/* HOST, ADDRESS/BITS, [ADDRESS], [ADDRESS/BITS] or [ADDRESS]/BITS. */
+static int parse_host(struct text host, struct whitelist_rule *rule, char *why, size_t why_size)
+{
+    struct text bits = TEXT_NULL;
+    bool has_brackets = host_strip_brackets(&host);
+    const char *slash = host.size > 0 ? memchr(host.data, '/', host.size) : NULL;
+    if (slash != NULL) {
+        size_t before = (size_t)(slash - host.data);
+        bits = (struct text){slash + 1, host.size - before - 1};
+        host.size = before;
+        has_brackets = has_brackets || host_strip_brackets(&host);
+    }
+    enum host_kind kind = host_parse(host, NULL);
+    if (has_brackets != (kind == HOST_IPV6)) {
+        if (has_brackets)
+            snprintf(why, why_size, "[%.*s] is not an IPv6 address", PIECE(host));
+        else
+            snprintf(why, why_size, "the IPv6 address %.*s needs brackets", PIECE(host));
+        return CULVERT_ERROR_INVALID;
+    }
+    if (kind == HOST_IPV4 || kind == HOST_IPV6)
+        return parse_network(host, bits, slash != NULL, rule, why, why_size);
+    if (slash != NULL) {
+        snprintf(why, why_size, "\"%.*s\" before the / is not an IP address", PIECE(host));
+        return CULVERT_ERROR_INVALID;
+    }
+    return parse_name(host, rule, why, why_size);
+}
+
+static int parse_rule(const char *string, struct whitelist_rule *rule, char *why, size_t why_size)
+{
+    struct text ports = text_of(string);
+    struct text host;
+    *rule = (struct whitelist_rule){0};
+    if (strcmp(string, "*") == 0) {
+        rule->any = true;
+        rule->low = 1;
+        rule->high = UINT16_MAX;
+        return 0;
+    }
+    if (!host_take_part(&ports, &host)) {
+        snprintf(why, why_size,
+                 "\"%.100s\" names no port; a target is HOST:PORT, HOST:*, HOST:LO-HI, with a host "
+                 "name, an address or a network, or * alone",
+                 string);
+        return CULVERT_ERROR_INVALID;
+    }
+    if (memchr(ports.data, ':', ports.size) != NULL) {
+        snprintf(why, why_size,
+                 "\"%.100s\" has too many colons; an IPv6 address stands in brackets, [::1]:80",
+                 string);
+        return CULVERT_ERROR_INVALID;
+    }
+    int error = parse_host(host, rule, why, why_size);
+    return error != 0 ? error : parse_ports(ports, rule, why, why_size);
+}
+
+int whitelist_add(struct whitelist *list, const char *rule, char *why, size_t why_size)
+{
+    struct whitelist_rule parsed;
+    int error = parse_rule(rule, &parsed, why, why_size);
+    if (error != 0)
+        return error;
+    struct whitelist_rule *rules = realloc(list->rules, (list->count + 1) * sizeof *rules);
+    if (rules == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    list->rules = rules;
+    list->rules[list->count++] = parsed;
+    return 0;
+}
+
+int whitelist_deny(struct whitelist *list, const struct sockaddr_storage *address)
+{
+    struct target target;
+    if (!target_of(address, &target) || target.port == 0)
+        return CULVERT_ERROR_INVALID;
+    struct sockaddr_storage *denied =
+        realloc(list->denied, (list->denied_count + 1) * sizeof *denied);
+    if (denied == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    list->denied = denied;
+    list->denied[list->denied_count++] = *address;
+    return 0;
+}
+
+static bool is_denied(const struct whitelist *list, const struct target *target,
+                      const struct sockaddr_storage *address)
+{
+    bool reaches_us = is_loopback(target->address) || is_unspecified(target->address);
+    for (size_t i = 0; i < list->denied_count; i++) {
+        struct target denied;
+        if (!target_of(&list->denied[i], &denied) || denied.port != target->port)
+            continue;
+        if (memcmp(denied.address, target->address, HOST_ADDRESS_SIZE) == 0 ||
+            is_unspecified(target->address))
+            return true;
+        if (is_unspecified(denied.address) &&
+            (reaches_us || (list->is_local != NULL && list->is_local(address))))
+            return true;
+    }
+    return false;
+}
+
+static bool name_rule_allows(const struct whitelist_rule *rule, struct text host,
+                             const uint8_t *address)
+{
+    bool is_named = host_same_name(host, text_of(rule->host));
+    if (strcmp(rule->host, "localhost") != 0)
+        return is_named && !is_special(address);
+    return (is_named && is_loopback(address)) ||
+           memcmp(address, LOOPBACK4, HOST_ADDRESS_SIZE) == 0 ||
+           memcmp(address, LOOPBACK6, HOST_ADDRESS_SIZE) == 0;
+}
+
+bool whitelist_allows(const struct whitelist *list, const char *host,
+                      const struct sockaddr_storage *address)
+{
+    struct target target;
+    if (!target_of(address, &target) || target.port == 0 || is_denied(list, &target, address))
+        return false;
+    for (size_t i = 0; i < list->count; i++) {
+        const struct whitelist_rule *rule = &list->rules[i];
+        if (target.port < rule->low || target.port > rule->high)
+            continue;
+        if (rule->any)
+            return true;
+        if (rule->host[0] != '\0' ? name_rule_allows(rule, text_of(host), target.address)
+                                  : rule_covers(rule, target.address))
+            return true;
+    }
+    return false;
+}
+
+bool whitelist_may_resolve(const struct whitelist *list, const char *host, uint16_t port)
+{
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+    uint8_t bytes[HOST_ADDRESS_SIZE];
+    enum host_kind kind = host_parse(text_of(host), bytes);
+    if (kind == HOST_IPV4 || kind == HOST_IPV6) {
+        struct sockaddr_storage address = {0};
+        memcpy(&in6.sin6_addr, bytes, sizeof bytes);
+        memcpy(&address, &in6, sizeof in6);
+        return whitelist_allows(list, host, &address);
+    }
+    for (size_t i = 0; i < list->count; i++) {
+        const struct whitelist_rule *rule = &list->rules[i];
+        if (port < rule->low || port > rule->high)
+            continue;
+        bool is_address = rule->host[0] == '\0' || strcmp(rule->host, "localhost") == 0;
+        if (rule->any || is_address || host_same_name(text_of(host), text_of(rule->host)))
+            return true;
+    }
+    return false;
+}
