@@ -13,6 +13,7 @@ enum { ADDRESS_TEXT_SIZE = 64 };
 int address_parse(const char *host, uint16_t port, struct sockaddr_storage *address);
 socklen_t address_size(const struct sockaddr_storage *address);
 uint16_t address_port(const struct sockaddr_storage *address);
+void address_set_port(struct sockaddr_storage *address, uint16_t port);
 /* "127.0.0.1:80", "[::1]:80". */
 void address_text(const struct sockaddr_storage *address, char out[static ADDRESS_TEXT_SIZE]);
 bool address_is_loopback(const struct sockaddr_storage *address);

@@ -18,13 +18,17 @@ struct listener_events {
     void (*accepted)(struct listener *listener, int fd);
 };
 
-/* Binds and listens at once, accepts nothing yet. `reuse_port` lets several loops share the port
- * (SO_REUSEPORT). IPv6 sockets are IPV6_V6ONLY unless the address is `::` and `dual` is set.
- * Returns 0 or -errno (-EADDRINUSE). */
 struct listener_options {
-    bool reuse_port;
-    bool dual;
+    bool reuse_port; /* several loops share the port (SO_REUSEPORT) */
+    /* With reuse_port, for the first of them: a port in use is an error all the same, which
+     * SO_REUSEPORT would hide if the other process is the same user's. */
+    bool probe;
+    bool dual; /* `::` accepts IPv4 too; other IPv6 sockets are IPV6_V6ONLY */
 };
+
+/* Binds and listens at once, accepts nothing yet. Port 0 takes a free one: read it with
+ * listener_port and bind further listeners to it. Returns 0, CULVERT_ERROR_NO_MEMORY or -errno
+ * (-EADDRINUSE). */
 int listener_new(struct loop *loop, const struct sockaddr *address, socklen_t size,
                  const struct listener_options *options, const struct listener_events *events,
                  void *holder, struct listener **listener);

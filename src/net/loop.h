@@ -44,8 +44,12 @@ struct loop {
     uv_check_t check;
     uv_async_t wake;
     _Atomic(struct loop_message *) mailbox;
+    _Atomic(bool) is_stopping;
     struct list tasks;  /* flushes and the like */
     struct list burial; /* frees; run after all tasks */
+    struct list next;   /* for the next turn */
+    uv_idle_t idle;     /* runs while `next` holds any, so that the turn does not wait */
+    uint64_t now;       /* 0: to be read anew */
 };
 
 /* `account` is borrowed. To be called on the thread that will run it, or before any other thread
@@ -58,17 +62,21 @@ int loop_run(struct loop *loop);
 /* Any thread: loop_run returns at the end of its turn. */
 void loop_stop(struct loop *loop);
 
-/* After loop_run: closes its own handles, runs what closing handles still need, frees. Asserts that
- * its owner closed all others. */
+/* After loop_run, on any one thread: runs what is in the mailbox, closes its own handles, runs what
+ * closing handles still need, frees. Asserts that its owner closed all others. Chunks of its pool
+ * that others hold must have been dropped before. */
 void loop_deinit(struct loop *loop);
 
 /* Microseconds of a monotonic clock, read once a turn. */
-uint64_t loop_now(const struct loop *loop);
+uint64_t loop_now(struct loop *loop);
 
 /* Runs the task at the end of this turn (after all sockets that are ready have been read), once
  * however often it is asked for. Tasks may defer further tasks; they run in the same turn. */
 void loop_defer(struct loop *loop, struct loop_task *task);
-/* The same after all tasks: to free what callers up the stack may still look at. */
+/* The same in the next turn, which then does not wait for sockets: for work that must be left for
+ * the sake of others. */
+void loop_defer_next(struct loop *loop, struct loop_task *task);
+/* The same as loop_defer after all tasks: to free what callers up the stack may still look at. */
 void loop_bury(struct loop *loop, struct loop_task *task);
 /* Takes a task off before it ran. */
 void loop_task_cancel(struct loop_task *task);
@@ -100,7 +108,8 @@ int loop_timer_init(struct loop *loop, struct loop_timer *timer, void (*fired)(s
 /* (Re)starts; once after `milliseconds`. */
 void loop_timer_start(struct loop_timer *timer, uint64_t milliseconds);
 void loop_timer_stop(struct loop_timer *timer);
-/* Closes; when libuv lets go, `closed` (may be NULL) is buried: free the memory there. */
+/* Closes an open timer; when libuv lets go, `closed` (may be NULL) is buried: free the memory
+ * there. */
 void loop_timer_close(struct loop_timer *timer, struct loop_task *closed);
 
 #endif

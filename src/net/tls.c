@@ -1,0 +1,303 @@
+#include "net/tls.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "net/tls_bio.h"
+#include "net/tls_context.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+static bool has_aes_hardware(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    return __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul");
+#elif defined(__aarch64__)
+    return (getauxval(AT_HWCAP) & HWCAP_AES) != 0;
+#else
+    return false;
+#endif
+}
+
+static int set_ciphers(SSL_CTX *ssl)
+{
+    const char *suites = "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:"
+                         "TLS_AES_256_GCM_SHA384";
+    const char *list = "ECDHE+CHACHA20:ECDHE+AESGCM";
+
+    if (has_aes_hardware()) {
+        suites = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+        list = "ECDHE+AES128+AESGCM:ECDHE+AESGCM:ECDHE+CHACHA20";
+    }
+    if (SSL_CTX_set_ciphersuites(ssl, suites) != 1 || SSL_CTX_set_cipher_list(ssl, list) != 1)
+        return CULVERT_ERROR_TLS;
+    return 0;
+}
+
+static struct tls_context *context_new(bool is_server)
+{
+    struct tls_context *context = memory_allocate_zero(sizeof(*context));
+    if (context == NULL)
+        return NULL;
+
+    atomic_init(&context->references, 1);
+    context->is_server = is_server;
+    context->bio_method = tls_bio_method_new();
+    context->ssl = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
+    if (context->ssl == NULL || context->bio_method == NULL ||
+        SSL_CTX_set_min_proto_version(context->ssl, TLS1_2_VERSION) != 1 ||
+        set_ciphers(context->ssl) != 0) {
+        tls_context_unref(context);
+        return NULL;
+    }
+    /* A client without AES hardware puts ChaCha20 first and gets it. */
+    SSL_CTX_set_options(context->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                          SSL_OP_CIPHER_SERVER_PREFERENCE |
+                                          SSL_OP_PRIORITIZE_CHACHA | SSL_OP_IGNORE_UNEXPECTED_EOF);
+    /* An idle connection holds no buffers, which are also the larger part of its memory. */
+    SSL_CTX_set_mode(context->ssl, SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_session_cache_mode(context->ssl, SSL_SESS_CACHE_OFF);
+    return context;
+}
+
+struct tls_context *tls_context_ref(struct tls_context *context)
+{
+    atomic_fetch_add_explicit(&context->references, 1, memory_order_relaxed);
+    return context;
+}
+
+void tls_context_unref(struct tls_context *context)
+{
+    if (context == NULL ||
+        atomic_fetch_sub_explicit(&context->references, 1, memory_order_acq_rel) != 1)
+        return;
+    SSL_CTX_free(context->ssl);
+    BIO_meth_free(context->bio_method);
+    memory_free(context);
+}
+
+static int tell_errno(const char *path, char *why, size_t why_size)
+{
+    int error = -errno;
+    snprintf(why, why_size, "cannot read %s: %s", path, error_text(error));
+    return error;
+}
+
+static int check_mode(int fd, const char *path, char *why, size_t why_size)
+{
+    struct stat status;
+
+    if (fstat(fd, &status) != 0)
+        return tell_errno(path, why, why_size);
+    if (S_ISDIR(status.st_mode)) {
+        errno = EISDIR;
+        return tell_errno(path, why, why_size);
+    }
+    if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+        snprintf(why, why_size, "%s has mode %04o, so that others may read it; make it 0600", path,
+                 (unsigned)status.st_mode & 07777U);
+        return CULVERT_ERROR_PERMISSION;
+    }
+    return 0;
+}
+
+int tls_check_secret_file(const char *path, char *why, size_t why_size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+    if (fd < 0)
+        return tell_errno(path, why, why_size);
+    int error = check_mode(fd, path, why, why_size);
+    close(fd);
+    return error;
+}
+
+/* Without it OpenSSL would ask on the terminal. */
+static int no_passphrase(char *buffer, int size, int is_writing, void *context)
+{
+    (void)buffer;
+    (void)size;
+    (void)is_writing;
+    (void)context;
+    return -1;
+}
+
+static int read_key(const char *path, EVP_PKEY **key, char *why, size_t why_size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return tell_errno(path, why, why_size);
+    FILE *file = NULL;
+    /* The mode is checked on what is then read, not on what the path may name later. */
+    int error = check_mode(fd, path, why, why_size);
+    if (error != 0)
+        goto out;
+    file = fdopen(fd, "r");
+    if (file == NULL) {
+        error = tell_errno(path, why, why_size);
+        goto out;
+    }
+    *key = PEM_read_PrivateKey(file, NULL, no_passphrase, NULL);
+    if (*key == NULL) {
+        bool is_encrypted = ERR_GET_REASON(ERR_peek_error()) == PEM_R_BAD_PASSWORD_READ ||
+                            ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_BAD_PASSWORD_READ;
+        snprintf(why, why_size,
+                 is_encrypted ? "the private key in %s is protected by a passphrase; give a key "
+                                "without one"
+                              : "%s holds no private key in PEM form",
+                 path);
+        error = CULVERT_ERROR_TLS;
+    }
+out:
+    if (file != NULL)
+        fclose(file);
+    else
+        close(fd);
+    return error;
+}
+
+/* OpenSSL does not say plainly that a file cannot be opened. */
+static int check_readable(const char *path, char *why, size_t why_size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    char byte;
+
+    if (fd < 0)
+        return tell_errno(path, why, why_size);
+    int error = read(fd, &byte, 1) < 0 ? tell_errno(path, why, why_size) : 0;
+    close(fd);
+    return error;
+}
+
+static int load_pair(SSL_CTX *ssl, const char *certificate, EVP_PKEY *key, const char *key_path,
+                     char *why, size_t why_size)
+{
+    if (SSL_CTX_use_certificate_chain_file(ssl, certificate) != 1) {
+        snprintf(why, why_size, "%s holds no certificate in PEM form", certificate);
+        return CULVERT_ERROR_TLS;
+    }
+    if (SSL_CTX_use_PrivateKey(ssl, key) != 1 || SSL_CTX_check_private_key(ssl) != 1) {
+        snprintf(why, why_size, "the private key in %s does not belong to the certificate in %s",
+                 key_path, certificate);
+        return CULVERT_ERROR_TLS;
+    }
+    return 0;
+}
+
+int tls_server_context(const char *certificate, const char *key, struct tls_context **context,
+                       char *why, size_t why_size)
+{
+    struct tls_context *new = NULL;
+    EVP_PKEY *private_key = NULL;
+    int error = check_readable(certificate, why, why_size);
+
+    if (error == 0)
+        error = read_key(key, &private_key, why, why_size);
+    if (error != 0)
+        goto out;
+    new = context_new(true);
+    if (new == NULL) {
+        snprintf(why, why_size, "TLS could not be set up");
+        error = CULVERT_ERROR_TLS;
+        goto out;
+    }
+    error = load_pair(new->ssl, certificate, private_key, key, why, why_size);
+    if (error != 0)
+        goto out;
+    *context = new;
+    new = NULL;
+out:
+    ERR_clear_error();
+    EVP_PKEY_free(private_key);
+    tls_context_unref(new);
+    return error;
+}
+
+/* Whether the system keeps its CAs one a file, named by hash ("3513523f.0"). */
+static bool has_hash_directory(void)
+{
+    const char *path = getenv(X509_get_default_cert_dir_env());
+    DIR *directory = opendir(path != NULL ? path : X509_get_default_cert_dir());
+    bool found = false;
+    struct dirent *entry;
+
+    if (directory == NULL)
+        return path != NULL; /* a list of directories, for OpenSSL to take apart */
+    while (!found && (entry = readdir(directory)) != NULL) {
+        size_t digits = strspn(entry->d_name, "0123456789abcdef");
+        found = digits == 8 && entry->d_name[digits] == '.' &&
+                isdigit((unsigned char)entry->d_name[digits + 1]) != 0;
+    }
+    closedir(directory);
+    return found;
+}
+
+static int load_authorities(SSL_CTX *ssl, const char *ca, char *why, size_t why_size)
+{
+    if (ca != NULL) {
+        int error = check_readable(ca, why, why_size);
+        if (error != 0)
+            return error;
+        if (SSL_CTX_load_verify_file(ssl, ca) != 1) {
+            snprintf(why, why_size, "%s holds no certificate in PEM form", ca);
+            return CULVERT_ERROR_TLS;
+        }
+        return 0;
+    }
+    /* The bundle of all CAs costs megabytes; the directory is read as far as a chain needs it. */
+    bool has_directory = has_hash_directory();
+    if (has_directory && SSL_CTX_set_default_verify_dir(ssl) != 1) {
+        snprintf(why, why_size, "the system's CA certificates cannot be used");
+        return CULVERT_ERROR_TLS;
+    }
+    const char *file = getenv(X509_get_default_cert_file_env());
+    if (file != NULL)
+        return load_authorities(ssl, file, why, why_size);
+    if (!has_directory && SSL_CTX_set_default_verify_file(ssl) != 1) {
+        snprintf(why, why_size, "this system has no CA certificates");
+        return CULVERT_ERROR_TLS;
+    }
+    return 0;
+}
+
+int tls_client_context(const char *ca, bool insecure, struct tls_context **context, char *why,
+                       size_t why_size)
+{
+    int error = 0;
+    struct tls_context *new = context_new(false);
+
+    if (new == NULL) {
+        snprintf(why, why_size, "TLS could not be set up");
+        error = CULVERT_ERROR_TLS;
+        goto out;
+    }
+    new->is_insecure = insecure;
+    if (insecure) {
+        SSL_CTX_set_verify(new->ssl, SSL_VERIFY_NONE, NULL);
+    } else {
+        SSL_CTX_set_verify(new->ssl, SSL_VERIFY_PEER, tls_verify_certificate);
+        error = load_authorities(new->ssl, ca, why, why_size);
+        if (error != 0)
+            goto out;
+    }
+    *context = new;
+    new = NULL;
+out:
+    ERR_clear_error();
+    tls_context_unref(new);
+    return error;
+}

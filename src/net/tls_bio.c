@@ -1,0 +1,201 @@
+#include "net/tls_bio.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* RFC 8446 §5.1: a record begins with its content type; a first record is handshake or alert. */
+enum { RECORD_ALERT = 21, RECORD_HANDSHAKE = 22 };
+
+static bool take_chunk(struct tls_bio *bio, struct tls_bio_buffer *buffer)
+{
+    if (buffer->chunk == NULL) {
+        buffer->chunk = chunk_pool_get(bio->pool, CHUNK_LARGE);
+        buffer->from = 0;
+        buffer->to = 0;
+    }
+    return buffer->chunk != NULL;
+}
+
+static void give_chunk(struct tls_bio_buffer *buffer)
+{
+    if (buffer->chunk != NULL)
+        chunk_unref(buffer->chunk);
+    *buffer = (struct tls_bio_buffer){NULL, 0, 0};
+}
+
+/* Returns whether bytes came. */
+static bool receive(struct tls_bio *bio)
+{
+    struct tls_bio_buffer *in = &bio->in;
+    ssize_t count;
+
+    if (!take_chunk(bio, in)) {
+        bio->read_error = CULVERT_ERROR_NO_MEMORY;
+        return false;
+    }
+    do {
+        count = recv(bio->fd, in->chunk->data, in->chunk->size, 0);
+    } while (count < 0 && errno == EINTR);
+
+    if (count <= 0) {
+        give_chunk(in);
+        if (count == 0)
+            bio->is_eof = true;
+        else if (errno == EAGAIN || errno == EWOULDBLOCK)
+            bio->is_dry = true;
+        else
+            bio->read_error = -errno;
+        return false;
+    }
+    in->to = (size_t)count;
+    bio->is_dry = in->to < in->chunk->size;
+    if (!bio->has_started) {
+        bio->has_started = true;
+        bio->is_foreign =
+            in->chunk->data[0] != RECORD_HANDSHAKE && in->chunk->data[0] != RECORD_ALERT;
+    }
+    return true;
+}
+
+static int read_bio(BIO *base, char *data, int size)
+{
+    struct tls_bio *bio = BIO_get_data(base);
+    struct tls_bio_buffer *in = &bio->in;
+
+    BIO_clear_retry_flags(base);
+    if (size <= 0)
+        return 0;
+    if (in->chunk == NULL) {
+        if (bio->read_error != 0)
+            return -1;
+        if (bio->is_eof)
+            return 0;
+        if (bio->is_dry || !receive(bio)) {
+            if (bio->is_dry)
+                BIO_set_retry_read(base);
+            return bio->is_eof ? 0 : -1;
+        }
+    }
+    size_t count = tls_bio_buffer_bytes(in);
+    if (count > (size_t)size)
+        count = (size_t)size;
+    memcpy(data, in->chunk->data + in->from, count);
+    in->from += count;
+    if (in->from == in->to)
+        give_chunk(in);
+    return (int)count;
+}
+
+static int write_bio(BIO *base, const char *data, int size)
+{
+    struct tls_bio *bio = BIO_get_data(base);
+    struct tls_bio_buffer *out = &bio->out;
+
+    BIO_clear_retry_flags(base);
+    if (size <= 0)
+        return 0;
+    if (bio->write_error != 0)
+        return -1;
+    size_t room = tls_bio_reserve(bio);
+    if (out->chunk == NULL) {
+        bio->write_error = CULVERT_ERROR_NO_MEMORY;
+        return -1;
+    }
+    if (room == 0) {
+        BIO_set_retry_write(base);
+        return -1;
+    }
+    size_t count = room < (size_t)size ? room : (size_t)size;
+    memcpy(out->chunk->data + out->to, data, count);
+    out->to += count;
+    return (int)count;
+}
+
+static long control(BIO *base, int command, long number, void *pointer)
+{
+    struct tls_bio *bio = BIO_get_data(base);
+
+    (void)number;
+    (void)pointer;
+    switch (command) {
+    case BIO_CTRL_FLUSH: /* OpenSSL asks at the end of a flight; we send when we choose */
+        return 1;
+    case BIO_CTRL_EOF:
+        return bio->is_eof;
+    case BIO_CTRL_PENDING:
+        return (long)tls_bio_buffer_bytes(&bio->in);
+    case BIO_CTRL_WPENDING:
+        return (long)tls_bio_buffer_bytes(&bio->out);
+    default:
+        return 0;
+    }
+}
+
+BIO_METHOD *tls_bio_method_new(void)
+{
+    BIO_METHOD *method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "culvert");
+
+    if (method == NULL)
+        return NULL;
+    if (BIO_meth_set_read(method, read_bio) != 1 || BIO_meth_set_write(method, write_bio) != 1 ||
+        BIO_meth_set_ctrl(method, control) != 1) {
+        BIO_meth_free(method);
+        return NULL;
+    }
+    return method;
+}
+
+BIO *tls_bio_new(const BIO_METHOD *method, struct tls_bio *state)
+{
+    BIO *base = BIO_new(method);
+
+    if (base != NULL) {
+        BIO_set_data(base, state);
+        BIO_set_init(base, 1);
+    }
+    return base;
+}
+
+size_t tls_bio_reserve(struct tls_bio *bio)
+{
+    struct tls_bio_buffer *out = &bio->out;
+
+    if (!take_chunk(bio, out))
+        return 0;
+    if (out->from != 0 && out->to == out->chunk->size) {
+        memmove(out->chunk->data, out->chunk->data + out->from, out->to - out->from);
+        out->to -= out->from;
+        out->from = 0;
+    }
+    return out->chunk->size - out->to;
+}
+
+int tls_bio_send(struct tls_bio *bio)
+{
+    struct tls_bio_buffer *out = &bio->out;
+
+    while (out->from < out->to) {
+        ssize_t count =
+            send(bio->fd, out->chunk->data + out->from, out->to - out->from, MSG_NOSIGNAL);
+        if (count >= 0) {
+            out->from += (size_t)count;
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            return -EAGAIN;
+        } else if (errno != EINTR) {
+            if (bio->write_error == 0)
+                bio->write_error = -errno;
+            break;
+        }
+    }
+    give_chunk(out);
+    return bio->write_error;
+}
+
+void tls_bio_clear(struct tls_bio *bio)
+{
+    give_chunk(&bio->in);
+    give_chunk(&bio->out);
+}

@@ -1,0 +1,55 @@
+/*
+ * The BIO between OpenSSL and a socket. OpenSSL reads each record in two pieces and writes each one
+ * by itself; here a read takes as much as there is in the socket, and what is written is gathered
+ * until tls_bio_send. The two buffers are chunks of the loop's pool, held only while not empty.
+ */
+#ifndef NET_TLS_BIO_H
+#define NET_TLS_BIO_H
+
+#include "base/chunk.h"
+
+#include <openssl/bio.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct tls_bio_buffer {
+    struct chunk *chunk;
+    size_t from;
+    size_t to;
+};
+
+struct tls_bio {
+    int fd;
+    struct chunk_pool *pool;
+    struct tls_bio_buffer in;
+    struct tls_bio_buffer out;
+    int read_error;   /* of the socket or of memory; stays */
+    int write_error;  /* the same; what the peer sent before it can still be read */
+    bool is_dry;      /* the socket had no more when it was last read */
+    bool is_eof;      /* the peer has closed */
+    bool is_foreign;  /* what came first is no TLS record */
+    bool has_started; /* at least one byte came */
+};
+
+/* For one context; freed with BIO_meth_free after the last BIO. NULL when memory has run out. */
+BIO_METHOD *tls_bio_method_new(void);
+
+/* A BIO on `state`, which is borrowed. NULL when memory has run out. */
+BIO *tls_bio_new(const BIO_METHOD *method, struct tls_bio *state);
+
+/* Makes sure that there is an output buffer. Returns how much room is in it, 0 without memory. */
+size_t tls_bio_reserve(struct tls_bio *bio);
+
+/* Sends what was gathered. Returns 0 when nothing is left, -EAGAIN, or an error, which stays; the
+ * output is dropped then. */
+int tls_bio_send(struct tls_bio *bio);
+
+/* Drops both buffers. */
+void tls_bio_clear(struct tls_bio *bio);
+
+static inline size_t tls_bio_buffer_bytes(const struct tls_bio_buffer *buffer)
+{
+    return buffer->to - buffer->from;
+}
+
+#endif

@@ -1,0 +1,14 @@
+/* Why a TLS handshake or connection failed, in a person's words. */
+#ifndef NET_TLS_EXPLAIN_H
+#define NET_TLS_EXPLAIN_H
+
+#include <openssl/x509.h>
+#include <stddef.h>
+
+/* Why the chain in `store` was not accepted; `host` is whom we wanted to talk to. */
+void tls_explain_certificate(X509_STORE_CTX *store, const char *host, char *out, size_t size);
+
+/* An error code of OpenSSL's queue. */
+void tls_explain_code(unsigned long code, char *out, size_t size);
+
+#endif
