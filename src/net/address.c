@@ -114,3 +114,11 @@ bool address_equals_host(const struct sockaddr_storage *a, const struct sockaddr
            IN6_ARE_ADDR_EQUAL(&as_ipv6(a)->sin6_addr, &as_ipv6(b)->sin6_addr) &&
            as_ipv6(a)->sin6_scope_id == as_ipv6(b)->sin6_scope_id;
 }
+
+void address_set_port(struct sockaddr_storage *address, uint16_t port)
+{
+    if (address->ss_family == AF_INET)
+        ((struct sockaddr_in *)(void *)address)->sin_port = htons(port);
+    else if (address->ss_family == AF_INET6)
+        ((struct sockaddr_in6 *)(void *)address)->sin6_port = htons(port);
+}

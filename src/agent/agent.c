@@ -1,0 +1,207 @@
+#include "agent/agent.h"
+
+#include "agent/forward.h"
+#include "agent/session.h"
+#include "agent/uplink.h"
+#include "base/error.h"
+#include "base/exit_code.h"
+#include "base/log.h"
+#include "base/reason.h"
+#include "ends/outlet.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+enum { STOP_GRACE = 5 }; /* seconds for open sessions */
+
+struct agent {
+    struct agent_config *config;
+    struct account account;
+    struct loop loop;
+    struct session_table sessions;
+    struct forward_table forwards;
+    struct uplink uplink;
+    uv_signal_t signals[2];
+    struct loop_timer stop_timer;
+    struct loop_task end; /* of everything, at a turn's end */
+    int exit_code;
+    bool is_stopping;
+};
+
+/* ---- ending ---- */
+
+static void end(struct loop_task *task)
+{
+    struct agent *agent = CONTAINER_OF(task, struct agent, end);
+    uplink_close(&agent->uplink);
+    session_abort_all(&agent->sessions, REASON_SHUTDOWN, "the agent is stopping");
+    loop_stop(&agent->loop);
+}
+
+static void end_soon(struct agent *agent)
+{
+    loop_defer(&agent->loop, &agent->end);
+}
+
+static void sessions_emptied(struct session_table *table)
+{
+    struct agent *agent = CONTAINER_OF(table, struct agent, sessions);
+    if (agent->is_stopping)
+        end_soon(agent);
+}
+
+static void stop_time_is_over(struct loop_timer *timer)
+{
+    end_soon(timer->holder);
+}
+
+static void stop(struct agent *agent)
+{
+    bool again = agent->is_stopping;
+    agent->is_stopping = true;
+    forward_table_close(&agent->forwards);
+    if (again || agent->sessions.count == 0) {
+        end_soon(agent);
+        return;
+    }
+    log_info("stopping; %zu sessions have %d s to finish", agent->sessions.count, STOP_GRACE);
+    uplink_announce_stop(&agent->uplink, STOP_GRACE);
+    loop_timer_start(&agent->stop_timer, STOP_GRACE * 1000);
+}
+
+static void signalled(uv_signal_t *handle, int number)
+{
+    (void)number;
+    stop(handle->data);
+}
+
+/* ---- the uplink's events ---- */
+
+static void up(struct uplink *uplink, struct mux *mux)
+{
+    struct agent *agent = uplink->holder;
+    if (!agent->is_stopping)
+        forward_table_up(&agent->forwards, mux);
+}
+
+static void down(struct uplink *uplink)
+{
+    struct agent *agent = uplink->holder;
+    forward_table_down(&agent->forwards);
+}
+
+static void refused(struct uplink *uplink, int code, const char *why)
+{
+    struct agent *agent = uplink->holder;
+    (void)code;
+    log_error("cannot register as %s at %s: %s", agent->config->name, uplink->url_text, why);
+    agent->exit_code = EXIT_CODE_REFUSED;
+    end_soon(agent);
+}
+
+static void refuse(struct stream *stream, int code, const char *reason)
+{
+    stream->operations->reset(stream, code, reason);
+    stream->operations->close(stream);
+}
+
+static void peer_opened(struct uplink *uplink, struct mux_stream *mux_stream,
+                        const struct message_open *open)
+{
+    struct agent *agent = uplink->holder;
+    struct stream *asking = &mux_stream->stream;
+    char kind[MESSAGE_MAX_KIND + 1];
+    char host[MESSAGE_MAX_HOST + 1];
+    if (text_copy(open->kind, kind, sizeof(kind)) != 0 ||
+        text_copy(open->host, host, sizeof(host)) != 0) {
+        refuse(asking, REASON_PROTOCOL, NULL);
+        return;
+    }
+    if (agent->is_stopping) {
+        refuse(asking, REASON_SHUTDOWN, "the agent is stopping");
+        return;
+    }
+    log_debug("%.*s asks for %s:%u", (int)open->source.size, open->source.data, host, open->port);
+    struct outlet_target target = {.kind = kind, .host = host, .port = open->port};
+    struct stream *answering = NULL;
+    int error = outlet_dial(&agent->loop, &target, &agent->config->whitelist, &answering);
+    if (error != 0) {
+        refuse(asking, error == CULVERT_ERROR_UNSUPPORTED ? REASON_UNSUPPORTED : REASON_NO_MEMORY,
+               NULL);
+        return;
+    }
+    session_join(&agent->sessions, asking, answering, NULL);
+}
+
+static const struct uplink_owner uplink_handlers = {
+    .up = up,
+    .down = down,
+    .refused = refused,
+    .peer_opened = peer_opened,
+};
+
+/* ---- life ---- */
+
+static int watch_signals(struct agent *agent)
+{
+    static const int numbers[] = {SIGTERM, SIGINT};
+    int error = 0;
+    for (int i = 0; i < 2 && error == 0; i++) {
+        error = uv_signal_init(&agent->loop.uv, &agent->signals[i]);
+        agent->signals[i].data = agent;
+        if (error == 0)
+            error = uv_signal_start(&agent->signals[i], signalled, numbers[i]);
+    }
+    return error;
+}
+
+static int start(struct agent *agent)
+{
+    struct agent_config *config = agent->config;
+    char why[512] = "";
+    account_init(&agent->account, config->max_memory);
+    int error = loop_init(&agent->loop, 0, &agent->account);
+    if (error == 0)
+        error = loop_timer_init(&agent->loop, &agent->stop_timer, stop_time_is_over, agent);
+    if (error == 0)
+        error = watch_signals(agent);
+    session_table_init(&agent->sessions, &agent->loop);
+    agent->sessions.emptied = sessions_emptied;
+    if (error == 0)
+        error = forward_table_init(&agent->forwards, &agent->loop, &agent->sessions);
+    if (error == 0)
+        error = uplink_init(&agent->uplink, &uplink_handlers, agent, &agent->loop, config, why,
+                            sizeof(why));
+    if (error != 0)
+        log_error("the agent cannot start: %s", why[0] != 0 ? why : error_text(error));
+    return error;
+}
+
+static void close_all(struct agent *agent)
+{
+    forward_table_deinit(&agent->forwards);
+    uplink_deinit(&agent->uplink);
+    loop_timer_close(&agent->stop_timer, NULL);
+    for (int i = 0; i < 2; i++)
+        uv_close((uv_handle_t *)&agent->signals[i], NULL);
+    loop_deinit(&agent->loop);
+}
+
+int agent_run(struct agent_config *config)
+{
+    struct agent agent = {.config = config, .end = {.run = end}, .exit_code = EXIT_CODE_OK};
+    /* When the start fails the process ends, and with it what was opened. */
+    if (start(&agent) != 0)
+        return EXIT_CODE_FAILURE;
+    int bound =
+        forward_table_bind(&agent.forwards, config->rules, config->rule_count, &config->whitelist);
+    if (bound < 0 || (bound == 0 && config->rule_count > 0)) {
+        log_error("none of the ports could be opened");
+        return EXIT_CODE_NO_PORT;
+    }
+    uplink_start(&agent.uplink);
+    int error = loop_run(&agent.loop);
+    close_all(&agent);
+    log_info("the agent has ended");
+    return error != 0 ? EXIT_CODE_FAILURE : agent.exit_code;
+}

@@ -1,0 +1,79 @@
+#include "agent/session.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/reason.h"
+#include "relay/relay.h"
+
+struct session {
+    struct relay relay;
+    struct session_table *table;
+    struct list_node node;
+    struct loop_task burial;
+    const char *target;
+};
+
+void session_table_init(struct session_table *table, struct loop *loop)
+{
+    *table = (struct session_table){.loop = loop};
+    list_init(&table->sessions);
+}
+
+static void bury(struct loop_task *task)
+{
+    memory_free(CONTAINER_OF(task, struct session, burial));
+}
+
+static void report(const struct session *session, int code, const char *reason)
+{
+    const struct relay *relay = &session->relay;
+    const char *text = reason != NULL ? reason : reason_text(code);
+    if (session->target != NULL && !relay->is_open && code != REASON_NONE)
+        log_warning("no session to %s: %s", session->target, text);
+    else
+        log_debug("session %s%sended after %llu bytes there and %llu back: %s",
+                  session->target != NULL ? session->target : "",
+                  session->target != NULL ? " " : "", (unsigned long long)relay->side[0].received,
+                  (unsigned long long)relay->side[1].received, text);
+}
+
+static void ended(struct relay *relay, int code, const char *reason)
+{
+    struct session *session = CONTAINER_OF(relay, struct session, relay);
+    struct session_table *table = session->table;
+    report(session, code, reason);
+    list_remove(&session->node);
+    loop_bury(table->loop, &session->burial);
+    if (--table->count == 0 && table->emptied != NULL)
+        table->emptied(table);
+}
+
+static void drop(struct stream *stream)
+{
+    stream->operations->reset(stream, REASON_NO_MEMORY, NULL);
+    stream->operations->close(stream);
+}
+
+void session_join(struct session_table *table, struct stream *asking, struct stream *answering,
+                  const char *target)
+{
+    struct session *session = memory_allocate_zero(sizeof(*session));
+    if (session == NULL) {
+        drop(asking);
+        drop(answering);
+        return;
+    }
+    session->table = table;
+    session->target = target;
+    session->burial.run = bury;
+    list_append(&table->sessions, &session->node);
+    table->count++;
+    relay_join(&session->relay, asking, answering, ended);
+}
+
+void session_abort_all(struct session_table *table, int code, const char *reason)
+{
+    struct list_node *node;
+    while ((node = list_pop(&table->sessions)) != NULL)
+        relay_abort(&CONTAINER_OF(node, struct session, node)->relay, code, reason);
+}

@@ -1,0 +1,379 @@
+#include "agent/uplink.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/reason.h"
+#include "net/address.h"
+#include "tunnel/upgrade.h"
+#include "tunnel/websocket_carrier.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+/* A link outlives the uplink's interest in it until the loop has let go of its timer. */
+struct uplink_link {
+    struct tunnel tunnel;
+    struct loop_task burial;
+};
+
+static void bury_link(struct loop_task *task)
+{
+    memory_free(CONTAINER_OF(task, struct uplink_link, burial));
+}
+
+static void close_link(struct uplink *uplink, int code, const char *reason)
+{
+    struct uplink_link *link = uplink->link;
+    uplink->link = NULL;
+    if (link != NULL)
+        tunnel_close(&link->tunnel, code, reason, &link->burial);
+}
+
+/* ---- trying again ---- */
+
+static uint64_t next_delay(struct uplink *uplink)
+{
+    unsigned doublings = uplink->failures < 10 ? uplink->failures : 10;
+    uint64_t delay = (uint64_t)UPLINK_FIRST_DELAY << doublings;
+    uplink->failures++;
+    if (delay > UPLINK_LAST_DELAY)
+        delay = UPLINK_LAST_DELAY;
+    /* Jitter: agents that lost the same gateway together do not come back together. */
+    uint32_t random = 0;
+    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+        return delay;
+    return delay / 2 + random % (delay / 2 + 1);
+}
+
+/* Ends whatever was under way and begins again after a while. */
+static void retry(struct uplink *uplink, const char *what, const char *why)
+{
+    if (uplink->dial != NULL)
+        dial_cancel(uplink->dial);
+    uplink->dial = NULL;
+    if (uplink->conn != NULL)
+        conn_close(uplink->conn, false);
+    uplink->conn = NULL;
+    head_reader_deinit(&uplink->reader);
+    uint64_t delay = next_delay(uplink);
+    log_warning("%s %s: %s; trying again in %.1f s", what, uplink->url_text, why,
+                (double)delay / 1000);
+    close_link(uplink, REASON_LINK_LOST, why);
+    loop_timer_start(&uplink->timer, delay);
+}
+
+static void cannot_connect(struct uplink *uplink, const char *why)
+{
+    retry(uplink, "cannot register at", why);
+}
+
+/* ---- the link ---- */
+
+static void peer_opened(struct tunnel *tunnel, struct mux_stream *stream,
+                        const struct message_open *open)
+{
+    struct uplink *uplink = tunnel->holder;
+    uplink->owner->peer_opened(uplink, stream, open);
+}
+
+/* Refusals that another try will not change, unless someone acts at the gateway. */
+static bool is_final(int code)
+{
+    return code == REASON_FORBIDDEN || code == REASON_NAME_TAKEN || code == REASON_PROTOCOL ||
+           code == REASON_UNSUPPORTED;
+}
+
+static int take_refusal(struct uplink *uplink, const struct message_welcome *welcome)
+{
+    char why[MESSAGE_MAX_REASON + 64];
+    snprintf(why, sizeof(why), "the gateway refused: %.*s", (int)welcome->message.size,
+             welcome->message.data);
+    tunnel_fail(&uplink->link->tunnel, CULVERT_ERROR_REFUSED, why);
+    if (!uplink->was_up && is_final(welcome->code))
+        uplink->owner->refused(uplink, welcome->code, why);
+    return CULVERT_ERROR_REFUSED;
+}
+
+static int welcomed(struct tunnel *tunnel, const struct message_welcome *welcome)
+{
+    struct uplink *uplink = tunnel->holder;
+    if (!welcome->ok)
+        return take_refusal(uplink, welcome);
+    int error = link_attach(&tunnel->link, welcome->epoch, welcome->first, welcome->received);
+    if (error != 0)
+        return error;
+    loop_timer_stop(&uplink->timer);
+    uplink->up_since = loop_now(uplink->loop);
+    uplink->was_up = true;
+    printf("registered as %s at %s\n", uplink->config->name, uplink->url_text);
+    fflush(stdout);
+    mux_set_peer_window(&tunnel->mux, welcome->window);
+    uplink->owner->up(uplink, &tunnel->mux);
+    return 0;
+}
+
+static void went_away(struct tunnel *tunnel, const struct message_goaway *goaway)
+{
+    (void)tunnel;
+    log_info("the gateway says goodbye: %.*s", (int)goaway->reason.size, goaway->reason.data);
+}
+
+static void lost(struct tunnel *tunnel, int error, const char *why)
+{
+    struct uplink *uplink = tunnel->holder;
+    (void)error;
+    if (uplink->up_since == 0) {
+        cannot_connect(uplink, why);
+        return;
+    }
+    if (loop_now(uplink->loop) - uplink->up_since > (uint64_t)UPLINK_STABLE * 1000000)
+        uplink->failures = 0;
+    uplink->up_since = 0;
+    uplink->owner->down(uplink);
+    retry(uplink, "lost the link to", why);
+}
+
+static const struct tunnel_owner tunnel_handlers = {
+    .peer_opened = peer_opened,
+    .welcomed = welcomed,
+    .went_away = went_away,
+    .lost = lost,
+};
+
+static int shake_hands(struct uplink *uplink, struct carrier *carrier)
+{
+    struct uplink_link *link = memory_allocate_zero(sizeof(*link));
+    if (link == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    link->burial.run = bury_link;
+    int error = tunnel_init(&link->tunnel, &tunnel_handlers, uplink, uplink->loop, true);
+    if (error != 0) {
+        memory_free(link);
+        return error;
+    }
+    uplink->link = link;
+    struct message_handshake handshake = {
+        .version = text_of("1"),
+        .name = text_of(uplink->config->name),
+        .key = text_of(uplink->config->key),
+        .window = MUX_WINDOW,
+        .epoch = 1,
+        .first = 1,
+    };
+    return tunnel_attach(&link->tunnel, carrier, &handshake);
+}
+
+/* ---- the upgrade ---- */
+
+static void upgraded(struct uplink *uplink, const uint8_t *ahead, size_t ahead_size)
+{
+    struct carrier *carrier = NULL;
+    int error = websocket_carrier_new(uplink->conn, WEBSOCKET_CLIENT, ahead, ahead_size, &carrier);
+    if (error != 0) {
+        cannot_connect(uplink, error_text(error));
+        return;
+    }
+    uplink->conn = NULL;
+    head_reader_deinit(&uplink->reader);
+    error = shake_hands(uplink, carrier);
+    if (uplink->link == NULL)
+        carrier_close(carrier, error, NULL);
+    if (error != 0)
+        cannot_connect(uplink, error_text(error));
+}
+
+static void readable(struct conn *conn)
+{
+    struct uplink *uplink = conn_holder(conn);
+    struct http1_head head;
+    size_t used = 0;
+    char why[512];
+    int result = head_reader_read(&uplink->reader, conn, HEAD_RESPONSE, &head, &used);
+    switch (result) {
+    case CULVERT_NEED_MORE:
+        return;
+    case 0:
+        break;
+    case CULVERT_ERROR_PROTOCOL:
+    case CULVERT_ERROR_TOO_LARGE:
+        cannot_connect(uplink,
+                       "the server there is no culvert gateway: it does not answer in HTTP");
+        return;
+    case CULVERT_ERROR_CLOSED:
+        cannot_connect(uplink, "the server closed the connection without an answer");
+        return;
+    default:
+        cannot_connect(uplink, error_text(result));
+        return;
+    }
+    result = upgrade_check_response(&head, uplink->websocket_key, why, sizeof(why));
+    if (result != 0)
+        cannot_connect(uplink, why);
+    else
+        upgraded(uplink, uplink->reader.buffer + used, uplink->reader.size - used);
+}
+
+static void send_request(struct uplink *uplink)
+{
+    uint8_t random[16];
+    char request[UPGRADE_MAX_HEAD + 1024];
+    if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
+        cannot_connect(uplink, "no random numbers");
+        return;
+    }
+    websocket_key_value(random, uplink->websocket_key);
+    int size = upgrade_write_request(&uplink->config->url, uplink->websocket_key, request,
+                                     sizeof(request));
+    struct iovec vector = {request, size > 0 ? (size_t)size : 0};
+    if (size < 0 || conn_write(uplink->conn, &vector, 1) != size)
+        cannot_connect(uplink, "the upgrade request could not be sent");
+    else
+        conn_want(uplink->conn, CONN_READ);
+}
+
+static void secured(struct conn *conn, int error)
+{
+    struct uplink *uplink = conn_holder(conn);
+    if (error == 0) {
+        send_request(uplink);
+        return;
+    }
+    const char *why = conn_error_message(conn);
+    char text[256];
+    snprintf(text, sizeof(text), "%s", why != NULL ? why : error_text(error));
+    cannot_connect(uplink, text);
+}
+
+static void writable(struct conn *conn)
+{
+    (void)conn;
+}
+
+static const struct conn_events conn_handlers = {
+    .secured = secured,
+    .readable = readable,
+    .writable = writable,
+};
+
+/* ---- dialling ---- */
+
+/* The gateway's own listener is never dialled for anyone. */
+static void deny_gateway(struct uplink *uplink, int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t size = sizeof(address);
+    if (getpeername(fd, (struct sockaddr *)&address, &size) == 0 &&
+        whitelist_deny(&uplink->config->whitelist, &address) != 0)
+        log_error("out of memory: the gateway's address could not be denied");
+}
+
+static void dialled(void *holder, int fd, int error)
+{
+    struct uplink *uplink = holder;
+    uplink->dial = NULL;
+    if (error != 0) {
+        cannot_connect(uplink, error_text(error));
+        return;
+    }
+    deny_gateway(uplink, fd);
+    conn_tune_tcp(fd);
+    error = conn_new(uplink->loop, fd, &conn_handlers, uplink, &uplink->conn);
+    if (error != 0) {
+        close(fd);
+        cannot_connect(uplink, error_text(error));
+        return;
+    }
+    loop_timer_start(&uplink->timer, UPLINK_LOGIN_TIME);
+    if (uplink->tls == NULL) {
+        send_request(uplink);
+        return;
+    }
+    error = conn_secure(uplink->conn, uplink->tls, uplink->config->url.host);
+    if (error != 0)
+        cannot_connect(uplink, error_text(error));
+}
+
+static void dial_gateway(struct uplink *uplink)
+{
+    struct dial_request request = {
+        .host = uplink->config->url.host,
+        .port = uplink->config->url.port,
+        .timeout = UPLINK_DIAL_TIME,
+        .done = dialled,
+        .holder = uplink,
+    };
+    int error = dial_start(uplink->loop, &request, &uplink->dial);
+    if (error != 0)
+        cannot_connect(uplink, error_text(error));
+}
+
+static void timer_fired(struct loop_timer *timer)
+{
+    struct uplink *uplink = timer->holder;
+    if (uplink->conn != NULL || uplink->link != NULL)
+        cannot_connect(uplink, "the server did not answer in time");
+    else
+        dial_gateway(uplink);
+}
+
+/* ---- life ---- */
+
+int uplink_init(struct uplink *uplink, const struct uplink_owner *owner, void *holder,
+                struct loop *loop, struct agent_config *config, char *why, size_t why_size)
+{
+    *uplink = (struct uplink){.owner = owner, .holder = holder, .loop = loop, .config = config};
+    char host[sizeof(config->url.host) + 16];
+    int error = url_host_field(&config->url, host, sizeof(host));
+    if (error == 0)
+        error = loop_timer_init(loop, &uplink->timer, timer_fired, uplink);
+    if (error != 0) {
+        snprintf(why, why_size, "%s", error_text(error));
+        return error;
+    }
+    snprintf(uplink->url_text, sizeof(uplink->url_text), "%s://%s%s", config->url.scheme, host,
+             strcmp(config->url.target, "/") == 0 ? "" : config->url.target);
+    if (config->url.is_secure)
+        error = tls_client_context(config->ca, config->insecure, &uplink->tls, why, why_size);
+    return error;
+}
+
+void uplink_start(struct uplink *uplink)
+{
+    dial_gateway(uplink);
+}
+
+void uplink_announce_stop(struct uplink *uplink, unsigned seconds)
+{
+    if (uplink->up_since == 0)
+        return;
+    struct message message = {.type = MESSAGE_GOAWAY, .is_known = true, .is_counted = true};
+    message.goaway.reason = text_of("the agent is stopping");
+    message.goaway.seconds = seconds;
+    (void)tunnel_send(&uplink->link->tunnel, &message); /* a courtesy: the close tells as much */
+}
+
+void uplink_close(struct uplink *uplink)
+{
+    if (uplink->is_closed)
+        return;
+    uplink->is_closed = true;
+    loop_timer_stop(&uplink->timer);
+    if (uplink->dial != NULL)
+        dial_cancel(uplink->dial);
+    uplink->dial = NULL;
+    if (uplink->conn != NULL)
+        conn_close(uplink->conn, false);
+    uplink->conn = NULL;
+    close_link(uplink, REASON_SHUTDOWN, "the agent is stopping");
+}
+
+void uplink_deinit(struct uplink *uplink)
+{
+    loop_timer_close(&uplink->timer, NULL);
+    head_reader_deinit(&uplink->reader);
+    tls_context_unref(uplink->tls);
+    uplink->tls = NULL;
+}

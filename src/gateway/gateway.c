@@ -1,0 +1,224 @@
+#include "gateway/gateway.h"
+
+#include "base/error.h"
+#include "base/exit_code.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "gateway/shutdown.h"
+#include "gateway/worker.h"
+#include "net/address.h"
+
+#include <netdb.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+/* ---- TLS ---- */
+
+static int load_tls(struct gateway *gateway)
+{
+    const struct gateway_config *config = gateway->config;
+    if (config->tls_certificate == NULL)
+        return 0;
+    struct tls_context *context = NULL;
+    char why[512];
+    int error =
+        tls_server_context(config->tls_certificate, config->tls_key, &context, why, sizeof(why));
+    if (error != 0) {
+        log_error("cannot set up TLS: %s", why);
+        return error;
+    }
+    for (unsigned i = 0; i < gateway->worker_count; i++)
+        worker_set_tls(&gateway->workers[i], context);
+    tls_context_unref(context);
+    return 0;
+}
+
+/* ---- listening ---- */
+
+static int resolve(const struct gateway_listen *listen, struct addrinfo **addresses)
+{
+    char port[8];
+    snprintf(port, sizeof(port), "%u", listen->port);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    const char *host = listen->host[0] != 0 ? listen->host : "::";
+    int failure = getaddrinfo(host, port, &hints, addresses);
+    /* A machine without IPv6: all of IPv4 is all there is. */
+    if (failure != 0 && listen->host[0] == 0)
+        failure = getaddrinfo("0.0.0.0", port, &hints, addresses);
+    return failure == 0 ? 0 : CULVERT_ERROR_RESOLVE;
+}
+
+/* Every worker listens on the same address; the first one finds out whether it is free, and which
+ * port 0 means. */
+static int listen_on_all(struct gateway *gateway, struct sockaddr_storage *address, bool dual)
+{
+    for (unsigned i = 0; i < gateway->worker_count; i++) {
+        struct worker *worker = &gateway->workers[i];
+        int error = worker_listen(worker, address, dual, i == 0);
+        if (error != 0)
+            return error;
+        const struct listener *listener = worker->listeners[worker->listener_count - 1];
+        address_set_port(address, listener_port(listener));
+    }
+    return 0;
+}
+
+static int listen_once(struct gateway *gateway, const struct gateway_listen *listen)
+{
+    bool dual = listen->host[0] == 0;
+    struct addrinfo *addresses = NULL;
+    int error = resolve(listen, &addresses);
+    if (error == 0) {
+        struct sockaddr_storage address = {0};
+        memcpy(&address, addresses->ai_addr, addresses->ai_addrlen);
+        freeaddrinfo(addresses);
+        error = listen_on_all(gateway, &address, dual);
+        if (error == -EAFNOSUPPORT && dual && address_parse("0.0.0.0", listen->port, &address) == 0)
+            error = listen_on_all(gateway, &address, false);
+    }
+    if (error != 0) {
+        log_error("cannot listen on %s:%u: %s", dual ? "*" : listen->host, listen->port,
+                  error_text(error));
+        return error;
+    }
+    char text[ADDRESS_TEXT_SIZE];
+    const struct worker *first = &gateway->workers[0];
+    listener_text(first->listeners[first->listener_count - 1], text, sizeof(text));
+    printf("listening on %s\n", text);
+    fflush(stdout);
+    return 0;
+}
+
+/* ---- keys ---- */
+
+static void keys_changed(void *context)
+{
+    struct gateway *gateway = context;
+    for (unsigned i = 0; i < gateway->worker_count; i++)
+        worker_recheck_keys(&gateway->workers[i]);
+}
+
+static int start_watch(struct gateway *gateway)
+{
+    if (gateway->config->open) {
+        log_warning("OPEN: agents need no key; whoever reaches this port can register any name");
+        return 0;
+    }
+    char why[512];
+    int error = store_watch_start(gateway->config->data, keys_changed, gateway, &gateway->watch,
+                                  why, sizeof(why));
+    if (error != 0)
+        log_error("cannot open the store of keys: %s", why);
+    return error;
+}
+
+/* ---- threads ---- */
+
+static void *run_worker(void *argument)
+{
+    struct worker *worker = argument;
+    int error = loop_run(&worker->loop);
+    if (error != 0)
+        log_error("worker %u has ended: %s", worker->loop.index, error_text(error));
+    return NULL;
+}
+
+static int start_threads(struct gateway *gateway)
+{
+    /* Signals go to the main thread alone. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = 0;
+    for (unsigned i = 1; i < gateway->worker_count && error == 0; i++) {
+        struct worker *worker = &gateway->workers[i];
+        error = -pthread_create(&worker->thread, NULL, run_worker, worker);
+        worker->has_thread = error == 0;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0)
+        log_error("cannot start a thread: %s", error_text(error));
+    return error;
+}
+
+static void reload(struct gateway *gateway)
+{
+    if (gateway->config->tls_certificate == NULL)
+        return;
+    if (load_tls(gateway) == 0)
+        log_info("the TLS certificate was read again");
+    else
+        log_warning("the old TLS certificate stays in use");
+}
+
+/* ---- life ---- */
+
+static int start_workers(struct gateway *gateway)
+{
+    unsigned count = gateway->config->threads;
+    gateway->workers = memory_allocate_zero(count * sizeof(*gateway->workers));
+    if (gateway->workers == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    for (; gateway->worker_count < count; gateway->worker_count++) {
+        struct worker *worker = &gateway->workers[gateway->worker_count];
+        int error = worker_init(worker, gateway, gateway->worker_count);
+        if (error != 0)
+            return error;
+    }
+    return 0;
+}
+
+static int start(struct gateway *gateway)
+{
+    uint64_t seed = 0;
+    if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
+        return CULVERT_ERROR_NO_MEMORY;
+    account_init(&gateway->account, gateway->config->max_memory);
+    int error = registry_init(&gateway->registry, seed);
+    if (error == 0)
+        error = start_workers(gateway);
+    if (error == 0)
+        error = load_tls(gateway);
+    if (error == 0)
+        error = start_watch(gateway);
+    for (size_t i = 0; i < gateway->config->listen_count && error == 0; i++)
+        error = listen_once(gateway, &gateway->config->listens[i]);
+    return error;
+}
+
+static void stop_all(struct gateway *gateway)
+{
+    for (unsigned i = 1; i < gateway->worker_count; i++) {
+        if (gateway->workers[i].has_thread)
+            pthread_join(gateway->workers[i].thread, NULL);
+    }
+    if (gateway->watch != NULL)
+        store_watch_stop(gateway->watch);
+    for (unsigned i = 0; i < gateway->worker_count; i++)
+        worker_deinit(&gateway->workers[i]);
+    memory_free(gateway->workers);
+    registry_deinit(&gateway->registry);
+}
+
+int gateway_run(const struct gateway_config *config)
+{
+    struct gateway gateway = {.config = config};
+    struct shutdown shutdown;
+    int error = start(&gateway);
+    if (error == 0)
+        error = shutdown_init(&shutdown, &gateway, reload);
+    if (error != 0) {
+        /* Nothing runs yet: the process ends, and with it what was opened. */
+        return error == -EADDRINUSE ? EXIT_CODE_NO_PORT : EXIT_CODE_FAILURE;
+    }
+    error = start_threads(&gateway);
+    if (error != 0)
+        return EXIT_CODE_FAILURE;
+    error = loop_run(&gateway.workers[0].loop);
+    shutdown_deinit(&shutdown);
+    stop_all(&gateway);
+    log_info("the gateway has ended");
+    return error == 0 ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
+}

@@ -1,0 +1,202 @@
+#include "gateway/member.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/reason.h"
+#include "gateway/session.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+static void bury(struct loop_task *task)
+{
+    struct member *member = CONTAINER_OF(task, struct member, burial);
+    if (--member->handles > 0)
+        loop_timer_close(&member->probe_timer, &member->burial);
+    else
+        memory_free(member);
+}
+
+static void answer_probes(struct member *member, bool is_alive)
+{
+    struct list_node *node;
+    while ((node = list_pop(&member->probes)) != NULL) {
+        struct member_probe *probe = CONTAINER_OF(node, struct member_probe, node);
+        probe->is_alive = is_alive;
+        loop_post(&probe->gateway->workers[probe->asker].loop, &probe->message);
+    }
+}
+
+void member_end(struct member *member, int code, const char *reason)
+{
+    if (member->is_over)
+        return;
+    member->is_over = true;
+    struct worker *worker = member->worker;
+    log_info("agent %s at %s is gone: %s", member->name, member->address, reason);
+    registry_release(&worker->gateway->registry, member->name, member->id);
+    map_remove(&worker->members, member->id);
+    loop_timer_stop(&member->probe_timer);
+    answer_probes(member, false);
+    member->handles = 2;
+    tunnel_close(&member->tunnel, code, reason, &member->burial);
+}
+
+/* ---- events of the tunnel ---- */
+
+static void peer_opened(struct tunnel *tunnel, struct mux_stream *stream,
+                        const struct message_open *open)
+{
+    struct member *member = tunnel->holder;
+    uint64_t second = loop_now(tunnel->loop) / 1000000;
+    if (second != member->open_second) {
+        member->open_second = second;
+        member->opens = 0;
+    }
+    if (++member->opens > MEMBER_OPENS_PER_SECOND) {
+        stream->stream.operations->reset(&stream->stream, REASON_LIMIT,
+                                         "too many sessions a second");
+        stream->stream.operations->close(&stream->stream);
+        return;
+    }
+    session_request(member, &stream->stream, open);
+}
+
+static void went_away(struct tunnel *tunnel, const struct message_goaway *goaway)
+{
+    struct member *member = tunnel->holder;
+    log_debug("agent %s is about to stop: %.*s", member->name, (int)goaway->reason.size,
+              goaway->reason.data);
+}
+
+static void ponged(struct tunnel *tunnel)
+{
+    struct member *member = tunnel->holder;
+    if (list_is_empty(&member->probes))
+        return;
+    loop_timer_stop(&member->probe_timer);
+    answer_probes(member, true);
+}
+
+static void lost(struct tunnel *tunnel, int error, const char *why)
+{
+    struct member *member = tunnel->holder;
+    (void)error;
+    member_end(member, REASON_LINK_LOST, why);
+}
+
+static const struct tunnel_owner tunnel_handlers = {
+    .peer_opened = peer_opened,
+    .went_away = went_away,
+    .ponged = ponged,
+    .lost = lost,
+};
+
+/* ---- life ---- */
+
+static void probe_timed_out(struct loop_timer *timer)
+{
+    struct member *member = timer->holder;
+    member_end(member, REASON_LINK_LOST, "it did not answer while another with its name came");
+}
+
+static int welcome(struct member *member, const struct message_handshake *handshake)
+{
+    struct tunnel *tunnel = &member->tunnel;
+    int error = link_attach(&tunnel->link, handshake->epoch, handshake->first, 0);
+    if (error != 0)
+        return error;
+    struct message message = {.type = MESSAGE_ACK, .is_handshake_ack = true, .is_known = true};
+    message.welcome.ok = true;
+    message.welcome.epoch = handshake->epoch;
+    message.welcome.first = link_first(&tunnel->link);
+    message.welcome.keepalive = TUNNEL_KEEPALIVE;
+    message.welcome.window = MUX_WINDOW;
+    memcpy(message.welcome.link, member->link_id, sizeof(member->link_id));
+    error = tunnel_send(tunnel, &message);
+    if (error == 0)
+        tunnel_begin(tunnel, handshake->window);
+    return error;
+}
+
+int member_new(struct worker *worker, const struct member_login *login, struct carrier *carrier)
+{
+    struct member *member = memory_allocate_zero(sizeof(*member));
+    if (member == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    member->worker = worker;
+    member->id = login->id;
+    member->key_id = login->key_id;
+    member->burial.run = bury;
+    list_init(&member->probes);
+    snprintf(member->name, sizeof(member->name), "%s", login->name);
+    snprintf(member->address, sizeof(member->address), "%s", login->address);
+    int error = loop_timer_init(&worker->loop, &member->probe_timer, probe_timed_out, member);
+    if (error != 0)
+        goto no_timer;
+    error = tunnel_init(&member->tunnel, &tunnel_handlers, member, &worker->loop, false);
+    if (error != 0)
+        goto no_tunnel;
+    if (getrandom(member->link_id, sizeof(member->link_id), 0) !=
+            (ssize_t)sizeof(member->link_id) ||
+        map_insert(&worker->members, member->id, member) != 0) {
+        error = CULVERT_ERROR_NO_MEMORY;
+        goto no_member;
+    }
+    tunnel_attach(&member->tunnel, carrier, NULL);
+    log_info("agent %s registered from %s", member->name, member->address);
+    if (welcome(member, login->handshake) != 0)
+        member_end(member, REASON_PROTOCOL, "its handshake cannot be");
+    return 0;
+
+no_member:
+    member->handles = 2;
+    tunnel_close(&member->tunnel, REASON_NO_MEMORY, NULL, &member->burial);
+    return error;
+no_tunnel:
+    member->handles = 1;
+    loop_timer_close(&member->probe_timer, &member->burial);
+    return error;
+no_timer:
+    memory_free(member);
+    return error;
+}
+
+struct member *member_find(struct worker *worker, uint64_t id)
+{
+    return map_find(&worker->members, id);
+}
+
+/* ---- probing ---- */
+
+static void probe_came_back(struct loop *loop, struct loop_message *message)
+{
+    struct member_probe *probe = CONTAINER_OF(message, struct member_probe, message);
+    probe->answered(loop->holder, probe);
+}
+
+static void probe_arrived(struct loop *loop, struct loop_message *message)
+{
+    struct member_probe *probe = CONTAINER_OF(message, struct member_probe, message);
+    struct worker *worker = loop->holder;
+    struct member *member = member_find(worker, probe->member.id);
+    message->run = probe_came_back;
+    if (member == NULL) {
+        probe->is_alive = false;
+        loop_post(&probe->gateway->workers[probe->asker].loop, message);
+        return;
+    }
+    if (list_is_empty(&member->probes)) {
+        loop_timer_start(&member->probe_timer, MEMBER_PROBE_TIME);
+        tunnel_ping(&member->tunnel);
+    }
+    list_append(&member->probes, &probe->node);
+}
+
+void member_probe(struct member_probe *probe)
+{
+    probe->message.run = probe_arrived;
+    loop_post(&probe->gateway->workers[probe->member.worker].loop, &probe->message);
+}

@@ -1,0 +1,66 @@
+/* A member is a registered agent: its name, its link, and what it is allowed per second. It belongs
+ * to one worker. */
+#ifndef GATEWAY_MEMBER_H
+#define GATEWAY_MEMBER_H
+
+#include "gateway/worker.h"
+#include "net/address.h"
+#include "store/store.h"
+#include "tunnel/tunnel.h"
+
+enum {
+    MEMBER_OPENS_PER_SECOND = 30000,
+    MEMBER_PROBE_TIME = 2000, /* milliseconds that a predecessor has to answer */
+};
+
+struct member {
+    struct tunnel tunnel;
+    struct worker *worker;
+    uint64_t id;
+    char name[STORE_NAME_SIZE];
+    char address[ADDRESS_TEXT_SIZE];
+    int64_t key_id; /* 0: registered without a key */
+    uint8_t link_id[MESSAGE_LINK_ID_SIZE];
+    struct list probes; /* of those who want its name */
+    struct loop_timer probe_timer;
+    struct loop_task burial;
+    unsigned handles; /* timers and the tunnel that must be gone before the memory is */
+    uint64_t open_second;
+    unsigned opens;
+    bool is_over;
+};
+
+struct member_login {
+    uint64_t id;
+    const char *name;
+    int64_t key_id;
+    const char *address;
+    const struct message_handshake *handshake;
+};
+
+/* Makes a member whose name is already claimed for `login->id`; takes the carrier on success and
+ * welcomes the agent. */
+int member_new(struct worker *worker, const struct member_login *login, struct carrier *carrier);
+
+struct member *member_find(struct worker *worker, uint64_t id);
+
+/* Ends it: the name is free, its sessions are reset with `code`, the agent is told `reason`. */
+void member_end(struct member *member, int code, const char *reason);
+
+/* Asks whether a member still answers. */
+struct member_probe {
+    struct loop_message message; /* to the member's worker and back */
+    struct list_node node;
+    struct member_ref member;
+    unsigned asker;   /* worker to answer to */
+    uint64_t visitor; /* who asks */
+    bool is_alive;    /* the answer */
+    struct gateway *gateway;
+    void (*answered)(struct worker *worker,
+                     struct member_probe *probe); /* runs on the asker; owns the probe */
+};
+
+/* Posts the probe; a member that does not answer in time is ended, so that its name is free. */
+void member_probe(struct member_probe *probe);
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * Who is connected: agents' names and where their links live. The one table that all loops share;
+ * it is read when a session opens and written when an agent comes or goes, never per byte.
+ */
+#ifndef GATEWAY_REGISTRY_H
+#define GATEWAY_REGISTRY_H
+
+#include "base/map.h"
+
+#include <pthread.h>
+#include <stdint.h>
+
+/* A member by loop and id; ids are never used twice, so a stale one finds nobody. */
+struct member_ref {
+    unsigned worker;
+    uint64_t id;
+};
+
+struct registry {
+    pthread_mutex_t lock;
+    struct map names;
+};
+
+int registry_init(struct registry *registry, uint64_t seed);
+void registry_deinit(struct registry *registry);
+
+/* Takes the name for `ref`. CULVERT_ERROR_EXISTS if another holds it, told in `holder`;
+ * CULVERT_ERROR_NO_MEMORY. */
+int registry_claim(struct registry *registry, const char *name, struct member_ref ref,
+                   struct member_ref *holder);
+
+/* 0, or CULVERT_ERROR_NOT_FOUND. */
+int registry_find(struct registry *registry, const char *name, struct member_ref *ref);
+
+/* Gives the name back if the member with this id holds it. */
+void registry_release(struct registry *registry, const char *name, uint64_t id);
+
+#endif

@@ -1,0 +1,153 @@
+#include "gateway/shutdown.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+
+#include <signal.h>
+
+enum { LOOK_AGAIN = 50 }; /* milliseconds */
+
+/*
+ * A barrier goes to every worker and comes back when each has run what was posted to it before and
+ * what that deferred. Two rounds let what one worker tells another about the end arrive before the
+ * loops stop.
+ */
+struct barrier {
+    struct shutdown *shutdown;
+    struct loop_message back;
+    _Atomic unsigned waiting;
+    unsigned rounds;
+};
+
+struct barrier_message {
+    struct loop_message message;
+    struct loop_task task;
+    struct barrier *barrier;
+};
+
+static void start_round(struct barrier *barrier);
+
+static void turn_has_ended(struct loop_task *task)
+{
+    struct barrier_message *at = CONTAINER_OF(task, struct barrier_message, task);
+    struct barrier *barrier = at->barrier;
+    memory_free(at);
+    if (atomic_fetch_sub(&barrier->waiting, 1) == 1)
+        loop_post(&barrier->shutdown->gateway->workers[0].loop, &barrier->back);
+}
+
+static void barrier_arrived(struct loop *loop, struct loop_message *message)
+{
+    struct barrier_message *at = CONTAINER_OF(message, struct barrier_message, message);
+    loop_bury(loop, &at->task);
+}
+
+static void stop_loops(struct gateway *gateway)
+{
+    for (unsigned i = 0; i < gateway->worker_count; i++)
+        worker_stop(&gateway->workers[i]);
+}
+
+static void round_is_over(struct loop *loop, struct loop_message *message)
+{
+    struct barrier *barrier = CONTAINER_OF(message, struct barrier, back);
+    (void)loop;
+    if (--barrier->rounds > 0) {
+        start_round(barrier);
+        return;
+    }
+    stop_loops(barrier->shutdown->gateway);
+    memory_free(barrier);
+}
+
+static void start_round(struct barrier *barrier)
+{
+    struct gateway *gateway = barrier->shutdown->gateway;
+    barrier->back.run = round_is_over;
+    atomic_store(&barrier->waiting, gateway->worker_count);
+    for (unsigned i = 0; i < gateway->worker_count; i++) {
+        struct barrier_message *at = memory_allocate_zero(sizeof(*at));
+        if (at == NULL) {
+            stop_loops(gateway); /* untidy, but it ends */
+            return;
+        }
+        at->barrier = barrier;
+        at->message.run = barrier_arrived;
+        at->task.run = turn_has_ended;
+        loop_post(&gateway->workers[i].loop, &at->message);
+    }
+}
+
+static void end_now(struct shutdown *shutdown)
+{
+    if (shutdown->is_ending)
+        return;
+    shutdown->is_ending = true;
+    struct gateway *gateway = shutdown->gateway;
+    for (unsigned i = 0; i < gateway->worker_count; i++)
+        worker_end_links(&gateway->workers[i]);
+    struct barrier *barrier = memory_allocate_zero(sizeof(*barrier));
+    if (barrier == NULL) {
+        stop_loops(gateway);
+        return;
+    }
+    barrier->shutdown = shutdown;
+    barrier->rounds = 2;
+    start_round(barrier);
+}
+
+static void look(struct loop_timer *timer)
+{
+    struct shutdown *shutdown = timer->holder;
+    uint64_t now = loop_now(&shutdown->gateway->workers[0].loop);
+    if (atomic_load(&shutdown->gateway->sessions) == 0 || now >= shutdown->deadline)
+        end_now(shutdown);
+    else
+        loop_timer_start(timer, LOOK_AGAIN);
+}
+
+static void drain(struct shutdown *shutdown)
+{
+    struct gateway *gateway = shutdown->gateway;
+    size_t sessions = atomic_load(&gateway->sessions);
+    log_info("stopping; %zu sessions have %d s to finish", sessions, SHUTDOWN_GRACE);
+    shutdown->is_draining = true;
+    shutdown->deadline = loop_now(&gateway->workers[0].loop) + (uint64_t)SHUTDOWN_GRACE * 1000000;
+    for (unsigned i = 0; i < gateway->worker_count; i++)
+        worker_drain(&gateway->workers[i], SHUTDOWN_GRACE);
+    loop_timer_start(&shutdown->timer, 1);
+}
+
+static void signalled(uv_signal_t *handle, int number)
+{
+    struct shutdown *shutdown = handle->data;
+    if (number == SIGHUP)
+        shutdown->reload(shutdown->gateway);
+    else if (shutdown->is_draining)
+        end_now(shutdown);
+    else
+        drain(shutdown);
+}
+
+int shutdown_init(struct shutdown *shutdown, struct gateway *gateway,
+                  void (*reload)(struct gateway *))
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    struct loop *loop = &gateway->workers[0].loop;
+    *shutdown = (struct shutdown){.gateway = gateway, .reload = reload};
+    int error = loop_timer_init(loop, &shutdown->timer, look, shutdown);
+    for (int i = 0; i < 3 && error == 0; i++) {
+        error = uv_signal_init(&loop->uv, &shutdown->signals[i]);
+        shutdown->signals[i].data = shutdown;
+        if (error == 0)
+            error = uv_signal_start(&shutdown->signals[i], signalled, numbers[i]);
+    }
+    return error;
+}
+
+void shutdown_deinit(struct shutdown *shutdown)
+{
+    loop_timer_close(&shutdown->timer, NULL);
+    for (int i = 0; i < 3; i++)
+        uv_close((uv_handle_t *)&shutdown->signals[i], NULL);
+}

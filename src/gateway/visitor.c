@@ -1,0 +1,205 @@
+/* From accept to the upgrade. */
+#include "gateway/visitor.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "tunnel/websocket_carrier.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+static const struct conn_events conn_handlers;
+
+static void bury(struct loop_task *task)
+{
+    memory_free(CONTAINER_OF(task, struct visitor, burial));
+}
+
+struct visitor *visitor_find(struct worker *worker, uint64_t id)
+{
+    return map_find(&worker->visitor_ids, id);
+}
+
+void visitor_end(struct visitor *visitor, int error, const char *why)
+{
+    if (visitor->is_over)
+        return;
+    visitor->is_over = true;
+    if (why != NULL)
+        log_debug("connection from %s ended before it logged in: %s", visitor->address, why);
+    struct worker *worker = visitor->worker;
+    if (visitor->conn != NULL)
+        conn_close(visitor->conn, false);
+    if (visitor->carrier != NULL)
+        carrier_close(visitor->carrier, error, why);
+    head_reader_deinit(&visitor->reader);
+    inbound_deinit(&visitor->inbound);
+    map_remove(&worker->visitor_ids, visitor->id);
+    list_remove(&visitor->node);
+    worker->visitor_count--;
+    loop_bury(&worker->loop, &visitor->burial);
+}
+
+/* ---- plain HTTP ---- */
+
+static void answer_http(struct visitor *visitor, const char *status, const char *extra,
+                        const char *body)
+{
+    char text[512];
+    int size = snprintf(text, sizeof(text),
+                        "HTTP/1.1 %s\r\n"
+                        "Content-Type: text/plain; charset=utf-8\r\n"
+                        "Content-Length: %zu\r\n"
+                        "%s"
+                        "Connection: close\r\n"
+                        "\r\n"
+                        "%s",
+                        status, strlen(body), extra, body);
+    struct iovec vector = {text, (size_t)size};
+    (void)conn_write(visitor->conn, &vector,
+                     1); /* a full socket at the first answer: its peer's loss */
+    visitor_end(visitor, 0, status);
+}
+
+static void answer_bad_head(struct visitor *visitor, int error)
+{
+    if (error == CULVERT_ERROR_TOO_LARGE)
+        answer_http(visitor, "431 Request Header Fields Too Large", "",
+                    "The request's head is too large.\n");
+    else if (error == CULVERT_ERROR_PROTOCOL)
+        answer_http(visitor, "400 Bad Request", "", "This is not an HTTP/1.1 request.\n");
+    else
+        visitor_end(visitor, error, error_text(error));
+}
+
+/* ---- the upgrade ---- */
+
+static void upgrade(struct visitor *visitor, const struct http1_head *head, size_t used)
+{
+    char text[UPGRADE_MAX_HEAD];
+    if (getrandom(visitor->nonce, sizeof(visitor->nonce), 0) != (ssize_t)sizeof(visitor->nonce)) {
+        visitor_end(visitor, CULVERT_ERROR_NO_MEMORY, "no random numbers");
+        return;
+    }
+    int size = upgrade_write_response(head, visitor->nonce, text, sizeof(text));
+    struct iovec vector = {text, size > 0 ? (size_t)size : 0};
+    if (size < 0 || conn_write(visitor->conn, &vector, 1) != size) {
+        visitor_end(visitor, CULVERT_ERROR_CLOSED, "the answer to the upgrade could not be sent");
+        return;
+    }
+    int error =
+        websocket_carrier_new(visitor->conn, WEBSOCKET_SERVER, visitor->reader.buffer + used,
+                              visitor->reader.size - used, &visitor->carrier);
+    if (error != 0) {
+        visitor_end(visitor, error, error_text(error));
+        return;
+    }
+    visitor->conn = NULL;
+    visitor->carrier->events = &login_carrier_events;
+    visitor->carrier->holder = visitor;
+    head_reader_deinit(&visitor->reader);
+}
+
+static void dispatch(struct visitor *visitor, const struct http1_head *head, size_t used)
+{
+    switch (upgrade_classify(head)) {
+    case UPGRADE_NATIVE:
+        upgrade(visitor, head, used);
+        break;
+    case UPGRADE_NONE:
+        answer_http(
+            visitor, "426 Upgrade Required", "Upgrade: websocket\r\n",
+            "This is a culvert gateway. Agents connect to it by WebSocket (" UPGRADE_PROTOCOL
+            ").\n");
+        break;
+    case UPGRADE_UNKNOWN:
+        answer_http(visitor, "400 Bad Request", "",
+                    "This gateway serves WebSockets of the protocol " UPGRADE_PROTOCOL " only.\n");
+        break;
+    case UPGRADE_BAD:
+        answer_http(visitor, "400 Bad Request", "Sec-WebSocket-Version: 13\r\n",
+                    "The WebSocket upgrade is malformed.\n");
+        break;
+    }
+}
+
+static void readable(struct conn *conn)
+{
+    struct visitor *visitor = conn_holder(conn);
+    struct http1_head head;
+    size_t used = 0;
+    int result = head_reader_read(&visitor->reader, conn, HEAD_REQUEST, &head, &used);
+    if (result == 0)
+        dispatch(visitor, &head, used);
+    else if (result != CULVERT_NEED_MORE)
+        answer_bad_head(visitor, result);
+}
+
+static void writable(struct conn *conn)
+{
+    (void)conn;
+}
+
+static void secured(struct conn *conn, int error)
+{
+    struct visitor *visitor = conn_holder(conn);
+    if (error != 0) {
+        const char *why = conn_error_message(conn);
+        visitor_end(visitor, error, why != NULL ? why : error_text(error));
+    }
+}
+
+static const struct conn_events conn_handlers = {
+    .secured = secured,
+    .readable = readable,
+    .writable = writable,
+};
+
+/* ---- life ---- */
+
+static void make_room(struct worker *worker)
+{
+    if (worker->visitor_count < WORKER_VISITORS)
+        return;
+    struct list_node *oldest = list_first(&worker->visitors);
+    visitor_end(CONTAINER_OF(oldest, struct visitor, node), CULVERT_ERROR_LIMIT,
+                "too many connections that do not log in");
+}
+
+void visitor_new(struct worker *worker, int fd)
+{
+    make_room(worker);
+    struct visitor *visitor = memory_allocate_zero(sizeof(*visitor));
+    if (visitor == NULL) {
+        close(fd);
+        return;
+    }
+    visitor->worker = worker;
+    visitor->id = atomic_fetch_add(&worker->gateway->next_id, 1) + 1;
+    visitor->since = loop_now(&worker->loop);
+    visitor->burial.run = bury;
+    head_reader_init(&visitor->reader);
+    inbound_init(&visitor->inbound, login_take_message);
+    conn_tune_tcp(fd);
+    if (conn_new(&worker->loop, fd, &conn_handlers, visitor, &visitor->conn) != 0) {
+        close(fd);
+        memory_free(visitor);
+        return;
+    }
+    conn_peer_text(visitor->conn, visitor->address, sizeof(visitor->address));
+    list_append(&worker->visitors, &visitor->node);
+    worker->visitor_count++;
+    int error = map_insert(&worker->visitor_ids, visitor->id, visitor);
+    if (error == 0 && worker->tls != NULL)
+        error = conn_secure(visitor->conn, worker->tls, NULL);
+    if (error != 0) {
+        visitor_end(visitor, error, error_text(error));
+        return;
+    }
+    conn_want(visitor->conn, CONN_READ);
+    if (worker->visitor_count == 1)
+        loop_timer_start(&worker->sweep, 1000);
+}

@@ -1,0 +1,52 @@
+/*
+ * A visitor is a connection that has not logged in: it is bounded in bytes, in time and in number,
+ * and it holds nobody up. It goes through TLS, the HTTP head, the upgrade, the handshake, the key,
+ * and the name; then it is a member, or closed.
+ */
+#ifndef GATEWAY_VISITOR_H
+#define GATEWAY_VISITOR_H
+
+#include "gateway/member.h"
+#include "net/conn.h"
+#include "store/watch.h"
+#include "tunnel/carrier.h"
+#include "tunnel/head_reader.h"
+#include "tunnel/inbound.h"
+#include "tunnel/upgrade.h"
+
+struct visitor {
+    struct worker *worker;
+    uint64_t id; /* becomes the member's */
+    struct list_node node;
+    struct loop_task burial;
+    uint64_t since;
+    struct conn *conn;       /* until the upgrade */
+    struct carrier *carrier; /* after it */
+    struct head_reader reader;
+    struct inbound inbound;
+    char address[ADDRESS_TEXT_SIZE];
+    uint8_t nonce[UPGRADE_NONCE_SIZE];
+    /* after the handshake */
+    char name[STORE_NAME_SIZE];
+    int64_t key_id;
+    uint64_t epoch, first;
+    uint32_t window;
+    unsigned claims;    /* tries to get the name */
+    bool has_handshake; /* one came; nothing more is taken before the answer */
+    bool is_over;
+};
+
+/* A new connection at a listener; takes the descriptor. */
+void visitor_new(struct worker *worker, int fd);
+
+/* Closes and forgets it. */
+void visitor_end(struct visitor *visitor, int error, const char *why);
+
+struct visitor *visitor_find(struct worker *worker, uint64_t id);
+
+/* login.c: the upgrade is done, the handshake is what comes. */
+extern const struct carrier_events login_carrier_events;
+int login_take_message(struct inbound *inbound, const struct message *message,
+                       struct slice_queue *payload, size_t size);
+
+#endif

@@ -1,0 +1,260 @@
+#include "gateway/worker.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/reason.h"
+#include "gateway/member.h"
+#include "gateway/session.h"
+#include "gateway/visitor.h"
+
+#include <string.h>
+#include <sys/random.h>
+
+/* ---- visitors that are too slow ---- */
+
+static void sweep(struct loop_timer *timer)
+{
+    struct worker *worker = timer->holder;
+    uint64_t now = loop_now(&worker->loop);
+    struct list_node *node;
+    while ((node = list_first(&worker->visitors)) != NULL) {
+        struct visitor *visitor = CONTAINER_OF(node, struct visitor, node);
+        if (now - visitor->since < (uint64_t)WORKER_LOGIN_TIME * 1000000)
+            break;
+        visitor_end(visitor, CULVERT_ERROR_TIMED_OUT, "it did not log in in time");
+    }
+    if (worker->visitor_count > 0)
+        loop_timer_start(&worker->sweep, 1000);
+}
+
+/* ---- memory ---- */
+
+/* At the account's limit the largest holder gives way, until there is room again. */
+static void relieve_account(struct loop_task *task)
+{
+    struct worker *worker = CONTAINER_OF(task, struct worker, account_task);
+    chunk_pool_trim(&worker->loop.pool);
+    if (account_level(worker->loop.account) != ACCOUNT_FULL)
+        return;
+    struct mux_stream *largest = NULL;
+    size_t most = 0;
+    size_t cursor = 0;
+    struct member *member;
+    while ((member = map_next(&worker->members, &cursor)) != NULL) {
+        size_t bytes = 0;
+        struct mux_stream *candidate = mux_largest(&member->tunnel.mux, &bytes);
+        if (candidate != NULL && bytes > most) {
+            most = bytes;
+            largest = candidate;
+        }
+    }
+    if (largest == NULL)
+        return;
+    log_warning("memory is at its limit (--max-memory): resetting a session that holds %zu bytes",
+                most);
+    mux_stream_fail(largest, REASON_NO_MEMORY, "the gateway is at its memory limit");
+}
+
+static void check_account(uv_prepare_t *handle)
+{
+    struct worker *worker = handle->data;
+    if (account_level(worker->loop.account) == ACCOUNT_FULL)
+        loop_defer(&worker->loop, &worker->account_task);
+}
+
+/* ---- life ---- */
+
+int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
+{
+    uint64_t seed[2];
+    if (getrandom(seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
+        return CULVERT_ERROR_NO_MEMORY;
+    memset(worker, 0, sizeof(*worker));
+    worker->gateway = gateway;
+    list_init(&worker->visitors);
+    list_init(&worker->sessions);
+    map_init(&worker->visitor_ids, seed[0]);
+    map_init(&worker->members, seed[1]);
+    worker->account_task.run = relieve_account;
+    int error = loop_init(&worker->loop, index, &gateway->account);
+    if (error != 0)
+        return error;
+    worker->loop.holder = worker;
+    error = loop_timer_init(&worker->loop, &worker->sweep, sweep, worker);
+    if (error == 0)
+        error = uv_prepare_init(&worker->loop.uv, &worker->memory_check);
+    if (error == 0) {
+        worker->memory_check.data = worker;
+        error = uv_prepare_start(&worker->memory_check, check_account);
+    }
+    return error;
+}
+
+void worker_deinit(struct worker *worker)
+{
+    uv_close((uv_handle_t *)&worker->memory_check, NULL);
+    loop_timer_close(&worker->sweep, NULL);
+    loop_deinit(&worker->loop);
+    map_deinit(&worker->visitor_ids);
+    map_deinit(&worker->members);
+    memory_free(worker->listeners);
+    tls_context_unref(worker->tls);
+}
+
+static void accepted(struct listener *listener, int fd)
+{
+    visitor_new(listener_holder(listener), fd);
+}
+
+static const struct listener_events listener_handlers = {.accepted = accepted};
+
+int worker_listen(struct worker *worker, const struct sockaddr_storage *address, bool dual,
+                  bool probe)
+{
+    size_t size = (worker->listener_count + 1) * sizeof(*worker->listeners);
+    struct listener **grown = memory_grow(worker->listeners, size);
+    if (grown == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    worker->listeners = grown;
+    struct listener_options options = {.reuse_port = true, .dual = dual, .probe = probe};
+    struct listener *listener = NULL;
+    int error = listener_new(&worker->loop, (const struct sockaddr *)address, address_size(address),
+                             &options, &listener_handlers, worker, &listener);
+    if (error != 0)
+        return error;
+    worker->listeners[worker->listener_count++] = listener;
+    listener_accept(listener, true);
+    return 0;
+}
+
+/* ---- words from other threads ---- */
+
+struct order {
+    struct loop_message message;
+    struct tls_context *tls;
+    unsigned seconds;
+};
+
+static void give_order(struct worker *worker, void (*run)(struct loop *, struct loop_message *),
+                       struct tls_context *tls, unsigned seconds)
+{
+    struct order *order = memory_allocate(sizeof(*order));
+    if (order == NULL) {
+        log_error("out of memory: a worker could not be told");
+        return;
+    }
+    *order = (struct order){.message = {.run = run}, .tls = tls, .seconds = seconds};
+    loop_post(&worker->loop, &order->message);
+}
+
+static void take_tls(struct loop *loop, struct loop_message *message)
+{
+    struct worker *worker = loop->holder;
+    struct order *order = CONTAINER_OF(message, struct order, message);
+    tls_context_unref(worker->tls);
+    worker->tls = order->tls;
+    memory_free(order);
+}
+
+void worker_set_tls(struct worker *worker, struct tls_context *context)
+{
+    give_order(worker, take_tls, tls_context_ref(context), 0);
+}
+
+struct recheck {
+    struct store_question question;
+    uint64_t member;
+};
+
+static void recheck_answered(struct loop *loop, struct store_question *question)
+{
+    struct recheck *recheck = CONTAINER_OF(question, struct recheck, question);
+    struct member *member = member_find(loop->holder, recheck->member);
+    if (member != NULL && question->error == CULVERT_ERROR_REFUSED)
+        member_end(member, REASON_FORBIDDEN, "its key was revoked or has expired");
+    memory_free(recheck);
+}
+
+static void recheck_keys(struct loop *loop, struct loop_message *message)
+{
+    struct worker *worker = loop->holder;
+    memory_free(CONTAINER_OF(message, struct order, message));
+    size_t cursor = 0;
+    struct member *member;
+    while ((member = map_next(&worker->members, &cursor)) != NULL) {
+        struct recheck *recheck = memory_allocate_zero(sizeof(*recheck));
+        if (recheck == NULL)
+            return;
+        recheck->member = member->id;
+        recheck->question.loop = loop;
+        recheck->question.answered = recheck_answered;
+        if (store_watch_recheck(worker->gateway->watch, &recheck->question, member->key_id) != 0)
+            memory_free(recheck);
+    }
+}
+
+void worker_recheck_keys(struct worker *worker)
+{
+    give_order(worker, recheck_keys, NULL, 0);
+}
+
+static void drain(struct loop *loop, struct loop_message *message)
+{
+    struct worker *worker = loop->holder;
+    struct order *order = CONTAINER_OF(message, struct order, message);
+    unsigned seconds = order->seconds;
+    memory_free(order);
+    worker->is_draining = true;
+    for (size_t i = 0; i < worker->listener_count; i++)
+        listener_close(worker->listeners[i]);
+    worker->listener_count = 0;
+    struct list_node *node;
+    while ((node = list_first(&worker->visitors)) != NULL)
+        visitor_end(CONTAINER_OF(node, struct visitor, node), CULVERT_ERROR_REFUSED,
+                    "the gateway is stopping");
+    struct message goaway = {.type = MESSAGE_GOAWAY, .is_known = true, .is_counted = true};
+    goaway.goaway.reason = text_of("the gateway is stopping");
+    goaway.goaway.seconds = seconds;
+    size_t cursor = 0;
+    struct member *member;
+    while ((member = map_next(&worker->members, &cursor)) != NULL)
+        (void)tunnel_send(&member->tunnel, &goaway); /* who cannot be told finds out by the close */
+}
+
+void worker_drain(struct worker *worker, unsigned seconds)
+{
+    give_order(worker, drain, NULL, seconds);
+}
+
+static struct member *any_member(struct worker *worker)
+{
+    size_t cursor = 0;
+    return map_next(&worker->members, &cursor);
+}
+
+static void end_links(struct loop *loop, struct loop_message *message)
+{
+    struct worker *worker = loop->holder;
+    memory_free(CONTAINER_OF(message, struct order, message));
+    struct member *member;
+    while ((member = any_member(worker)) != NULL)
+        member_end(member, REASON_SHUTDOWN, "the gateway is stopping");
+    session_abort_all(worker, REASON_SHUTDOWN, "the gateway is stopping");
+}
+
+void worker_end_links(struct worker *worker)
+{
+    give_order(worker, end_links, NULL, 0);
+}
+
+static void stop(struct loop *loop, struct loop_message *message)
+{
+    memory_free(CONTAINER_OF(message, struct order, message));
+    loop_stop(loop);
+}
+
+void worker_stop(struct worker *worker)
+{
+    give_order(worker, stop, NULL, 0);
+}

@@ -1,0 +1,81 @@
+/*
+ * A worker is one event loop of the gateway with its thread, its listeners, the visitors that have
+ * not logged in yet, its members (registered agents) and their sessions. What a worker owns, only
+ * its thread touches.
+ */
+#ifndef GATEWAY_WORKER_H
+#define GATEWAY_WORKER_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "gateway/gateway.h"
+#include "gateway/registry.h"
+#include "net/listener.h"
+#include "net/loop.h"
+#include "net/tls.h"
+#include "store/watch.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    WORKER_VISITORS = 1024, /* connections that have not logged in; the oldest makes room */
+    WORKER_LOGIN_TIME = 10, /* seconds for all of connection, TLS, upgrade and handshake */
+};
+
+struct worker;
+
+/* What all workers share; fixed after the start but for what is atomic or has a lock of its own. */
+struct gateway {
+    const struct gateway_config *config;
+    struct account account;
+    struct registry registry;
+    struct store_watch *watch; /* NULL when agents need no key */
+    struct worker *workers;
+    unsigned worker_count;
+    _Atomic uint64_t next_id;
+    _Atomic size_t sessions; /* relays between two agents that are not over */
+};
+
+struct worker {
+    struct loop loop;
+    struct gateway *gateway;
+    pthread_t thread;
+    bool has_thread;
+    struct listener **listeners;
+    size_t listener_count;
+    struct tls_context *tls; /* NULL: plain */
+    struct list visitors;    /* oldest first */
+    size_t visitor_count;
+    struct map visitor_ids;
+    struct map members;
+    struct list sessions;
+    struct loop_timer sweep;       /* ends visitors that are too slow */
+    struct loop_task account_task; /* frees memory when the account is full */
+    uv_prepare_t memory_check;
+    bool is_draining;
+};
+
+/* Prepares the worker; its listeners come with worker_listen. Returns 0 or an error. */
+int worker_init(struct worker *worker, struct gateway *gateway, unsigned index);
+/* After its loop has ended. */
+void worker_deinit(struct worker *worker);
+
+/* Adds a listener on this worker. Any time before its loop runs. `probe`: find out that another
+ * process has the port. */
+int worker_listen(struct worker *worker, const struct sockaddr_storage *address, bool dual,
+                  bool probe);
+
+/* From any thread: each runs on the worker's own. */
+void worker_set_tls(struct worker *worker, struct tls_context *context);
+void worker_recheck_keys(struct worker *worker);
+/* Closes the listeners and the visitors, tells the agents to go. */
+void worker_drain(struct worker *worker, unsigned seconds);
+/* Ends all links and sessions. */
+void worker_end_links(struct worker *worker);
+/* Ends the loop. */
+void worker_stop(struct worker *worker);
+
+#endif

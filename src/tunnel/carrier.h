@@ -1,0 +1,54 @@
+/*
+ * A carrier takes the messages of a link from here to the peer and back: a WebSocket, or later HTTP
+ * long poll. It knows nothing of what it carries. It belongs to one loop.
+ */
+#ifndef TUNNEL_CARRIER_H
+#define TUNNEL_CARRIER_H
+
+#include "base/slice.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct carrier;
+
+struct carrier_operations {
+    /* Sends the batch as one message and takes its slices. Only while is_ready says so. */
+    void (*send)(struct carrier *carrier, struct slice_queue *batch);
+    /* Whether the last batch has left, so that the next may be given. */
+    bool (*is_ready)(const struct carrier *carrier);
+    /* How many bytes the next batch should hold at most: what the line takes in about a
+     * millisecond, so that a small message never waits long behind a large one. */
+    size_t (*batch_limit)(const struct carrier *carrier);
+    /* Reads no more until it is turned on again. */
+    void (*read)(struct carrier *carrier, bool on);
+    /* Tells the peer `reason` if it can and closes; frees the carrier at the end of the turn. No
+     * event follows. */
+    void (*close)(struct carrier *carrier, int error, const char *reason);
+};
+
+struct carrier_events {
+    /* A piece of a message; the receiver takes the slice. */
+    void (*data)(struct carrier *carrier, struct slice piece);
+    /* The message is complete. */
+    void (*message_end)(struct carrier *carrier);
+    /* All that one read brought has been told. */
+    void (*read_end)(struct carrier *carrier);
+    /* is_ready has become true again. */
+    void (*ready)(struct carrier *carrier);
+    /* The carrier is of no more use; the holder closes it. `why` is a sentence's end, borrowed. */
+    void (*lost)(struct carrier *carrier, int error, const char *why);
+};
+
+struct carrier {
+    const struct carrier_operations *operations;
+    const struct carrier_events *events;
+    void *holder;
+};
+
+static inline void carrier_close(struct carrier *carrier, int error, const char *reason)
+{
+    carrier->operations->close(carrier, error, reason);
+}
+
+#endif

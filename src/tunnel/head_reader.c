@@ -1,0 +1,57 @@
+#include "tunnel/head_reader.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { FIRST_CAPACITY = 1024 };
+
+void head_reader_init(struct head_reader *reader)
+{
+    memset(reader, 0, sizeof(*reader));
+}
+
+void head_reader_deinit(struct head_reader *reader)
+{
+    memory_free(reader->buffer);
+    head_reader_init(reader);
+}
+
+static int make_room(struct head_reader *reader)
+{
+    if (reader->size < reader->capacity)
+        return 0;
+    if (reader->capacity >= HEAD_READER_LIMIT)
+        return CULVERT_ERROR_TOO_LARGE;
+    size_t capacity = reader->capacity == 0 ? FIRST_CAPACITY : 2 * reader->capacity;
+    uint8_t *buffer = memory_grow(reader->buffer, capacity);
+    if (buffer == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    reader->buffer = buffer;
+    reader->capacity = capacity;
+    return 0;
+}
+
+int head_reader_read(struct head_reader *reader, struct conn *conn, enum head_kind kind,
+                     struct http1_head *head, size_t *used)
+{
+    for (;;) {
+        int error = make_room(reader);
+        if (error != 0)
+            return error;
+        ssize_t got =
+            conn_read(conn, reader->buffer + reader->size, reader->capacity - reader->size);
+        if (got == -EAGAIN)
+            return CULVERT_NEED_MORE;
+        if (got <= 0)
+            return got == 0 ? CULVERT_ERROR_CLOSED : (int)got;
+        reader->size += (size_t)got;
+        int result = kind == HEAD_REQUEST
+                         ? http1_parse_request(reader->buffer, reader->size, head, used)
+                         : http1_parse_response(reader->buffer, reader->size, head, used);
+        if (result != CULVERT_NEED_MORE)
+            return result;
+    }
+}

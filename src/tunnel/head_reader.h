@@ -1,0 +1,36 @@
+/*
+ * Reads the head of an HTTP message from a connection: for a gateway the request, for an agent the
+ * answer to its upgrade. Bounded in bytes; the time is bounded by the owner.
+ */
+#ifndef TUNNEL_HEAD_READER_H
+#define TUNNEL_HEAD_READER_H
+
+#include "codec/http1.h"
+#include "net/conn.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { HEAD_READER_LIMIT = 8 * 1024 };
+
+struct head_reader {
+    uint8_t *buffer; /* NULL before the first byte */
+    size_t size;
+    size_t capacity;
+};
+
+void head_reader_init(struct head_reader *reader);
+void head_reader_deinit(struct head_reader *reader);
+
+enum head_kind { HEAD_REQUEST, HEAD_RESPONSE };
+
+/*
+ * Reads what is there. Returns 0 when the head is whole: `head`'s texts point into the reader,
+ * `used` is the head's size and what lies behind it was read ahead. CULVERT_NEED_MORE: call again
+ * when readable. Else an error: CULVERT_ERROR_CLOSED when the peer ended, CULVERT_ERROR_PROTOCOL,
+ * CULVERT_ERROR_TOO_LARGE, or -errno.
+ */
+int head_reader_read(struct head_reader *reader, struct conn *conn, enum head_kind kind,
+                     struct http1_head *head, size_t *used);
+
+#endif

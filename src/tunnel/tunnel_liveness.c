@@ -1,0 +1,117 @@
+/* Whether the peer is still there, and how far away. Native carriers are always read, so a silent
+ * one is a dead one. */
+#include "base/error.h"
+#include "tunnel/tunnel_inner.h"
+
+#include <stdio.h>
+
+enum {
+    SECOND = 1000 * 1000,
+    BUSY_PING = SECOND, /* while data moves, the round trip is measured as often */
+    GATEWAY_PATIENCE = 3 * TUNNEL_KEEPALIVE * SECOND,
+};
+
+static uint64_t round_trip(const struct tunnel *tunnel)
+{
+    uint64_t smallest = UINT64_MAX;
+    for (size_t i = 0; i < sizeof(tunnel->round_trips) / sizeof(tunnel->round_trips[0]); i++) {
+        if (tunnel->round_trips[i] != 0 && tunnel->round_trips[i] < smallest)
+            smallest = tunnel->round_trips[i];
+    }
+    return smallest == UINT64_MAX ? 0 : smallest;
+}
+
+void tunnel_take_pong(struct tunnel *tunnel, uint64_t opaque)
+{
+    uint64_t now = loop_now(tunnel->loop);
+    if (tunnel->ping_pending == 0 || opaque < tunnel->ping_pending || opaque > now)
+        return; /* not an answer to the ping that waits */
+    tunnel->ping_pending = 0;
+    size_t slots = sizeof(tunnel->round_trips) / sizeof(tunnel->round_trips[0]);
+    tunnel->round_trips[tunnel->round_trip_next++ % slots] = now > opaque ? now - opaque : 1;
+    mux_set_round_trip(&tunnel->mux, round_trip(tunnel));
+    if (tunnel->owner->ponged != NULL)
+        tunnel->owner->ponged(tunnel);
+}
+
+void tunnel_heard(struct tunnel *tunnel)
+{
+    tunnel->last_heard = loop_now(tunnel->loop);
+    if (tunnel->is_fresh && tunnel->last_heard - tunnel->last_ping > BUSY_PING) {
+        tunnel->ping_wanted = true;
+        loop_defer(tunnel->loop, &tunnel->flush);
+    }
+}
+
+void tunnel_ping(struct tunnel *tunnel)
+{
+    tunnel->ping_wanted = true;
+    loop_defer(tunnel->loop, &tunnel->flush);
+}
+
+/* When to ping: after a silence of the keepalive interval, or of a second while messages wait for
+ * their acknowledgement. */
+static uint64_t ping_due(const struct tunnel *tunnel)
+{
+    if (tunnel->ping_pending != 0)
+        return UINT64_MAX;
+    uint64_t silence = tunnel->link.count > 0 ? SECOND : (uint64_t)TUNNEL_KEEPALIVE * SECOND;
+    uint64_t from = tunnel->last_heard > tunnel->last_ping ? tunnel->last_heard : tunnel->last_ping;
+    return from + silence;
+}
+
+/* When to give the carrier up if nothing is heard until then. */
+static uint64_t death_due(const struct tunnel *tunnel)
+{
+    if (!tunnel->dials)
+        return tunnel->last_heard + GATEWAY_PATIENCE;
+    if (tunnel->ping_pending == 0)
+        return UINT64_MAX;
+    uint64_t patience = 4 * round_trip(tunnel);
+    if (patience < (uint64_t)TUNNEL_PATIENCE * SECOND)
+        patience = (uint64_t)TUNNEL_PATIENCE * SECOND;
+    uint64_t from =
+        tunnel->last_heard > tunnel->ping_pending ? tunnel->last_heard : tunnel->ping_pending;
+    return from + patience;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+void tunnel_arm_timer(struct tunnel *tunnel)
+{
+    if (tunnel->carrier == NULL || tunnel->is_closed)
+        return;
+    uint64_t due = death_due(tunnel);
+    /* While the carrier takes nothing, its `ready` leads to the next flush, not the clock. */
+    if (tunnel->is_fresh && tunnel->carrier->operations->is_ready(tunnel->carrier))
+        due = least(due, least(ping_due(tunnel), link_timeout(&tunnel->link)));
+    /* A timer that fires too early only looks again; so it is moved only towards now. */
+    if (due >= tunnel->timer_due)
+        return;
+    uint64_t now = loop_now(tunnel->loop);
+    tunnel->timer_due = due;
+    loop_timer_start(&tunnel->timer, due <= now ? 0 : (due - now) / 1000 + 1);
+}
+
+void tunnel_timer_fired(struct loop_timer *timer)
+{
+    struct tunnel *tunnel = timer->holder;
+    uint64_t now = loop_now(tunnel->loop);
+    tunnel->timer_due = UINT64_MAX;
+    if (tunnel->carrier == NULL || tunnel->is_closed)
+        return;
+    if (now >= death_due(tunnel)) {
+        char why[96];
+        snprintf(why, sizeof(why), "the peer was silent for %llu s",
+                 (unsigned long long)((now - tunnel->last_heard) / SECOND));
+        tunnel_fail(tunnel, CULVERT_ERROR_TIMED_OUT, why);
+        return;
+    }
+    if (tunnel->is_fresh && now >= ping_due(tunnel))
+        tunnel->ping_wanted = true;
+    loop_defer(tunnel->loop, &tunnel->flush);
+    tunnel_arm_timer(tunnel);
+}

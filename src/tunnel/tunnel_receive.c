@@ -1,0 +1,146 @@
+/* The way in: pieces from the carrier, messages to the link and the mux. */
+#include "base/error.h"
+#include "tunnel/tunnel_inner.h"
+
+static int take_ping(struct tunnel *tunnel, uint64_t opaque)
+{
+    uint64_t second = loop_now(tunnel->loop) / 1000000;
+    if (second != tunnel->peer_ping_second) {
+        tunnel->peer_ping_second = second;
+        tunnel->peer_pings = 0;
+    }
+    if (++tunnel->peer_pings > TUNNEL_PINGS_PER_SECOND)
+        return CULVERT_ERROR_LIMIT;
+    tunnel->pong_opaque = opaque;
+    tunnel->pong_due = true;
+    loop_defer(tunnel->loop, &tunnel->flush);
+    return 0;
+}
+
+static int take_uncounted(struct tunnel *tunnel, const struct message *message)
+{
+    switch (message->type) {
+    case MESSAGE_PING:
+        return take_ping(tunnel, message->opaque);
+    case MESSAGE_PONG:
+        tunnel_take_pong(tunnel, message->opaque);
+        return 0;
+    case MESSAGE_RECEIVED: {
+        int error = link_acknowledged(&tunnel->link, message->received, loop_now(tunnel->loop));
+        /* What was kept is free: data that waited for room may go on. */
+        loop_defer(tunnel->loop, &tunnel->flush);
+        return error;
+    }
+    case MESSAGE_DATAGRAM:
+        return 0;
+    default:
+        return CULVERT_ERROR_PROTOCOL;
+    }
+}
+
+static int take_counted(struct tunnel *tunnel, const struct message *message,
+                        struct slice_queue *payload, size_t size)
+{
+    uint64_t now = loop_now(tunnel->loop);
+    if (message->is_known && message->type == MESSAGE_SKIP)
+        return link_take_skip(&tunnel->link, message->skip, now) < 0 ? CULVERT_ERROR_PROTOCOL : 0;
+    int is_new = link_take(&tunnel->link, size, now);
+    if (is_new <= 0)
+        return is_new;
+    if (!message->is_known)
+        return 0;
+    if (message->type == MESSAGE_GOAWAY) {
+        tunnel->owner->went_away(tunnel, &message->goaway);
+        return 0;
+    }
+    return mux_receive(&tunnel->mux, message, payload, now);
+}
+
+static int take_welcome(struct tunnel *tunnel, const struct message *message)
+{
+    if (message->type != MESSAGE_ACK || !message->is_handshake_ack)
+        return CULVERT_ERROR_PROTOCOL;
+    int error = tunnel->owner->welcomed(tunnel, &message->welcome);
+    if (error != 0)
+        return error;
+    tunnel_begin(tunnel, message->welcome.window);
+    return 0;
+}
+
+int tunnel_take_message(struct inbound *inbound, const struct message *message,
+                        struct slice_queue *payload, size_t size)
+{
+    struct tunnel *tunnel = CONTAINER_OF(inbound, struct tunnel, inbound);
+    if (tunnel->expects_welcome)
+        return take_welcome(tunnel, message);
+    if (message->is_known && (message->type == MESSAGE_HANDSHAKE || message->is_handshake_ack))
+        return CULVERT_ERROR_PROTOCOL;
+    int error;
+    if (message->is_counted)
+        error = take_counted(tunnel, message, payload, size);
+    else
+        error = message->is_known ? take_uncounted(tunnel, message) : 0;
+    if (link_report_is_due(&tunnel->link, loop_now(tunnel->loop)))
+        loop_defer(tunnel->loop, &tunnel->flush);
+    return error;
+}
+
+/* The words for a protocol error say what kind of thing was wrong, for the log of both sides. */
+static const char *explain(int error)
+{
+    switch (error) {
+    case CULVERT_ERROR_PROTOCOL:
+        return "the peer broke the culvert protocol";
+    case CULVERT_ERROR_TOO_LARGE:
+        return "the peer sent an oversized message";
+    case CULVERT_ERROR_LIMIT:
+        return "the peer went past a limit";
+    default:
+        return error_text(error);
+    }
+}
+
+static void on_data(struct carrier *carrier, struct slice piece)
+{
+    struct tunnel *tunnel = carrier->holder;
+    if (tunnel->failure != 0) {
+        slice_drop(&piece);
+        return;
+    }
+    int error = inbound_take(&tunnel->inbound, piece);
+    if (error != 0)
+        tunnel_fail(tunnel, error, explain(error));
+}
+
+static void on_message_end(struct carrier *carrier)
+{
+    struct tunnel *tunnel = carrier->holder;
+    if (tunnel->failure == 0 && !inbound_is_whole(&tunnel->inbound))
+        tunnel_fail(tunnel, CULVERT_ERROR_PROTOCOL, "the peer sent half a message");
+}
+
+static void on_read_end(struct carrier *carrier)
+{
+    struct tunnel *tunnel = carrier->holder;
+    if (!tunnel->is_closed)
+        tunnel_heard(tunnel);
+}
+
+static void on_ready(struct carrier *carrier)
+{
+    struct tunnel *tunnel = carrier->holder;
+    loop_defer(tunnel->loop, &tunnel->flush);
+}
+
+static void on_lost(struct carrier *carrier, int error, const char *why)
+{
+    tunnel_fail(carrier->holder, error, why);
+}
+
+const struct carrier_events tunnel_carrier_events = {
+    .data = on_data,
+    .message_end = on_message_end,
+    .read_end = on_read_end,
+    .ready = on_ready,
+    .lost = on_lost,
+};

@@ -1,0 +1,104 @@
+#include "tunnel/upgrade.h"
+
+#include "base/error.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int fits(int size, size_t room)
+{
+    return size < 0 || (size_t)size >= room ? CULVERT_ERROR_TOO_LARGE : size;
+}
+
+int upgrade_write_request(const struct url *url, const char key[static WEBSOCKET_KEY_SIZE + 1],
+                          char *out, size_t room)
+{
+    char host[sizeof(url->host) + 16];
+    int error = url_host_field(url, host, sizeof(host));
+    if (error != 0)
+        return error;
+    return fits(snprintf(out, room,
+                         "GET %s HTTP/1.1\r\n"
+                         "Host: %s\r\n"
+                         "Upgrade: websocket\r\n"
+                         "Connection: Upgrade\r\n"
+                         "Sec-WebSocket-Key: %s\r\n"
+                         "Sec-WebSocket-Version: 13\r\n"
+                         "Sec-WebSocket-Protocol: " UPGRADE_PROTOCOL "\r\n"
+                         "User-Agent: culvert/" CULVERT_VERSION "\r\n"
+                         "\r\n",
+                         url->target, host, key),
+                room);
+}
+
+int upgrade_check_response(const struct http1_head *head,
+                           const char key[static WEBSOCKET_KEY_SIZE + 1], char *why,
+                           size_t why_size)
+{
+    if (head->status != 101) {
+        const struct http1_field *server = http1_find(head, "Server");
+        struct text name = server != NULL ? server->value : (struct text){"", 0};
+        snprintf(
+            why, why_size, "the server there is no culvert gateway: it answered HTTP %d %.*s%s%.*s",
+            head->status, (int)(head->reason.size < 64 ? head->reason.size : 64), head->reason.data,
+            name.size > 0 ? ", Server: " : "", (int)(name.size < 64 ? name.size : 64), name.data);
+        return CULVERT_ERROR_REFUSED;
+    }
+    char accept[WEBSOCKET_ACCEPT_SIZE + 1];
+    websocket_accept_value(key, WEBSOCKET_KEY_SIZE, accept);
+    const struct http1_field *field = http1_find(head, "Sec-WebSocket-Accept");
+    const struct http1_field *protocol = http1_find(head, "Sec-WebSocket-Protocol");
+    /* RFC 6455 §4.1, the client's checks 2 to 6 */
+    if (!http1_has_token(head, "Upgrade", "websocket") ||
+        !http1_has_token(head, "Connection", "upgrade") || field == NULL ||
+        !text_equals(field->value, accept) ||
+        http1_find(head, "Sec-WebSocket-Extensions") != NULL) {
+        snprintf(why, why_size, "the server's answer to the WebSocket upgrade is not valid");
+        return CULVERT_ERROR_PROTOCOL;
+    }
+    if (protocol == NULL || !text_equals(protocol->value, UPGRADE_PROTOCOL)) {
+        snprintf(why, why_size,
+                 "the server there speaks WebSocket but not " UPGRADE_PROTOCOL
+                 ": it is no culvert gateway, or of another version");
+        return CULVERT_ERROR_REFUSED;
+    }
+    return 0;
+}
+
+enum upgrade_kind upgrade_classify(const struct http1_head *head)
+{
+    if (!http1_has_token(head, "Upgrade", "websocket"))
+        return UPGRADE_NONE;
+    const struct http1_field *key = http1_find(head, "Sec-WebSocket-Key");
+    const struct http1_field *version = http1_find(head, "Sec-WebSocket-Version");
+    if (!text_equals(head->method, "GET") || head->minor_version < 1 ||
+        !http1_has_token(head, "Connection", "upgrade") || key == NULL ||
+        !websocket_key_is_valid(key->value.data, key->value.size) || version == NULL ||
+        !text_equals(version->value, "13"))
+        return UPGRADE_BAD;
+    return http1_has_token(head, "Sec-WebSocket-Protocol", UPGRADE_PROTOCOL) ? UPGRADE_NATIVE
+                                                                             : UPGRADE_UNKNOWN;
+}
+
+int upgrade_write_response(const struct http1_head *head,
+                           const uint8_t nonce[static UPGRADE_NONCE_SIZE], char *out, size_t room)
+{
+    const struct http1_field *key = http1_find(head, "Sec-WebSocket-Key");
+    if (key == NULL)
+        return CULVERT_ERROR_PROTOCOL;
+    char accept[WEBSOCKET_ACCEPT_SIZE + 1];
+    websocket_accept_value(key->value.data, key->value.size, accept);
+    char hex[2 * UPGRADE_NONCE_SIZE + 1];
+    for (size_t i = 0; i < UPGRADE_NONCE_SIZE; i++)
+        snprintf(hex + 2 * i, 3, "%02x", nonce[i]);
+    return fits(snprintf(out, room,
+                         "HTTP/1.1 101 Switching Protocols\r\n"
+                         "Upgrade: websocket\r\n"
+                         "Connection: Upgrade\r\n"
+                         "Sec-WebSocket-Accept: %s\r\n"
+                         "Sec-WebSocket-Protocol: " UPGRADE_PROTOCOL "\r\n"
+                         "Culvert-Nonce: %s\r\n"
+                         "\r\n",
+                         accept, hex),
+                room);
+}

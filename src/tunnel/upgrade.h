@@ -1,0 +1,44 @@
+/* The upgrade of an HTTP/1.1 connection to a WebSocket that carries native messages (RFC 6455 §4,
+ * docs/protocol.md). */
+#ifndef TUNNEL_UPGRADE_H
+#define TUNNEL_UPGRADE_H
+
+#include "codec/http1.h"
+#include "codec/url.h"
+#include "codec/websocket.h"
+
+#include <stddef.h>
+
+#define UPGRADE_PROTOCOL "culvert.1"
+
+enum {
+    UPGRADE_NONCE_SIZE = 16,
+    UPGRADE_MAX_HEAD = 2048, /* of the heads that we write */
+};
+
+/* The agent's request. Returns its size, or CULVERT_ERROR_TOO_LARGE. `key` is the random value of
+ * Sec-WebSocket-Key. */
+int upgrade_write_request(const struct url *url, const char key[static WEBSOCKET_KEY_SIZE + 1],
+                          char *out, size_t room);
+
+/* Whether the gateway's answer accepts. On CULVERT_ERROR_REFUSED or CULVERT_ERROR_PROTOCOL writes
+ * what the server is or did into `why`. */
+int upgrade_check_response(const struct http1_head *head,
+                           const char key[static WEBSOCKET_KEY_SIZE + 1], char *why,
+                           size_t why_size);
+
+enum upgrade_kind {
+    UPGRADE_NONE,    /* a plain HTTP request */
+    UPGRADE_NATIVE,  /* ours */
+    UPGRADE_UNKNOWN, /* a WebSocket for a protocol that is not served */
+    UPGRADE_BAD,     /* a malformed upgrade (RFC 6455 §4.2.1) */
+};
+
+/* What a request at the gateway's port wants. */
+enum upgrade_kind upgrade_classify(const struct http1_head *head);
+
+/* The gateway's 101 answer to a native upgrade. Returns its size. `nonce` is random. */
+int upgrade_write_response(const struct http1_head *head,
+                           const uint8_t nonce[static UPGRADE_NONCE_SIZE], char *out, size_t room);
+
+#endif

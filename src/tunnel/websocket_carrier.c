@@ -1,0 +1,440 @@
+#include "tunnel/websocket_carrier.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum {
+    VECTORS = 64,
+    UNSENT_LIMIT = 128 * 1024,
+    FAST_BATCH = 1000, /* microseconds: a batch that left in less lets the next be larger */
+    SLOW_BATCH = 4000, /* and one that took more makes it smaller */
+    RANDOM_POOL = 256,
+};
+
+struct websocket_carrier {
+    struct carrier base;
+    struct conn *conn;
+    struct loop *loop;
+    struct websocket_decoder decoder;
+    struct slice_queue out; /* frames, partly written */
+    struct slice_arena arena;
+    struct loop_task task; /* tells what was read ahead, later buries */
+    struct slice ahead;
+    size_t batch_limit;
+    uint64_t batch_start;
+    enum websocket_role role;
+    uint8_t pong[WEBSOCKET_MAX_CONTROL];
+    uint8_t pong_size;
+    bool pong_due;
+    bool out_was_short; /* the socket took less than all: waiting for it */
+    bool reading;
+    bool failed; /* lost was told */
+    bool closed;
+    uint8_t random_used;
+    uint8_t random[RANDOM_POOL];
+};
+
+static const struct conn_events conn_handlers;
+
+static struct websocket_carrier *from_base(const struct carrier *carrier)
+{
+    return CONTAINER_OF(carrier, struct websocket_carrier, base);
+}
+
+static void lost(struct websocket_carrier *self, int error, const char *why)
+{
+    if (self->closed || self->failed)
+        return;
+    self->failed = true;
+    conn_want(self->conn, 0);
+    self->base.events->lost(&self->base, error, why);
+}
+
+/* ---- sending ---- */
+
+/* RFC 6455 §10.3: an unpredictable key a frame; the pool spares a system call for each. */
+static void next_mask(struct websocket_carrier *self, uint8_t mask[4])
+{
+    if (conn_is_secure(self->conn)) {
+        memset(mask, 0, 4);
+        return;
+    }
+    if (self->random_used == 0 || (size_t)self->random_used + 4 > sizeof(self->random) - 4) {
+        while (getrandom(self->random, sizeof(self->random), 0) != (ssize_t)sizeof(self->random))
+            continue;
+        self->random_used = 4;
+    }
+    memcpy(mask, self->random + self->random_used, 4);
+    self->random_used = (uint8_t)(self->random_used + 4);
+}
+
+static int push_header(struct websocket_carrier *self, enum websocket_opcode opcode, size_t payload,
+                       const uint8_t *mask)
+{
+    uint8_t *room = slice_arena_reserve(&self->arena, WEBSOCKET_MAX_HEADER);
+    if (room == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    size_t size = websocket_encode_header(room, opcode, true, payload, mask);
+    return slice_queue_push(&self->out, slice_arena_commit(&self->arena, size));
+}
+
+/* A plain client's frame is masked into a chunk of its own: the slices may be kept for replay. */
+static int push_masked(struct websocket_carrier *self, enum websocket_opcode opcode,
+                       struct slice_queue *batch, const uint8_t mask[4])
+{
+    size_t room = batch->bytes + WEBSOCKET_MAX_HEADER;
+    struct chunk *chunk =
+        chunk_pool_get(&self->loop->pool, room <= 2048 ? CHUNK_SMALL : CHUNK_LARGE);
+    if (chunk == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    size_t header = websocket_encode_header(chunk->data, opcode, true, batch->bytes, mask);
+    size_t offset = 0;
+    for (;;) {
+        struct slice *piece = slice_queue_first(batch);
+        if (piece == NULL)
+            break;
+        websocket_mask(chunk->data + header + offset, piece->data, piece->size, mask, offset);
+        offset += piece->size;
+        slice_queue_skip(batch, piece->size);
+    }
+    return slice_queue_push(&self->out, (struct slice){chunk, chunk->data, header + offset});
+}
+
+static int push_frame(struct websocket_carrier *self, enum websocket_opcode opcode,
+                      struct slice_queue *batch)
+{
+    if (self->role == WEBSOCKET_SERVER) {
+        int error = push_header(self, opcode, batch->bytes, NULL);
+        return error != 0 ? error : slice_queue_append(&self->out, batch);
+    }
+    uint8_t mask[4];
+    next_mask(self, mask);
+    if (!conn_is_secure(self->conn))
+        return push_masked(self, opcode, batch, mask);
+    int error = push_header(self, opcode, batch->bytes, mask);
+    return error != 0 ? error : slice_queue_append(&self->out, batch);
+}
+
+static int push_control(struct websocket_carrier *self, enum websocket_opcode opcode,
+                        const uint8_t *payload, size_t size)
+{
+    struct slice_queue frame = SLICE_QUEUE_NULL;
+    struct slice slice = SLICE_NULL;
+    int error = size == 0 ? 0 : slice_copy(&self->loop->pool, payload, size, &slice);
+    if (error == 0)
+        error = slice_queue_push(&frame, slice);
+    if (error == 0)
+        error = push_frame(self, opcode, &frame);
+    slice_queue_deinit(&frame);
+    return error;
+}
+
+static void adapt_batch(struct websocket_carrier *self)
+{
+    uint64_t took = loop_now(self->loop) - self->batch_start;
+    if (took < FAST_BATCH && self->batch_limit < WEBSOCKET_CARRIER_MAX_BATCH)
+        self->batch_limit *= 2;
+    else if (took > SLOW_BATCH && self->batch_limit > WEBSOCKET_CARRIER_MIN_BATCH)
+        self->batch_limit /= 2;
+    if (self->batch_limit > WEBSOCKET_CARRIER_MAX_BATCH)
+        self->batch_limit = WEBSOCKET_CARRIER_MAX_BATCH;
+}
+
+/* Writes until all has left or the socket takes no more. Returns 0, -EAGAIN, or an error. */
+static int write_out(struct websocket_carrier *self)
+{
+    while (self->out.bytes > 0) {
+        struct iovec vectors[VECTORS];
+        int count = slice_queue_vectors(&self->out, vectors, VECTORS);
+        ssize_t written = conn_write(self->conn, vectors, count);
+        if (written < 0)
+            return (int)written;
+        slice_queue_skip(&self->out, (size_t)written);
+    }
+    adapt_batch(self);
+    return 0;
+}
+
+static void flush(struct websocket_carrier *self)
+{
+    int error = write_out(self);
+    if (error == 0 && self->pong_due) {
+        self->pong_due = false;
+        error = push_control(self, WEBSOCKET_PONG, self->pong, self->pong_size);
+        if (error == 0)
+            error = write_out(self);
+    }
+    bool is_short = error == -EAGAIN;
+    if (is_short != self->out_was_short) {
+        self->out_was_short = is_short;
+        unsigned interest = self->reading ? CONN_READ : 0;
+        conn_want(self->conn, interest | (is_short ? CONN_WRITE : 0));
+    }
+    if (error == 0)
+        slice_arena_rest(&self->arena);
+    else if (!is_short)
+        lost(self, error, "the connection was cut while writing");
+}
+
+static void send_batch(struct carrier *carrier, struct slice_queue *batch)
+{
+    struct websocket_carrier *self = from_base(carrier);
+    self->batch_start = loop_now(self->loop);
+    int error = push_frame(self, WEBSOCKET_BINARY, batch);
+    if (error != 0) {
+        lost(self, error, "out of memory");
+        return;
+    }
+    flush(self);
+}
+
+static bool is_ready(const struct carrier *carrier)
+{
+    const struct websocket_carrier *self = from_base(carrier);
+    return self->out.bytes == 0 && !self->failed && !self->closed;
+}
+
+static size_t batch_limit(const struct carrier *carrier)
+{
+    return from_base(carrier)->batch_limit;
+}
+
+static void on_writable(struct conn *conn)
+{
+    struct websocket_carrier *self = conn_holder(conn);
+    flush(self);
+    if (is_ready(&self->base))
+        self->base.events->ready(&self->base);
+}
+
+/* ---- receiving ---- */
+
+static void answer_control(struct websocket_carrier *self, const struct websocket_event *event)
+{
+    switch (event->opcode) {
+    case WEBSOCKET_PING:
+        /* §5.5.3: only the most recent ping needs an answer, so one buffer bounds it. */
+        memcpy(self->pong, event->data, event->size);
+        self->pong_size = (uint8_t)event->size;
+        self->pong_due = true;
+        if (self->out.bytes == 0)
+            flush(self);
+        break;
+    case WEBSOCKET_CLOSE: {
+        char why[WEBSOCKET_MAX_CONTROL + 32] = "the peer closed the WebSocket";
+        if (event->size > 2) {
+            size_t used = strlen(why);
+            memcpy(why + used, ": ", 2);
+            memcpy(why + used + 2, event->data + 2, event->size - 2);
+            why[used + event->size] = 0;
+        }
+        lost(self, CULVERT_ERROR_CLOSED, why);
+        break;
+    }
+    default:
+        break;
+    }
+}
+
+static void tell(struct websocket_carrier *self, const struct websocket_event *event,
+                 struct slice *taken)
+{
+    struct carrier *carrier = &self->base;
+    switch (event->type) {
+    case WEBSOCKET_EVENT_PAYLOAD: {
+        if (event->opcode != WEBSOCKET_BINARY) {
+            lost(self, CULVERT_ERROR_PROTOCOL, "the peer sent a text frame");
+            break;
+        }
+        struct slice header = slice_split(taken, (size_t)(event->data - taken->data));
+        slice_drop(&header);
+        struct slice piece = slice_split(taken, event->size);
+        carrier->events->data(carrier, piece);
+        break;
+    }
+    case WEBSOCKET_EVENT_MESSAGE_END:
+        carrier->events->message_end(carrier);
+        break;
+    case WEBSOCKET_EVENT_CONTROL:
+        answer_control(self, event);
+        break;
+    case WEBSOCKET_EVENT_NONE:
+        break;
+    }
+}
+
+/* Decodes `size` bytes at `data`, which is the loop's read space. */
+static void take_input(struct websocket_carrier *self, uint8_t *data, size_t size)
+{
+    size_t done = 0;
+    for (;;) {
+        size_t used = 0;
+        struct websocket_event event;
+        int error = websocket_decode(&self->decoder, data + done, size - done, &used, &event);
+        if (error != 0) {
+            lost(self, error,
+                 error == CULVERT_ERROR_TOO_LARGE ? "the peer sent an oversized WebSocket message"
+                                                  : "the peer broke the WebSocket protocol");
+            return;
+        }
+        struct slice taken = loop_read_commit(self->loop, used);
+        done += used;
+        tell(self, &event, &taken);
+        slice_drop(&taken);
+        if (self->failed || self->closed || (event.type == WEBSOCKET_EVENT_NONE && done == size))
+            return;
+    }
+}
+
+static void on_readable(struct conn *conn)
+{
+    struct websocket_carrier *self = conn_holder(conn);
+    size_t room = 0;
+    uint8_t *space = loop_read_space(self->loop, &room);
+    if (space == NULL) {
+        lost(self, CULVERT_ERROR_NO_MEMORY, "out of memory");
+        return;
+    }
+    ssize_t got = conn_read(conn, space, room);
+    if (got == -EAGAIN)
+        return;
+    if (got <= 0) {
+        lost(self, got == 0 ? CULVERT_ERROR_CLOSED : (int)got,
+             got == 0 ? "the peer closed the connection" : error_text((int)got));
+        return;
+    }
+    take_input(self, space, (size_t)got);
+    if (!self->closed && !self->failed)
+        self->base.events->read_end(&self->base);
+}
+
+static void tell_ahead(struct loop_task *task)
+{
+    struct websocket_carrier *self = CONTAINER_OF(task, struct websocket_carrier, task);
+    size_t room = 0;
+    uint8_t *space = loop_read_space(self->loop, &room);
+    if (space == NULL || room < self->ahead.size) {
+        lost(self, CULVERT_ERROR_NO_MEMORY, "out of memory");
+        return;
+    }
+    size_t size = self->ahead.size;
+    memcpy(space, self->ahead.data, size);
+    slice_drop(&self->ahead);
+    take_input(self, space, size);
+    if (!self->closed && !self->failed)
+        self->base.events->read_end(&self->base);
+}
+
+static void read_on(struct carrier *carrier, bool on)
+{
+    struct websocket_carrier *self = from_base(carrier);
+    self->reading = on;
+    unsigned interest = self->out_was_short ? CONN_WRITE : 0;
+    conn_want(self->conn, interest | (on ? CONN_READ : 0));
+}
+
+/* ---- life ---- */
+
+static void bury(struct loop_task *task)
+{
+    struct websocket_carrier *self = CONTAINER_OF(task, struct websocket_carrier, task);
+    slice_queue_deinit(&self->out);
+    slice_arena_deinit(&self->arena);
+    slice_drop(&self->ahead);
+    memory_free(self);
+}
+
+/* RFC 6455 §7.4.1 */
+static uint16_t close_code(int error)
+{
+    switch (error) {
+    case 0:
+        return 1000;
+    case CULVERT_ERROR_PROTOCOL:
+        return 1002;
+    case CULVERT_ERROR_TOO_LARGE:
+        return 1009;
+    case CULVERT_ERROR_REFUSED:
+    case CULVERT_ERROR_LIMIT:
+        return 1008;
+    default:
+        return 1011;
+    }
+}
+
+static void close_carrier(struct carrier *carrier, int error, const char *reason)
+{
+    struct websocket_carrier *self = from_base(carrier);
+    if (self->closed)
+        return;
+    self->closed = true;
+    bool peer_is_there = error != CULVERT_ERROR_CLOSED && !error_is_system(error);
+    if (peer_is_there && self->out.bytes == 0) {
+        uint8_t payload[WEBSOCKET_MAX_CONTROL];
+        uint16_t code = close_code(error);
+        payload[0] = (uint8_t)(code >> 8);
+        payload[1] = (uint8_t)code;
+        size_t size = reason == NULL ? 0 : strnlen(reason, sizeof(payload) - 2);
+        if (size > 0)
+            memcpy(payload + 2, reason, size);
+        if (push_control(self, WEBSOCKET_CLOSE, payload, size + 2) == 0)
+            (void)write_out(self); /* the peer learns of the end either way */
+    }
+    conn_close(self->conn, false);
+    loop_task_cancel(&self->task);
+    self->task.run = bury;
+    loop_bury(self->loop, &self->task);
+}
+
+static const struct carrier_operations operations = {
+    .send = send_batch,
+    .is_ready = is_ready,
+    .batch_limit = batch_limit,
+    .read = read_on,
+    .close = close_carrier,
+};
+
+static const struct conn_events conn_handlers = {
+    .readable = on_readable,
+    .writable = on_writable,
+};
+
+int websocket_carrier_new(struct conn *conn, enum websocket_role role, const uint8_t *ahead,
+                          size_t ahead_size, struct carrier **carrier)
+{
+    struct websocket_carrier *self = memory_allocate_zero(sizeof(*self));
+    if (self == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    self->base.operations = &operations;
+    self->conn = conn;
+    self->loop = conn_loop(conn);
+    self->role = role;
+    self->batch_limit = 2 * WEBSOCKET_CARRIER_MIN_BATCH;
+    self->reading = true;
+    slice_arena_init(&self->arena, &self->loop->pool);
+    websocket_decoder_init(&self->decoder, role, WEBSOCKET_CARRIER_MAX_MESSAGE);
+    if (ahead_size > 0) {
+        int error = slice_copy(&self->loop->pool, ahead, ahead_size, &self->ahead);
+        if (error != 0) {
+            memory_free(self);
+            return error;
+        }
+        self->task.run = tell_ahead;
+        loop_defer(self->loop, &self->task);
+    }
+    conn_limit_unsent(conn_descriptor(conn), UNSENT_LIMIT);
+    conn_set_owner(conn, &conn_handlers, self);
+    conn_want(conn, CONN_READ);
+    *carrier = &self->base;
+    return 0;
+}
+
+struct conn *websocket_carrier_conn(struct carrier *carrier)
+{
+    return from_base(carrier)->conn;
+}
