@@ -16,13 +16,15 @@
 enum {
     MESSAGE_MAX_DATA = 64 * 1024,   /* payload bytes of one data message */
     MESSAGE_MAX_CONTROL = 4 * 1024, /* any other message, whole */
-    MESSAGE_MAX_DEPTH = 4,
-    MESSAGE_MAX_HEADER = 24, /* of a data message, in front of its payload */
+    MESSAGE_MAX_DEPTH = 4,          /* arrays and maps inside one another, the outermost is 1 */
+    MESSAGE_MAX_HEADER = 24,        /* of a data message, in front of its payload */
     MESSAGE_MAX_HOST = 255,
     MESSAGE_MAX_NAME = 128,
     MESSAGE_MAX_KEY = 256,
     MESSAGE_MAX_KIND = 16,
     MESSAGE_MAX_REASON = 512,
+    MESSAGE_MAX_VERSION = 16,
+    MESSAGE_MAX_FEATURE = 64,
     MESSAGE_MAX_FEATURES = 16,
     MESSAGE_LINK_ID_SIZE = 16, /* a link's name and secret: 128 random bits */
     MESSAGE_PROOF_SIZE = 32,   /* HMAC-SHA256 */
@@ -44,7 +46,22 @@ enum message_type {
     MESSAGE_ACK = 0xFF,
 };
 
-/* The first message of a carrier, agent to gateway. */
+/*
+ * What holds for every message below:
+ * - Numbers are integers of any width that are not negative; a sid may be any, 0 too, and whoever
+ *   holds the streams judges it. A number out of its range is CULVERT_ERROR_PROTOCOL.
+ * - Texts are msgpack str, without a NUL byte (CULVERT_ERROR_PROTOCOL) and at most as long as their
+ *   limit (CULVERT_ERROR_TOO_LARGE). Any may be empty. Which bytes a name is made of is checked by
+ *   whoever acts on it.
+ * - Of an array all items that the protocol names must be there, those behind them are skipped; but
+ *   data and datagram have exactly two, because their payload is the end of the message.
+ * - Of a map unknown keys are skipped, and a known key that stands twice is refused.
+ */
+
+/*
+ * The first message of a carrier, agent to gateway. `Key` and `Features` may be left out. Of
+ * `Link`, `Proof` and `Received` all must be there or none.
+ */
 struct message_handshake {
     struct text version; /* "1" */
     struct text name;
@@ -60,7 +77,10 @@ struct message_handshake {
     uint64_t received;
 };
 
-/* The gateway's answer to a handshake (type 0xFF with a map). */
+/*
+ * The gateway's answer to a handshake (type 0xFF with a map). When it is ok, all keys but `Code`
+ * and `Message` must be there, and these two are ignored; when not, it is the other way round.
+ */
 struct message_welcome {
     bool ok;
     int code; /* enum reason_code when not ok */
@@ -112,26 +132,32 @@ struct message {
         struct message_reset reset;
         struct message_ack ack;
         struct message_goaway goaway;
-        uint32_t payload;  /* data, datagram: bytes that follow the decoded part */
+        uint32_t payload;  /* data, datagram: bytes that follow the decoded part; 0 to 64 KiB */
         uint64_t credit;   /* bytes, 1 to 2^31 - 1 */
         uint64_t opaque;   /* ping, pong */
         uint64_t received; /* count */
-        uint64_t skip;     /* count */
+        uint64_t skip;     /* count, at least 1 */
     };
 };
 
 /*
  * Decodes the message at `data`. Returns 0 and sets `used`: the whole message, or for data and
  * datagram the header only, with `payload` bytes to follow (the decoder does not need them to be
- * there). Returns CULVERT_NEED_MORE, CULVERT_ERROR_PROTOCOL, or CULVERT_ERROR_TOO_LARGE (also as
- * soon as a length is declared that cannot be). Unknown types are measured and skipped (is_known
- * false).
+ * there). Returns CULVERT_NEED_MORE, CULVERT_ERROR_PROTOCOL, CULVERT_ERROR_TOO_LARGE (also as
+ * soon as a length is declared that cannot be), or CULVERT_ERROR_NO_MEMORY. Unknown types are
+ * measured, also against MESSAGE_MAX_CONTROL, and skipped (is_known false). Data without a payload
+ * is let through, because that is its stream's error and not the link's. The types that come often
+ * (data, datagram, fin, credit, ping, pong, received, skip) are decoded without an allocation;
+ * for the others a few KiB are taken from the heap and given back before this returns.
  */
 int message_decode(const uint8_t *data, size_t size, struct message *message, size_t *used);
 
 /*
  * Encodes any message; for data and datagram only the header, at most MESSAGE_MAX_HEADER bytes.
- * Returns the size, or CULVERT_ERROR_TOO_LARGE if `room` or a limit is exceeded. Never allocates.
+ * Returns the size, CULVERT_ERROR_TOO_LARGE if `room` or a limit is exceeded, or
+ * CULVERT_ERROR_INVALID for what a decoder would refuse otherwise (a NUL byte, a number out of its
+ * range, data without a payload) and for types that are not known here. Does not look at is_known
+ * and is_counted. Never allocates.
  */
 int message_encode(const struct message *message, uint8_t *out, size_t room);
 
