@@ -34,7 +34,7 @@ struct stream_operations {
      * event follows. */
     void (*reset)(struct stream *stream, int code, const char *reason);
     /* `bytes` of what this stream delivered have left at the other side; it may deliver as many
-     * more. */
+     * more. Zero bytes wake a stream that had something to tell before its events were set. */
     void (*consumed)(struct stream *stream, size_t bytes);
     /* The holder lets go: after both directions have ended, or after a reset. The stream frees
      * itself. */
