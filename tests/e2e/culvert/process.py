@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import threading
@@ -144,6 +145,11 @@ class Process:
     def descriptors(self):
         """How many descriptors are open."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def limit_descriptors(self, count):
+        """Sets how many descriptors the process may have, while it runs."""
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (count, hard))
 
 
 def run(command, timeout=60.0, env=None, check=False, **options):

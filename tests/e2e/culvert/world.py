@@ -75,10 +75,9 @@ class Gateway(Culvert):
 class Agent(Culvert):
     """A running `culvert agent`."""
 
-    def __init__(self, name, command, rules, **options):
+    def __init__(self, name, command, **options):
         super().__init__(name, command, **options)
         self.agent_name = name
-        self._rules = rules
 
     def wait_registered(self, timeout=10.0, since=0):
         return self.wait_for(rf"^registered as {re.escape(self.agent_name)} at ", timeout,
@@ -187,14 +186,27 @@ class World:
             name, command + list(options), data, self.authority if secure else None,
             **{"env": environment(), **process_options}))
 
+    def bare_gateway(self, *arguments):
+        """Starts a gateway with these arguments and a store of its own."""
+        data = self.path(self.unique("data"))
+        return self.adopt(Gateway(self.unique("gateway"),
+                                  [BINARY, "gateway", *arguments, "--data", data], data, None,
+                                  env=environment()))
+
+    def bare_agent(self, name, *arguments, **process_options):
+        """Starts an agent with these arguments and waits for nothing."""
+        return self.adopt(Agent(name, [BINARY, "agent", *arguments],
+                                **{"env": environment(), **process_options}))
+
     def agent(self, gateway, name, *rules, options=(), wait=True, url=None, key=None,
-              **process_options):
-        """Starts an agent and, unless told otherwise, waits until it is registered."""
-        command = [BINARY, "agent", "--url", url or gateway.url(), "--name", name]
+              wrapper=(), **process_options):
+        """Starts an agent and, unless told otherwise, waits until it is registered. `wrapper` is a
+        command that execs the rest of its line."""
+        command = [*wrapper, BINARY, "agent", "--url", url or gateway.url(), "--name", name]
         command += ["--key", key] if key else []
         if gateway and gateway.authority and "--insecure" not in options:
             command += ["--ca", gateway.authority.certificate]
-        agent = self.adopt(Agent(name, command + list(options) + list(rules), rules,
+        agent = self.adopt(Agent(name, command + list(options) + list(rules),
                                  **{"env": environment(), **process_options}))
         if wait:
             agent.wait_registered()

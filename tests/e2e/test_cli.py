@@ -1,0 +1,263 @@
+"""The command line: help, options, and what is said about wrong ones."""
+
+import json
+import os
+
+import pytest
+
+from culvert.peers import connect, echo_once, free_port
+from culvert.world import culvert
+
+COMMANDS = ["gateway", "agent", "key", "version", "help"]
+
+
+def assert_usage_error(result, *words):
+    """One line on standard error that has all the words, nothing on standard output, code 2."""
+    assert result.returncode == 2, result
+    assert result.stdout == ""
+    assert len(result.stderr.strip().split("\n")) == 1, result.stderr
+    for word in words:
+        assert word in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["help"], ["--help"], ["-help"], ["-h"]])
+def test_help_names_the_commands(arguments):
+    result = culvert(*arguments)
+    assert (result.returncode, result.stderr) == (0, "")
+    for command in COMMANDS:
+        assert command in result.stdout
+
+
+@pytest.mark.parametrize("command", ["gateway", "agent", "key"])
+def test_help_of_a_command(command):
+    result = culvert("help", command)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert command in result.stdout
+    for option in ("--help", "-help"):
+        again = culvert(command, option)
+        assert (again.returncode, again.stdout, again.stderr) == (0, result.stdout, "")
+
+
+def test_help_names_every_option():
+    text = culvert("help", "gateway").stdout
+    for option in ("--listen", "--tls-cert", "--tls-key", "--auth-grant", "--auth-deny", "--data",
+                   "--open", "--threads", "--max-memory", "--log-level", "--log-format"):
+        assert option in text
+    text = culvert("help", "agent").stdout
+    for option in ("--url", "--name", "--key", "--key-file", "--ca", "--insecure", "--allow",
+                   "CULVERT_KEY"):
+        assert option in text
+
+
+def test_version():
+    result = culvert("version")
+    assert result.returncode == 0
+    assert result.stdout.startswith("culvert ")
+
+
+def test_no_command_is_a_usage_error():
+    result = culvert()
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "help" in result.stderr
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["agnet"], ["agnet", "agent"]),
+    (["gateway", "--lisen", "1"], ["--lisen", "--listen"]),
+    (["gateway", "-lisen=1"], ["lisen", "listen"]),
+    (["agent", "--ulr", "ws://x"], ["--ulr", "--url"]),
+    (["agent", "--name=a", "--url=ws://localhost:1", "--alow", "*"], ["--alow", "--allow"]),
+    (["help", "gatway"], ["gatway", "gateway"]),
+    (["key", "ad", "x"], ["ad", "add"]),
+    (["gateway", "--auth-grant", "--threads", "many"], ["--threads", "many"]),
+    (["gateway", "--auth-grant", "--threads", "0"], ["--threads", "0"]),
+    (["gateway", "--auth-grant", "--max-memory", "lots"], ["--max-memory", "lots"]),
+    (["gateway", "--auth-grant", "--listen", "127.0.0.1:70000"], ["--listen", "70000"]),
+    (["gateway", "--auth-grant", "--log-level", "loud"], ["--log-level", "loud"]),
+    (["gateway", "--auth-grant", "--log-format", "xml"], ["--log-format", "xml"]),
+    (["gateway", "--auth-grant", "--listen"], ["--listen"]),
+    (["gateway", "--auth-grant", "--open=maybe"], ["--open"]),
+    (["gateway", "--auth-grant", "stray"], ["stray"]),
+    (["gateway", "--auth-grant", "--open", "--tls-cert", "x.pem"], ["--tls-key"]),
+    (["agent", "--name", "a"], ["--url"]),
+    (["agent", "--url", "ws://localhost:1"], ["--name"]),
+    (["agent", "--url", "ws://localhost:1", "--name", "a b"], ["--name", "a b"]),
+    (["agent", "--url", "ws://localhost:1", "--name", "gateway"], ["gateway", "reserved"]),
+    (["key", "add"], ["NAME"]),
+], ids=lambda value: " ".join(value) if isinstance(value, list) else None)
+def test_usage_errors(arguments, words):
+    assert_usage_error(culvert(*arguments), *words)
+
+
+def test_a_gateway_without_a_policy_says_which_to_choose(world):
+    result = culvert("gateway", "--listen", "127.0.0.1:0", "--data", world.path("data"))
+    assert_usage_error(result, "--auth-grant", "--auth-deny")
+
+
+@pytest.mark.parametrize("url, words", [
+    ("ws:/host", ["ws:/host", "//"]),
+    ("http://host", ["http://host", "ws://"]),
+    ("host:8080", ["host:8080", "ws://"]),
+    ("ws://", ["ws://"]),
+    ("ws://host:99999", ["99999"]),
+    ("ws://host:port", ["ws://host:port"]),
+    ("ws://user:pass@host", ["host"]),
+    ("wss://[::1", ["[::1"]),
+    ("", ["--url"]),
+])
+def test_a_malformed_url_is_named(url, words):
+    assert_usage_error(culvert("agent", "--url", url, "--name", "a"), *words)
+
+
+@pytest.mark.parametrize("rule", [
+    "22", "2222:agent2", "2222:agent2:host", "2222:agent2:host:0", "2222:agent2:host:70000",
+    "70000:agent2:host:22", "x:agent2:host:22", "2222::host:22", "2222:agent2::22",
+    "2222:a b:host:22", "[::1:2222:agent2:host:22", "2222:agent2:[::1:22", ":2222:agent2:",
+    "-1:agent2:host:22", "2222:agent2:host:22:33:44", ""])
+def test_a_malformed_rule_is_named(rule):
+    result = culvert("agent", "--url", "ws://localhost:1", "--name", "a", rule)
+    assert_usage_error(result, rule)
+
+
+@pytest.mark.parametrize("rule", ["", "host", "host:0", "host:70000", "10.0.0.0/33:80",
+                                  "10.0.0.0/8:90-80", "host:x", "[::1:80", "10.0.0.0/x:80"])
+def test_a_malformed_allow_is_named(rule):
+    result = culvert("agent", "--url", "ws://localhost:1", "--name", "a", "--allow", rule)
+    assert_usage_error(result, "--allow", rule)
+
+
+def test_options_with_one_dash_and_equals_signs(world):
+    gateway = world.bare_gateway("-listen=127.0.0.1:0", "-authgrant", "-open")
+    server = world.echo_server()
+    world.agent(gateway, "agent2")
+    agent = world.bare_agent("agent1", f"-url={gateway.url()}", "-name=agent1",
+                             f"0:agent2:127.0.0.1:{server.port}")
+    agent.wait_registered()
+    echo_once(agent.port())
+
+
+def test_port_is_listen_on_all_addresses(world):
+    port = free_port()
+    gateway = world.bare_gateway(f"-port={port}", "-authdeny", "-open")
+    assert gateway.port == port
+    connect(port).close()
+
+
+def test_listen_may_be_repeated(world):
+    first, second = free_port(), free_port("::1")
+    gateway = world.bare_gateway("--listen", f"127.0.0.1:{first}", "--listen", f"[::1]:{second}",
+                                 "--auth-grant", "--open")
+    gateway.wait_for(rf"^listening on 127\.0\.0\.1:{first}$", stream="out")
+    gateway.wait_for(rf"^listening on \[::1\]:{second}$", stream="out")
+    world.agent(gateway, "one", url=f"ws://127.0.0.1:{first}")
+    world.agent(gateway, "two", url=f"ws://[::1]:{second}")
+
+
+def test_a_gateway_whose_port_is_in_use(world):
+    gateway = world.gateway()
+    result = culvert("gateway", "--listen", f"127.0.0.1:{gateway.port}", "--auth-grant", "--open",
+                     "--data", world.path("other"))
+    assert result.returncode in (1, 4)
+    assert f"127.0.0.1:{gateway.port}" in result.stderr
+    assert "in use" in result.stderr
+
+
+def test_an_open_gateway_says_so(world):
+    world.gateway().wait_for(r"open.*key|key.*open|without a key", stream="err")
+    closed = world.gateway(is_open=False)
+    assert "--open" not in closed.output("err")
+
+
+def test_an_insecure_agent_says_so(world):
+    gateway = world.gateway(secure=True)
+    agent = world.agent(gateway, "agent1", options=["--insecure"])
+    agent.wait_for(r"insecure|not verified", stream="err")
+
+
+def test_json_logs(world):
+    gateway = world.gateway("--log-format", "json", "--log-level", "debug")
+    world.agent(gateway, "agent1")
+    gateway.stop()
+    lines = gateway.output("err").strip().split("\n")
+    assert lines
+    for line in lines:
+        assert isinstance(json.loads(line), dict)
+
+
+def test_log_levels(world):
+    quiet = world.gateway("--log-level", "error")
+    chatty = world.gateway("--log-level", "debug")
+    for gateway in (quiet, chatty):
+        world.agent(gateway, "agent1")
+        gateway.stop()
+    assert quiet.output("err").count("\n") < chatty.output("err").count("\n")
+
+
+@pytest.mark.parametrize("option", ["--tls-cert", "--tls-key"])
+def test_a_missing_certificate_is_named(world, option):
+    certificate = world.authority.issue(world.unique("cli"))
+    files = {"--tls-cert": certificate.certificate, "--tls-key": certificate.key}
+    files[option] = world.path("missing.pem")
+    result = culvert("gateway", "--listen", "127.0.0.1:0", "--auth-grant", "--open", "--data",
+                     world.path("data"), *(word for pair in files.items() for word in pair))
+    assert result.returncode in (1, 2)
+    assert "listening" not in result.stdout
+    assert "missing.pem" in result.stderr
+
+
+def test_a_certificate_that_is_none_is_named(world):
+    certificate = world.authority.issue(world.unique("cli"))
+    result = culvert("gateway", "--listen", "127.0.0.1:0", "--auth-grant", "--open", "--data",
+                     world.path("data"), "--tls-cert", world.write("junk.pem", "junk\n"),
+                     "--tls-key", certificate.key)
+    assert result.returncode in (1, 2)
+    assert "junk.pem" in result.stderr
+
+
+def test_a_certificate_and_a_key_that_do_not_match(world):
+    one, other = (world.authority.issue(world.unique("cli")) for _ in range(2))
+    result = culvert("gateway", "--listen", "127.0.0.1:0", "--auth-grant", "--open", "--data",
+                     world.path("data"), "--tls-cert", one.certificate, "--tls-key", other.key)
+    assert result.returncode in (1, 2)
+    assert os.path.basename(other.key) in result.stderr
+
+
+def test_a_private_key_that_others_may_read_is_refused(world):
+    certificate = world.authority.issue(world.unique("cli"))
+    os.chmod(certificate.key, 0o644)
+    result = culvert("gateway", "--listen", "127.0.0.1:0", "--auth-grant", "--open", "--data",
+                     world.path("data"), "--tls-cert", certificate.certificate,
+                     "--tls-key", certificate.key)
+    assert result.returncode in (1, 2)
+    assert os.path.basename(certificate.key) in result.stderr
+    assert "600" in result.stderr
+
+
+def test_a_key_file_that_others_may_read_is_refused(world):
+    path = world.write("agent.key", "cvk_x\n", mode=0o640)
+    result = culvert("agent", "--url", "ws://localhost:1", "--name", "a", "--key-file", path)
+    assert result.returncode in (1, 2)
+    assert "agent.key" in result.stderr
+    assert "600" in result.stderr
+
+
+def test_a_missing_key_file_is_named(world):
+    result = culvert("agent", "--url", "ws://localhost:1", "--name", "a", "--key-file",
+                     world.path("nowhere"))
+    assert result.returncode in (1, 2)
+    assert "nowhere" in result.stderr
+
+
+def test_a_key_does_not_cross_a_plain_connection():
+    result = culvert("agent", "--url", "ws://192.0.2.7:1", "--name", "a", "--key", "cvk_secret")
+    assert result.returncode in (1, 2)
+    assert "wss" in result.stderr
+    assert "cvk_secret" not in result.stderr
+
+
+def test_a_missing_ca_file_is_named(world):
+    result = culvert("agent", "--url", "wss://localhost:1", "--name", "a", "--ca",
+                     world.path("nowhere.pem"))
+    assert result.returncode in (1, 2)
+    assert "nowhere.pem" in result.stderr

@@ -1,0 +1,169 @@
+"""Keys: made, listed, given, changed and taken away."""
+
+import os
+import re
+import stat
+
+import pytest
+
+from culvert.peers import connect, echo_once, expect_gone
+from culvert.process import eventually
+from culvert.world import culvert, environment
+
+
+@pytest.fixture
+def gateway(world):
+    return world.gateway(is_open=False)
+
+
+def refused(world, gateway, name, *options):
+    """Starts an agent that must be refused; returns what it said."""
+    agent = world.bare_agent(name, "--url", gateway.url(), "--name", name, *options)
+    assert agent.wait() == 3
+    assert "registered as" not in agent.output("out")
+    return agent.output("err")
+
+
+def test_a_key_lets_an_agent_in(world, gateway):
+    world.agent(gateway, "agent1", key=gateway.add_key("agent1"))
+
+
+def test_a_key_from_a_file_and_from_the_environment(world, gateway):
+    path = world.write("key", gateway.add_key("agent1") + "\n")
+    world.agent(gateway, "agent1", options=["--key-file", path])
+    world.agent(gateway, "agent2", env=environment(CULVERT_KEY=gateway.add_key("agent2")))
+
+
+def test_a_wrong_key_is_refused(world, gateway):
+    key = gateway.add_key("agent1")
+    other = gateway.add_key("agent2")
+    for wrong in ("cvk_wrong", key[:-1], key + "x", other):
+        said = refused(world, gateway, "agent1", "--key", wrong)
+        assert "key" in said
+        assert wrong not in said
+
+
+def test_no_key_is_refused(world, gateway):
+    gateway.add_key("agent1")
+    assert "key" in refused(world, gateway, "agent1")
+
+
+def test_an_unknown_name_is_told_the_same_as_a_wrong_key(world, gateway):
+    gateway.add_key("agent1")
+    known = refused(world, gateway, "agent1", "--key", "cvk_wrong")
+    unknown = refused(world, gateway, "agent2", "--key", "cvk_wrong")
+    strip = r"agent[12]|[0-9:.-]"
+    assert re.sub(strip, "", known) == re.sub(strip, "", unknown)
+
+
+def test_an_open_gateway_needs_no_key(world):
+    world.agent(world.gateway(is_open=True), "agent1")
+
+
+def test_a_key_is_printed_once(gateway):
+    key = gateway.add_key("agent1")
+    listed = gateway.key("list")
+    assert listed.returncode == 0
+    assert "agent1" in listed.stdout
+    assert key not in listed.stdout + listed.stderr
+    again = gateway.key("add", "agent1")
+    assert again.returncode == 1
+    assert again.stdout == ""
+    assert "agent1" in again.stderr
+
+
+@pytest.mark.parametrize("name", ["a b", "", "gateway", "x" * 129, "ä", "a/b"])
+def test_a_name_that_cannot_be(gateway, name):
+    result = gateway.key("add", name)
+    assert result.returncode in (1, 2)
+    assert result.stdout == ""
+    assert gateway.key("list").stdout.find("cvk_") == -1
+
+
+@pytest.mark.parametrize("command", ["revoke", "rotate"])
+def test_a_name_without_a_key(gateway, command):
+    result = gateway.key(command, "nobody")
+    assert result.returncode == 1
+    assert "nobody" in result.stderr
+
+
+def test_the_store_holds_no_key(world, gateway):
+    """Nor does any log say one."""
+    keys = [gateway.add_key(f"agent{number}") for number in range(3)]
+    keys.append(re.search(r"cvk_\S+", gateway.key("rotate", "agent0").stdout)[0])
+    agent = world.agent(gateway, "agent1", key=keys[1])
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(gateway.data)
+             for name in names]
+    assert files
+    for path in files:
+        with open(path, "rb") as file:
+            content = file.read()
+        for key in keys:
+            assert key[4:24].encode() not in content, path
+        assert stat.S_IMODE(os.stat(path).st_mode) & 0o077 == 0, path
+    assert stat.S_IMODE(os.stat(gateway.data).st_mode) & 0o077 == 0
+    for key in keys:
+        assert key[4:24] not in gateway.output() + agent.output()
+
+
+def test_the_default_directory(world):
+    env = environment(XDG_STATE_HOME=world.path("state"))
+    assert culvert("key", "add", "agent1", env=env).returncode == 0
+    assert os.path.isdir(world.path("state/culvert"))
+    assert "agent1" in culvert("key", "list", env=env).stdout
+
+
+def test_revoking_cuts_the_link_and_its_sessions(world, gateway):
+    server = world.server()
+    keys = {name: gateway.add_key(name) for name in ("far", "near", "other")}
+    echo_server = world.echo_server()
+    far = world.agent(gateway, "far", key=keys["far"])
+    world.agent(gateway, "other", key=keys["other"])
+    near = world.agent(gateway, "near", f"0:far:127.0.0.1:{server.port}",
+                       f"0:other:127.0.0.1:{echo_server.port}", key=keys["near"])
+    tunnel_client = world.keep(connect(near.port()))
+    tunnel_client.sendall(b"x")
+    target = server.accept()
+    assert target.recv(1) == b"x"
+    since = far.mark()
+    assert gateway.key("revoke", "far").returncode == 0
+    expect_gone(tunnel_client, 1.0)
+    expect_gone(target, 1.0)
+    far.wait_for("key|revoked", since=since)
+    echo_once(near.port(1))
+    assert near.is_running()
+    assert "far" not in gateway.key("list").stdout
+    refused(world, gateway, "far", "--key", keys["far"])
+
+
+def test_a_new_key_after_revoking(world, gateway):
+    old = gateway.add_key("agent1")
+    assert gateway.key("revoke", "agent1").returncode == 0
+    new = gateway.add_key("agent1")
+    assert new != old
+    refused(world, gateway, "agent1", "--key", old)
+    world.agent(gateway, "agent1", key=new)
+
+
+def test_rotating_lets_the_old_key_live_for_its_grace(world, gateway):
+    old = gateway.add_key("agent1")
+    result = gateway.key("rotate", "agent1", "--grace", "1h")
+    assert result.returncode == 0, result.stderr
+    new = re.search(r"cvk_\S+", result.stdout)[0]
+    assert new != old
+    for key in (old, new):
+        world.agent(gateway, "agent1", key=key).stop()
+
+
+def test_the_old_key_ends_with_its_grace(world, gateway):
+    old = gateway.add_key("agent1")
+    world.agent(gateway, "agent1", key=old)
+    result = gateway.key("rotate", "agent1", "--grace", "1s")
+    new = re.search(r"cvk_\S+", result.stdout)[0]
+
+    def is_refused():
+        result = culvert("agent", "--url", gateway.url(), "--name", "agent1", "--key", old)
+        return result.returncode == 3 and "key" in result.stderr
+
+    eventually(is_refused, 5.0, "the old key still works")
+    world.agent(gateway, "agent1", key=new)

@@ -1,0 +1,200 @@
+"""Links that are lost, and gateways that are not there."""
+
+import threading
+import time
+
+import pytest
+
+from culvert.peers import (connect, echo_once, expect_gone, expect_reset, free_port,
+                           receive_exactly)
+from culvert.process import eventually
+from culvert.services import WebServer
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_a_gateway_that_comes_back(world, secure, how):
+    server = world.echo_server()
+    certificate = world.authority.issue(world.unique("server"))
+    port = free_port()
+    options = {"secure": secure, "certificate": certificate, "listen": f"127.0.0.1:{port}"}
+    gateway = world.gateway(**options)
+    far = world.agent(gateway, "agent2")
+    near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}")
+    for _ in range(2):
+        client = world.keep(connect(near.port()))
+        client.sendall(b"x")
+        receive_exactly(client, 1)
+        marks = [(agent, agent.mark()) for agent in (far, near)]
+        if how == "kill":
+            gateway.kill()
+            expect_reset(client, 3.0)
+        else:
+            client.close()
+            assert gateway.stop() == 0
+        for agent, since in marks:
+            agent.wait_for("lost|closed|ended|gone|shut|stop", since=since, stream="err")
+        gateway = world.gateway(**options)
+        for agent, since in marks:
+            agent.wait_registered(since=since)
+        echo_once(near.port())
+
+
+def test_a_connection_made_while_the_link_is_away_waits(world):
+    server = world.echo_server()
+    port = free_port()
+    gateway = world.gateway(listen=f"127.0.0.1:{port}")
+    far = world.agent(gateway, "agent2")
+    near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}")
+    marks = [(agent, agent.mark()) for agent in (far, near)]
+    gateway.kill()
+    for agent, since in marks:
+        agent.wait_for("lost|closed|ended|gone", since=since, stream="err")
+    waiting = [world.keep(connect(near.port())) for _ in range(20)]
+    for number, client in enumerate(waiting):
+        client.sendall(b"%04d" % number)
+    world.gateway(listen=f"127.0.0.1:{port}")
+    for number, client in enumerate(waiting):
+        assert receive_exactly(client, 4) == b"%04d" % number
+
+
+def test_a_connection_made_before_the_first_registration_waits(world):
+    server = world.echo_server()
+    port = free_port()
+    near = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{port}", "--name", "agent1",
+                            f"0:agent2:127.0.0.1:{server.port}")
+    client = world.keep(connect(near.port()))
+    client.sendall(b"early")
+    gateway = world.gateway(listen=f"127.0.0.1:{port}")
+    world.agent(gateway, "agent2")
+    near.wait_registered()
+    assert receive_exactly(client, 5) == b"early"
+
+
+def test_connections_that_wait_are_bounded(world):
+    """Thousands of them while the link is away take no memory to speak of."""
+    near = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{free_port()}", "--name",
+                            "agent1", "0:agent2:127.0.0.1:9")
+    port = near.port()
+    before = near.memory()
+    clients = []
+    for _ in range(2000):
+        try:
+            clients.append(world.keep(connect(port, timeout=0.2)))
+            clients[-1].setblocking(False)
+            clients[-1].send(bytes(65536))
+        except OSError:
+            break
+    assert len(clients) > 10
+    assert near.is_running()
+    assert near.memory() - before < 32 * 1024 * 1024
+
+
+def test_a_gateway_that_is_not_there_at_start(world):
+    port = free_port()
+    agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{port}", "--name", "agent1")
+    agent.wait_for(rf"127\.0\.0\.1:{port}.*refused", stream="err")
+    gateway = world.gateway(listen=f"127.0.0.1:{port}")
+    agent.wait_registered(15.0)
+    assert gateway.is_running()
+
+
+def test_a_gateway_whose_name_does_not_resolve(world):
+    agent = world.bare_agent("agent1", "--url", "ws://no-such-host.invalid:8080", "--name",
+                             "agent1")
+    agent.wait_for(r"no-such-host\.invalid", timeout=20.0, stream="err")
+    assert agent.is_running()
+
+
+def test_a_server_that_is_no_gateway(world, services, large_file):
+    web = WebServer(services, large_file)
+    agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{web.port}/small", "--name",
+                             "agent1")
+    agent.wait_for(r"not a culvert gateway|no culvert gateway|is no gateway", stream="err")
+    assert agent.is_running()
+
+
+@pytest.mark.parametrize("answer", [
+    b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n",
+    b"\xff" * 100, b"HTTP/1.1 " + b"x" * 100000],
+    ids=["nothing", "ssh", "http", "wrong-accept", "binary", "endless"])
+def test_a_server_that_says_anything(world, answer):
+    def handle(connection):
+        connection.recv(4096)
+        connection.sendall(answer)
+
+    server = world.server(handle)
+    agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{server.port}", "--name",
+                             "agent1")
+    agent.wait_for(rf"127\.0\.0\.1:{server.port}", stream="err")
+    eventually(lambda: server.accepted >= 3, 10.0, "the agent did not try again")
+    assert agent.is_running()
+
+
+def test_a_server_that_never_answers(world):
+    """An agent does not wait for it for ever."""
+    server = world.server()
+    agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{server.port}", "--name",
+                             "agent1")
+    server.accept()
+    agent.wait_for("time|did not answer|no answer", timeout=40.0, stream="err")
+    server.accept()
+
+
+def test_back_off(world):
+    """The waits grow, and no two agents dial in step."""
+    times = {}
+    lock = threading.Lock()
+
+    def refuse(name):
+        def handle(connection):
+            with lock:
+                times[name].append(time.monotonic())
+            connection.close()
+        return handle
+
+    agents = []
+    for name in ("agent1", "agent2"):
+        times[name] = []
+        server = world.server(refuse(name))
+        agents.append(world.bare_agent(name, "--url", f"ws://127.0.0.1:{server.port}", "--name",
+                                       name))
+    eventually(lambda: all(len(seen) >= 6 for seen in times.values()), 30.0,
+               "the agents did not go on trying")
+    gaps = {name: [after - before for before, after in zip(seen, seen[1:6])]
+            for name, seen in times.items()}
+    for waits in gaps.values():
+        assert waits[0] < 1.0, waits
+        assert sum(waits[3:5]) > 2 * sum(waits[0:2]), waits
+    assert any(abs(one - other) > 0.02 for one, other in zip(*gaps.values())), gaps
+
+
+def test_a_link_that_is_cut_in_the_middle(world, secure):
+    server = world.echo_server()
+    gateway = world.gateway(secure=secure)
+    proxy = world.proxy(gateway.port)
+    scheme = "wss" if secure else "ws"
+    far = world.agent(gateway, "agent2", url=f"{scheme}://127.0.0.1:{proxy.port}")
+    near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}")
+    for _ in range(3):
+        client = world.keep(connect(near.port()))
+        client.sendall(b"x" * 1000)
+        receive_exactly(client, 1000)
+        since = far.mark()
+        proxy.cut()
+        expect_gone(client, 3.0)
+        far.wait_registered(since=since)
+        echo_once(near.port())
+
+
+def test_an_agent_that_reconnects_for_the_other_side(world):
+    """The asking agent keeps working while the dialling one comes and goes."""
+    server = world.echo_server()
+    gateway = world.gateway()
+    near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}")
+    for _ in range(3):
+        expect_reset(world.keep(connect(near.port())), 7.0)
+        far = world.agent(gateway, "agent2")
+        echo_once(near.port())
+        far.kill()

@@ -1,0 +1,367 @@
+"""What TCP promises, through the tunnel: half-close, reset, order, back-pressure."""
+
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+from culvert.peers import (connect, echo_bulk, echo_once, expect_end, expect_gone,
+                           expect_reset, fill, free_port, in_parallel, is_silent, receive_all,
+                           receive_exactly, reset)
+from culvert.process import eventually
+from culvert.world import MEGABYTE
+
+SOON = 2.0  # "at once", with room for a busy machine
+
+
+@pytest.fixture
+def server(world):
+    """A target that hands its connections to the test."""
+    return world.server()
+
+
+@pytest.fixture
+def tunnel(world, server, secure):
+    """Rule 0 leads to `server`, rule 1 to an echo server."""
+    return world.tunnel(server.port, world.echo_server().port, secure=secure)
+
+
+@pytest.fixture
+def pair(tunnel, server):
+    """A client's and the target's end of one session."""
+    client = tunnel.connect()
+    client.sendall(b"?")
+    target = server.accept()
+    assert target.recv(1) == b"?"
+    return client, target
+
+
+BULK = bytes(range(256)) * 20000
+
+
+def test_the_client_half_closes(pair):
+    client, target = pair
+    client.sendall(b"a request")
+    client.shutdown(socket.SHUT_WR)
+    assert receive_all(target) == b"a request"
+    target.sendall(BULK)
+    target.close()
+    assert receive_all(client) == BULK
+
+
+def test_the_target_half_closes(pair):
+    client, target = pair
+    target.sendall(b"a banner")
+    target.shutdown(socket.SHUT_WR)
+    assert receive_all(client) == b"a banner"
+    sender = threading.Thread(target=lambda: (client.sendall(BULK), client.close()))
+    sender.start()
+    assert receive_all(target) == BULK
+    sender.join()
+
+
+def test_a_half_closed_session_stays_open(pair, tunnel):
+    client, target = pair
+    client.shutdown(socket.SHUT_WR)
+    expect_end(target)
+    assert is_silent(client, 1.0)
+    tunnel.check(1)
+    target.sendall(b"later")
+    assert receive_exactly(client, 5) == b"later"
+    target.close()
+    expect_end(client)
+
+
+def test_a_reset_by_the_target_is_a_reset(pair):
+    client, target = pair
+    reset(target)
+    expect_reset(client, SOON)
+
+
+def test_a_reset_by_the_client_is_a_reset(pair):
+    client, target = pair
+    reset(client)
+    expect_reset(target, SOON)
+
+
+@pytest.mark.parametrize("who", [0, 1], ids=["client", "target"])
+def test_a_reset_after_a_half_close_is_a_reset(pair, who):
+    ours, theirs = pair[who], pair[1 - who]
+    ours.shutdown(socket.SHUT_WR)
+    expect_end(theirs)
+    reset(ours)
+    theirs.sendall(b"x")
+    expect_reset(theirs, SOON)
+
+
+def test_a_reset_overtakes_what_is_queued(pair):
+    """A side that ends urgently frees the other, though megabytes lie between them unread."""
+    client, target = pair
+    fill(client, patience=0.3)
+    reset(client)
+    expect_reset(target, SOON)
+
+
+def test_a_reset_by_a_target_that_never_read(pair):
+    client, target = pair
+    fill(client, patience=0.3)
+    reset(target)
+    expect_reset(client, SOON)
+
+
+def test_a_refused_target_resets_the_client(world, secure):
+    tunnel = world.tunnel(free_port(), secure=secure)
+    client = tunnel.connect()
+    expect_reset(client, SOON)
+
+
+def test_data_sent_to_a_refused_target_is_dropped(world, secure):
+    tunnel = world.tunnel(free_port(), world.echo_server().port, secure=secure)
+    for _ in range(20):
+        client = tunnel.connect()
+        try:
+            client.sendall(bytes(200000))
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        expect_gone(client, SOON)
+    tunnel.check(1)
+
+
+def test_an_unknown_agent_resets_the_client(world, secure):
+    gateway = world.gateway(secure=secure)
+    near = world.agent(gateway, "agent1", "0:nobody:127.0.0.1:22")
+    client = world.keep(connect(near.port()))
+    expect_reset(client, SOON)
+    near.wait_for(r"nobody")
+
+
+def test_sessions_without_a_byte(tunnel, server):
+    for closes_first in ("client", "target"):
+        client = tunnel.connect()
+        target = server.accept()
+        first, second = (client, target) if closes_first == "client" else (target, client)
+        first.close()
+        expect_end(second)
+        second.close()
+    tunnel.check(1)
+
+
+def test_a_client_that_is_gone_before_the_target_answered(tunnel, server):
+    for _ in range(50):
+        tunnel.connect().close()
+    for _ in range(50):
+        expect_gone(server.accept())
+    tunnel.check(1)
+
+
+def test_both_sides_close_together(tunnel, server, world):
+    baseline = [process.descriptors() for process in tunnel.processes()]
+
+    def session(_):
+        client = connect(tunnel.port())
+        client.sendall(b"ping")
+        with server.accept() as target, client:
+            barrier = threading.Barrier(2)
+
+            def end(connection, word):
+                connection.sendall(word)
+                barrier.wait()
+                connection.shutdown(socket.SHUT_WR)
+
+            other = threading.Thread(target=end, args=(target, b"from the target"))
+            other.start()
+            end(client, b"from the client")
+            other.join()
+            assert receive_all(client) == b"from the target"
+            assert receive_all(target) == b"pingfrom the client"
+
+    for number in range(100):
+        session(number)
+    for process, count in zip(tunnel.processes(), baseline):
+        eventually(lambda p=process, c=count: p.descriptors() <= c + 2, 5.0,
+                   f"{process.name} keeps descriptors of ended sessions")
+
+
+def test_a_dead_dialling_agent_frees_the_client(pair, tunnel):
+    client, _ = pair
+    tunnel.far.kill()
+    expect_reset(client, SOON)
+
+
+def test_a_dead_asking_agent_frees_the_target(pair, tunnel):
+    _, target = pair
+    tunnel.near.kill()
+    expect_reset(target, SOON)
+
+
+def test_the_target_learns_of_a_client_program_that_dies_with_data_unread(pair):
+    """A program killed with bytes unread makes its kernel send a RST."""
+    client, target = pair
+    target.sendall(b"never read")
+    assert client.recv(1, socket.MSG_PEEK) == b"n"
+    client.close()
+    expect_reset(target, SOON)
+
+
+def test_bulk_both_ways_arrives_unharmed(tunnel):
+    echo_bulk(tunnel.port(1), 30 * MEGABYTE)
+
+
+def test_many_sessions_at_once(tunnel, sanitized):
+    count = 100 if sanitized else 300
+    in_parallel(lambda size: echo_bulk(tunnel.port(1), size),
+                [100_000 + 997 * number for number in range(count)], workers=100)
+
+
+def test_thousands_of_idle_sessions(world, secure):
+    """They all stay open and are all in use afterwards."""
+    tunnel = world.tunnel(world.echo_server().port, secure=secure)
+    connections = [tunnel.connect() for _ in range(1000)]
+    for number, connection in enumerate(connections):
+        connection.sendall(struct.pack("!I", number))
+    for number, connection in enumerate(connections):
+        assert receive_exactly(connection, 4) == struct.pack("!I", number)
+
+
+def test_ended_sessions_leave_nothing(world, secure):
+    tunnel = world.tunnel(world.echo_server().port, secure=secure)
+    in_parallel(lambda _: echo_once(tunnel.port()), range(200))
+    memory = [process.memory() for process in tunnel.processes()]
+    descriptors = [process.descriptors() for process in tunnel.processes()]
+    in_parallel(lambda _: echo_once(tunnel.port()), range(2000))
+    for process, before, count in zip(tunnel.processes(), memory, descriptors):
+        eventually(lambda p=process, c=count: p.descriptors() <= c + 2, 5.0,
+                   f"{process.name} keeps descriptors of ended sessions")
+        assert process.memory() < before + 8 * MEGABYTE, process.name
+
+
+def median_round_trip(connection, count=50):
+    times = []
+    for _ in range(count):
+        start = time.monotonic()
+        connection.sendall(b"x" * 64)
+        receive_exactly(connection, 64)
+        times.append(time.monotonic() - start)
+    return sorted(times)[count // 2]
+
+
+@pytest.mark.parametrize("direction", ["to-target", "to-client"])
+def test_a_receiver_that_stops_reading(tunnel, server, direction, sanitized):
+    """Memory is bounded in each process, and the link's other sessions are not slowed."""
+    tunnel.check(1)
+    before = [process.memory() for process in tunnel.processes()]
+    stalled = []
+    for _ in range(4):
+        client = tunnel.connect()
+        target = server.accept()
+        stalled.append((client, target))
+    for client, target in stalled:
+        fill(client if direction == "to-target" else target, patience=0.3)
+    if not sanitized:
+        for process, memory in zip(tunnel.processes(), before):
+            grown = process.memory() - memory
+            assert grown < 24 * MEGABYTE, f"{process.name} grew by {grown} bytes"
+    with connect(tunnel.port(1)) as other:
+        assert median_round_trip(other) < 0.05
+    start = time.monotonic()
+    echo_bulk(tunnel.port(1), 50 * MEGABYTE)
+    assert time.monotonic() - start < 20
+    for client, target in stalled:
+        reader = client if direction == "to-client" else target
+        (target if direction == "to-client" else client).shutdown(socket.SHUT_WR)
+        size = 0
+        while data := reader.recv(1 << 20):
+            size += len(data)
+        assert size > 0
+
+
+def test_a_keystroke_beside_a_bulk_stream(tunnel, server, sanitized):
+    client = tunnel.connect()
+    target = server.accept()
+    stop = threading.Event()
+
+    def send():
+        piece = bytes(256 * 1024)
+        try:
+            while not stop.is_set():
+                client.sendall(piece)
+        except OSError:
+            pass
+
+    def drain():
+        try:
+            while target.recv(1 << 20):
+                pass
+        except OSError:
+            pass
+
+    threads = [threading.Thread(target=send), threading.Thread(target=drain)]
+    for thread in threads:
+        thread.start()
+    try:
+        with connect(tunnel.port(1)) as other:
+            assert median_round_trip(other, 100) < (1.0 if sanitized else 0.1)
+    finally:
+        stop.set()
+        reset(client)
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.threads
+def test_sessions_between_loops(world, secure):
+    """Many agents on a gateway of four loops; each reaches each, at once, bytes unharmed."""
+    echo_server = world.echo_server()
+    gateway = world.gateway(secure=secure, threads=4)
+    names = [f"agent{number}" for number in range(8)]
+    for name in names:
+        world.agent(gateway, f"far-{name}")
+    rules = [f"0:far-{name}:127.0.0.1:{echo_server.port}" for name in names]
+    agents = [world.agent(gateway, name, *rules) for name in names]
+    ports = [agent.port(index) for agent in agents for index in range(len(rules))]
+    in_parallel(lambda port: echo_bulk(port, 400_000), ports * 2, workers=40)
+
+
+@pytest.mark.threads
+def test_resets_between_loops(world, secure):
+    gateway = world.gateway(secure=secure, threads=4)
+    server = world.server()
+    echo_server = world.echo_server()
+    fars = [world.agent(gateway, f"far{number}") for number in range(6)]
+    near = world.agent(gateway, "near", *(
+        f"0:{far.agent_name}:127.0.0.1:{port}" for far in fars
+        for port in (server.port, echo_server.port)))
+    for round_number in range(5):
+        for index in range(len(fars)):
+            client = world.keep(connect(near.port(2 * index)))
+            target = server.accept()
+            fill(client, patience=0.05)
+            first, second = (client, target) if round_number % 2 else (target, client)
+            reset(first)
+            expect_reset(second, SOON)
+    for index in range(len(fars)):
+        echo_bulk(near.port(2 * index + 1), 2 * MEGABYTE)
+
+
+@pytest.mark.threads
+def test_agents_come_and_go_between_loops(world, secure):
+    """Agents die in the middle of transfers; who stays is not harmed."""
+    gateway = world.gateway(secure=secure, threads=4)
+    sink = world.server(receive_all)
+    echo_server = world.echo_server()
+    stays = world.agent(gateway, "stays")
+    for number in range(4):
+        goes = world.agent(gateway, f"goes{number}")
+        near = world.agent(gateway, f"near{number}", f"0:goes{number}:127.0.0.1:{sink.port}",
+                           f"0:stays:127.0.0.1:{echo_server.port}")
+        clients = [world.keep(connect(near.port())) for _ in range(4)]
+        for client in clients:
+            client.sendall(bytes(3 * MEGABYTE))
+        (goes if number % 2 else near).kill()
+        for client in clients:
+            expect_gone(client, SOON)
+        if number % 2:
+            echo_bulk(near.port(1), MEGABYTE)
+    assert stays.is_running()

@@ -1,0 +1,108 @@
+"""The end of a process that is asked to end."""
+
+import signal
+import socket
+import time
+
+import pytest
+
+from culvert.peers import (connect, echo_once, expect_end, expect_gone, receive_all,
+                           receive_exactly)
+
+GRACE = 12.0  # "a few seconds", with room
+
+
+def ask(process, number):
+    process.signal(number)
+    return time.monotonic()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("which", ["gateway", "near", "far"])
+def test_an_idle_process_ends_at_once(world, number, which):
+    tunnel = world.tunnel(world.echo_server().port)
+    tunnel.check()
+    process = getattr(tunnel, which)
+    start = ask(process, number)
+    assert process.wait() == 0
+    assert time.monotonic() - start < 2.0
+
+
+def test_an_agent_without_a_gateway_ends_at_once(world):
+    agent = world.bare_agent("agent1", "--url", "ws://127.0.0.1:1", "--name", "agent1",
+                             "0:agent2:127.0.0.1:22")
+    agent.wait_for("refused")
+    client = world.keep(connect(agent.port()))
+    assert agent.stop() == 0
+    expect_gone(client)
+
+
+@pytest.mark.parametrize("which", ["gateway", "near", "far"])
+def test_an_open_session_may_finish(world, secure, which):
+    server = world.server()
+    tunnel = world.tunnel(server.port, secure=secure)
+    client = tunnel.connect()
+    client.sendall(b"before")
+    target = server.accept()
+    assert receive_exactly(target, 6) == b"before"
+    process = getattr(tunnel, which)
+    process.signal(signal.SIGTERM)
+    process.wait_for("stop|shut|finish|signal|ending", stream="err")
+    client.sendall(b"after")
+    assert receive_exactly(target, 5) == b"after"
+    target.sendall(bytes(300000))
+    target.close()
+    assert receive_all(client) == bytes(300000)
+    client.close()
+    start = time.monotonic()
+    assert process.wait(GRACE) == 0
+    assert time.monotonic() - start < 2.0
+
+
+@pytest.mark.parametrize("which", ["gateway", "near", "far"])
+def test_a_session_that_does_not_finish_is_ended(world, which):
+    server = world.server()
+    tunnel = world.tunnel(server.port)
+    client = tunnel.connect()
+    client.sendall(b"x")
+    target = server.accept()
+    assert receive_exactly(target, 1) == b"x"
+    process = getattr(tunnel, which)
+    process.signal(signal.SIGTERM)
+    assert process.wait(GRACE) == 0
+    expect_gone(client, 2.0)
+    expect_gone(target, 2.0)
+
+
+@pytest.mark.parametrize("which", ["gateway", "near"])
+def test_listeners_close_at_once(world, which):
+    server = world.server()
+    tunnel = world.tunnel(server.port)
+    client = tunnel.connect()
+    client.sendall(b"x")
+    target = server.accept()
+    assert receive_exactly(target, 1) == b"x"
+    process = getattr(tunnel, which)
+    port = tunnel.gateway.port if which == "gateway" else tunnel.port()
+    process.signal(signal.SIGTERM)
+    process.wait_for("stop|shut|finish|signal|ending", stream="err")
+    with pytest.raises(OSError):
+        connect(port, timeout=1.0)
+    client.shutdown(socket.SHUT_WR)
+    expect_end(target)
+    target.close()
+    expect_end(client)
+    assert process.wait(GRACE) == 0
+
+
+def test_a_gateway_tells_its_agents(world):
+    """They come back by themselves to the one that is started in its place."""
+    server = world.echo_server()
+    tunnel = world.tunnel(server.port)
+    port = tunnel.gateway.port
+    marks = [(agent, agent.mark()) for agent in (tunnel.far, tunnel.near)]
+    assert tunnel.gateway.stop() == 0
+    world.gateway(listen=f"127.0.0.1:{port}")
+    for agent, since in marks:
+        agent.wait_registered(since=since)
+    echo_once(tunnel.port())

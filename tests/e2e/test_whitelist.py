@@ -1,0 +1,211 @@
+"""What an agent dials for others, and what it does not."""
+
+import os
+import shutil
+import socket
+
+import pytest
+
+from culvert.peers import connect, echo_once, expect_reset, free_port
+from culvert.process import run
+
+
+def own_address():
+    """An address of this machine that is not loopback; None without a network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))
+        except OSError:
+            return None
+        address = probe.getsockname()[0]
+        return None if address.startswith("127.") else address
+
+
+def loopback_name():
+    """A name of loopback in /etc/hosts other than localhost; None if there is none."""
+    with open("/etc/hosts", encoding="utf-8") as hosts:
+        for line in hosts:
+            words = line.partition("#")[0].split()
+            for name in words[1:]:
+                if words[0] in ("127.0.0.1", "::1") and "localhost" not in name:
+                    return name
+    return None
+
+
+def tunnel_to(world, target, *allow, **options):
+    """A tunnel whose far agent was given these --allow."""
+    words = [word for rule in allow for word in ("--allow", rule)]
+    return world.tunnel(target, far_options=words, **options)
+
+
+def assert_forbidden(world, tunnel, index=0):
+    expect_reset(world.keep(connect(tunnel.port(index))), 3.0)
+    tunnel.far.wait_for("allow|forbid|whitelist|refus", stream="err")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_without_rules_loopback_is_allowed(world, host):
+    server = world.echo_server(address="::1" if host == "[::1]" else "127.0.0.1")
+    world.tunnel(f"{host}:{server.port}").check()
+
+
+def test_without_rules_only_loopback_is_allowed(world):
+    address = own_address()
+    if not address:
+        pytest.skip("this machine has only loopback")
+    server = world.echo_server(address=address)
+    assert_forbidden(world, world.tunnel(f"{address}:{server.port}"))
+    assert server.accepted == 0
+
+
+def test_an_agent_with_rules_dials_nothing(world):
+    server = world.echo_server()
+    gateway = world.gateway()
+    busy = world.agent(gateway, "agent2", f"0:agent1:127.0.0.1:{server.port}")
+    near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}")
+    expect_reset(world.keep(connect(near.port())), 3.0)
+    expect_reset(world.keep(connect(busy.port())), 3.0)
+    assert server.accepted == 0
+
+
+def test_an_agent_with_rules_dials_what_it_allows(world):
+    server = world.echo_server()
+    gateway = world.gateway()
+    world.agent(gateway, "agent2", f"0:agent1:127.0.0.1:{server.port}",
+                options=["--allow", f"127.0.0.1:{server.port}"])
+    near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}")
+    echo_once(near.port())
+
+
+ALLOWING = {
+    "host-and-port": "127.0.0.1:{port}",
+    "network-and-port": "127.0.0.0/8:{port}",
+    "host-any-port": "127.0.0.1:*",
+    "network-and-range": "127.0.0.0/30:1024-65535",
+    "one-port-range": "127.0.0.1/32:{port}-{port}",
+    "everything": "*",
+}
+
+FORBIDDING = {
+    "other-port": "127.0.0.1:1",
+    "other-host": "127.0.0.2:{port}",
+    "other-network": "10.0.0.0/8:{port}",
+    "narrow-network": "127.0.0.4/30:{port}",
+    "other-range": "127.0.0.0/8:1-1023",
+}
+
+
+@pytest.mark.parametrize("rule", ALLOWING.values(), ids=ALLOWING)
+def test_a_rule_that_allows(world, rule):
+    server = world.echo_server()
+    tunnel_to(world, server.port, rule.format(port=server.port)).check()
+
+
+@pytest.mark.parametrize("rule", FORBIDDING.values(), ids=FORBIDDING)
+def test_a_rule_that_does_not_allow(world, rule):
+    server = world.echo_server()
+    tunnel = tunnel_to(world, server.port, rule.format(port=server.port))
+    assert_forbidden(world, tunnel)
+    assert server.accepted == 0
+
+
+def test_rules_add_up(world):
+    servers = [world.echo_server() for _ in range(2)]
+    gateway = world.gateway()
+    world.agent(gateway, "agent2", options=[
+        word for server in servers for word in ("--allow", f"127.0.0.1:{server.port}")])
+    near = world.agent(gateway, "agent1", *(
+        f"0:agent2:127.0.0.1:{server.port}" for server in servers))
+    for index in range(2):
+        echo_once(near.port(index))
+
+
+def test_ipv6_rules(world):
+    server = world.echo_server(address="::1")
+    gateway = world.gateway()
+    world.agent(gateway, "allowing", options=["--allow", f"[::1]:{server.port}"])
+    world.agent(gateway, "network", options=["--allow", f"[::/64]:{server.port}"])
+    world.agent(gateway, "forbidding", options=["--allow", f"[::2]:{server.port}"])
+    near = world.agent(gateway, "near", *(
+        f"0:{name}:[::1]:{server.port}" for name in ("allowing", "network", "forbidding")))
+    echo_once(near.port(0))
+    echo_once(near.port(1))
+    expect_reset(world.keep(connect(near.port(2))), 3.0)
+
+
+def test_an_ipv4_address_written_as_ipv6_is_the_same_address(world):
+    server = world.echo_server()
+    tunnel = tunnel_to(world, f"[::ffff:127.0.0.1]:{server.port}", f"10.0.0.0/8:{server.port}")
+    assert_forbidden(world, tunnel)
+    assert server.accepted == 0
+
+
+def test_localhost_in_a_rule_allows_loopback(world):
+    server = world.echo_server()
+    tunnel_to(world, f"localhost:{server.port}", f"localhost:{server.port}").check()
+
+
+def test_a_name_that_resolves_to_loopback_is_refused(world):
+    name = loopback_name()
+    if not name:
+        pytest.skip("/etc/hosts has no other name of loopback")
+    server = world.echo_server()
+    tunnel = tunnel_to(world, f"{name}:{server.port}", f"{name}:{server.port}")
+    assert_forbidden(world, tunnel)
+    assert server.accepted == 0
+
+
+def test_a_name_is_allowed_where_its_address_is(world):
+    name = loopback_name()
+    if not name:
+        pytest.skip("/etc/hosts has no other name of loopback")
+    server = world.echo_server()
+    tunnel_to(world, f"{name}:{server.port}", f"127.0.0.1:{server.port}").check()
+
+
+def test_a_name_that_resolves_to_an_outer_address_is_allowed(world):
+    """In a mount namespace of its own, with an /etc/hosts of its own."""
+    address = own_address()
+    unshare = shutil.which("unshare")
+    if not address or os.geteuid() != 0 or run([unshare, "-m", "true"]).returncode != 0:
+        pytest.skip("needs a network and the right to unshare mounts")
+    server = world.echo_server(address=address)
+    hosts = world.write("hosts", f"127.0.0.1 localhost\n{address} service.test\n", mode=0o644)
+    gateway = world.gateway()
+    world.agent(gateway, "agent2", options=["--allow", f"service.test:{server.port}"],
+                wrapper=[unshare, "-m", "sh", "-c",
+                         f"mount --bind {hosts} /etc/hosts && exec \"$@\"", "sh"])
+    near = world.agent(gateway, "agent1", f"0:agent2:service.test:{server.port}",
+                       f"0:agent2:{address}:{server.port}")
+    echo_once(near.port(0))
+    expect_reset(world.keep(connect(near.port(1))), 3.0)
+
+
+def test_a_name_without_an_address(world):
+    tunnel = tunnel_to(world, "no-such-host.invalid:80", "*")
+    expect_reset(world.keep(connect(tunnel.port())), 10.0)
+
+
+def test_an_agent_never_dials_its_own_listener(world):
+    """A rule that leads to itself would otherwise go round for ever."""
+    gateway = world.gateway()
+    port = free_port()
+    agent = world.agent(gateway, "agent1", f"{port}:agent1:127.0.0.1:{port}",
+                        f"0:agent1:localhost:{port}", options=["--allow", "*"])
+    for index in range(2):
+        expect_reset(world.keep(connect(agent.port(index))), 3.0)
+
+
+def test_sessions_from_an_agent_to_itself(world):
+    server = world.echo_server()
+    gateway = world.gateway()
+    agent = world.agent(gateway, "agent1", f"0:agent1:127.0.0.1:{server.port}",
+                        options=["--allow", "*"])
+    echo_once(agent.port())
+
+
+def test_a_gateway_that_denies_refuses_every_session(world):
+    server = world.echo_server()
+    tunnel = world.tunnel(server.port, policy="--auth-deny")
+    expect_reset(world.keep(connect(tunnel.port())), 3.0)
+    assert server.accepted == 0
