@@ -69,8 +69,10 @@ class PostgresServer:
     def __init__(self, world):
         self.port = free_port()
         self._world = world
-        self._identity = (["setpriv", "--reuid", "postgres", "--regid", "postgres",
-                           "--init-groups", "--pdeathsig", "INT", "--"] if os.geteuid() == 0 else [])
+        self._identity = []
+        if os.geteuid() == 0:
+            self._identity = ["setpriv", "--reuid", "postgres", "--regid", "postgres",
+                              "--init-groups", "--pdeathsig", "INT", "--"]
         self.data = world.path("cluster")
         os.mkdir(self.data, 0o700)
         self._own(self.data)
