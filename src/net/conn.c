@@ -38,6 +38,7 @@ struct conn {
     enum conn_state state;
     unsigned interest;
     int polled;         /* the mask that libuv has */
+    bool is_urgent;     /* urgent data is pending, which would wake us for ever */
     bool is_input_over; /* conn_read has returned the end, or an error */
     bool is_fin_due;    /* conn_shutdown was called while TLS had output pending */
 };
@@ -52,6 +53,9 @@ static int wanted_mask(const struct conn *conn)
             mask |= UV_READABLE;
         if ((conn->interest & CONN_WRITE) != 0)
             mask |= UV_WRITABLE;
+        /* epoll reports errors whatever the mask is, but libuv needs one to watch at all. */
+        if (mask == 0 && (conn->interest & CONN_ERROR) != 0 && !conn->is_urgent)
+            mask = UV_PRIORITIZED;
         break;
     case STATE_HANDSHAKE:
         mask |= UV_READABLE;
@@ -103,7 +107,10 @@ static void handshake(struct conn *conn)
 static void on_poll(uv_poll_t *poll, int status, int ready)
 {
     struct conn *conn = poll->data;
+    bool has_failed = status < 0 || (ready & UV_PRIORITIZED) != 0;
 
+    if ((ready & UV_PRIORITIZED) != 0)
+        conn->is_urgent = true;
     if (status < 0) {
         /* An error on the descriptor: libuv stops polling and does not say which error. The owner
          * learns it from the call that it makes. */
@@ -120,8 +127,9 @@ static void on_poll(uv_poll_t *poll, int status, int ready)
             return;
         }
     }
-    if (conn->state == STATE_OPEN && (ready & UV_READABLE) != 0 &&
-        (conn->interest & CONN_READ) != 0)
+    bool is_readable = (ready & UV_READABLE) != 0 && (conn->interest & CONN_READ) != 0;
+    bool is_error = has_failed && (conn->interest & CONN_ERROR) != 0;
+    if (conn->state == STATE_OPEN && (is_readable || is_error))
         conn->events->readable(conn);
     if (conn->state == STATE_OPEN && (ready & UV_WRITABLE) != 0 &&
         (conn->interest & CONN_WRITE) != 0 && conn_is_drained(conn))
@@ -259,6 +267,7 @@ bool conn_is_drained(const struct conn *conn)
 void conn_want(struct conn *conn, unsigned interest)
 {
     conn->interest = interest;
+    conn->is_urgent = false;
     update(conn);
     update_again(conn);
 }
@@ -266,6 +275,14 @@ void conn_want(struct conn *conn, unsigned interest)
 unsigned conn_interest(const struct conn *conn)
 {
     return conn->interest;
+}
+
+int conn_take_error(struct conn *conn)
+{
+    int error = 0;
+    socklen_t size = sizeof(error);
+
+    return getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? -error : -errno;
 }
 
 int conn_shutdown(struct conn *conn)

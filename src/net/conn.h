@@ -16,7 +16,10 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-enum conn_interest { CONN_READ = 1, CONN_WRITE = 2 };
+/* CONN_ERROR is for when nothing is read, because the reader pauses or has come to the end:
+ * `readable` is then called when the socket has failed (conn_take_error says how), and perhaps once
+ * in vain. */
+enum conn_interest { CONN_READ = 1, CONN_WRITE = 2, CONN_ERROR = 4 };
 
 struct conn;
 
@@ -55,6 +58,9 @@ bool conn_is_drained(const struct conn *conn);
  */
 void conn_want(struct conn *conn, unsigned interest);
 unsigned conn_interest(const struct conn *conn);
+
+/* What the socket has failed with (a peer's reset), as -errno, or 0; told only once. */
+int conn_take_error(struct conn *conn);
 
 /* Half-close of the sending side: FIN, with close_notify before it for TLS. Call when drained. */
 int conn_shutdown(struct conn *conn);
