@@ -1,0 +1,1 @@
+"""The benchmark's parts: processes, contenders, measurements, the report."""
