@@ -1,0 +1,124 @@
+#include "tunnel/upgrade.h"
+
+#include "base/error.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define KEY    "dGhlIHNhbXBsZSBub25jZQ==" /* RFC 6455 §1.3 */
+#define ACCEPT "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+static struct http1_head request(const char *text)
+{
+    struct http1_head head;
+    size_t used = 0;
+    assert_int_equal(http1_parse_request((const uint8_t *)text, strlen(text), &head, &used), 0);
+    return head;
+}
+
+static struct http1_head response(const char *text)
+{
+    struct http1_head head;
+    size_t used = 0;
+    assert_int_equal(http1_parse_response((const uint8_t *)text, strlen(text), &head, &used), 0);
+    return head;
+}
+
+static void both_sides_agree(void **state)
+{
+    (void)state;
+    struct url url;
+    char why[256];
+    char text[UPGRADE_MAX_HEAD];
+    uint8_t nonce[UPGRADE_NONCE_SIZE] = {0xab};
+    assert_int_equal(url_parse("ws://gate.example:8080/path", &url, why, sizeof(why)), 0);
+    int size = upgrade_write_request(&url, KEY, text, sizeof(text));
+    assert_true(size > 0);
+    struct http1_head head = request(text);
+    assert_int_equal(upgrade_classify(&head), UPGRADE_NATIVE);
+    char answer[UPGRADE_MAX_HEAD];
+    assert_true(upgrade_write_response(&head, nonce, answer, sizeof(answer)) > 0);
+    assert_non_null(strstr(answer, "Sec-WebSocket-Accept: " ACCEPT "\r\n"));
+    assert_non_null(strstr(answer, "Culvert-Nonce: ab000000000000000000000000000000\r\n"));
+    struct http1_head back = response(answer);
+    assert_int_equal(upgrade_check_response(&back, KEY, why, sizeof(why)), 0);
+    assert_int_equal(upgrade_write_request(&url, KEY, text, 40), CULVERT_ERROR_TOO_LARGE);
+}
+
+#define UPGRADE_START "GET / HTTP/1.1\r\nHost: a\r\n"
+
+static void classifies_requests(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        enum upgrade_kind kind;
+    } cases[] = {
+        {UPGRADE_START "\r\n", UPGRADE_NONE},
+        {UPGRADE_START "Upgrade: h2c\r\nConnection: Upgrade\r\n\r\n", UPGRADE_NONE},
+        {UPGRADE_START "Upgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n"
+                       "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n"
+                       "Sec-WebSocket-Protocol: other, culvert.1\r\n\r\n",
+         UPGRADE_NATIVE},
+        {UPGRADE_START "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+                       "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n\r\n",
+         UPGRADE_UNKNOWN},
+        {UPGRADE_START "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+                       "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 8\r\n\r\n",
+         UPGRADE_BAD},
+        {UPGRADE_START "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+                       "Sec-WebSocket-Key: short\r\nSec-WebSocket-Version: 13\r\n\r\n",
+         UPGRADE_BAD},
+        {UPGRADE_START "Upgrade: websocket\r\nConnection: close\r\n"
+                       "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n\r\n",
+         UPGRADE_BAD},
+        {"POST / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+         "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n\r\n",
+         UPGRADE_BAD},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct http1_head head = request(cases[i].text);
+        assert_int_equal(upgrade_classify(&head), cases[i].kind);
+    }
+}
+
+#define SWITCHING \
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+
+static void names_what_the_server_is(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int error;
+        const char *word;
+    } cases[] = {
+        {"HTTP/1.1 404 Not Found\r\nServer: nginx/1.22\r\n\r\n", CULVERT_ERROR_REFUSED, "nginx"},
+        {"HTTP/1.1 200 OK\r\n\r\n", CULVERT_ERROR_REFUSED, "no culvert gateway"},
+        {SWITCHING "Sec-WebSocket-Accept: wrong\r\n\r\n", CULVERT_ERROR_PROTOCOL, "not valid"},
+        {SWITCHING "Sec-WebSocket-Accept: " ACCEPT "\r\n\r\n", CULVERT_ERROR_REFUSED, "culvert.1"},
+        {SWITCHING "Sec-WebSocket-Accept: " ACCEPT "\r\nSec-WebSocket-Protocol: culvert.1\r\n"
+                   "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+         CULVERT_ERROR_PROTOCOL, "not valid"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char why[256] = "";
+        struct http1_head head = response(cases[i].text);
+        assert_int_equal(upgrade_check_response(&head, KEY, why, sizeof(why)), cases[i].error);
+        assert_non_null(strstr(why, cases[i].word));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(both_sides_agree),
+        cmocka_unit_test(classifies_requests),
+        cmocka_unit_test(names_what_the_server_is),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
