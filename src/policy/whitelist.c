@@ -1,12 +1,12 @@
 #include "policy/whitelist.h"
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/str.h"
 #include "policy/host.h"
 
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { ADDRESS_BITS = 128, MAPPED_BITS = 96 };
@@ -30,8 +30,8 @@ void whitelist_init(struct whitelist *list)
 
 void whitelist_deinit(struct whitelist *list)
 {
-    free(list->rules);
-    free(list->denied);
+    memory_free(list->rules);
+    memory_free(list->denied);
     whitelist_init(list);
 }
 
@@ -266,7 +266,7 @@ int whitelist_add(struct whitelist *list, const char *rule, char *why, size_t wh
     int error = parse_rule(rule, &parsed, why, why_size);
     if (error != 0)
         return error;
-    struct whitelist_rule *rules = realloc(list->rules, (list->count + 1) * sizeof *rules);
+    struct whitelist_rule *rules = memory_grow(list->rules, (list->count + 1) * sizeof *rules);
     if (rules == NULL)
         return CULVERT_ERROR_NO_MEMORY;
     list->rules = rules;
@@ -280,7 +280,7 @@ int whitelist_deny(struct whitelist *list, const struct sockaddr_storage *addres
     if (!target_of(address, &target) || target.port == 0)
         return CULVERT_ERROR_INVALID;
     struct sockaddr_storage *denied =
-        realloc(list->denied, (list->denied_count + 1) * sizeof *denied);
+        memory_grow(list->denied, (list->denied_count + 1) * sizeof *denied);
     if (denied == NULL)
         return CULVERT_ERROR_NO_MEMORY;
     list->denied = denied;

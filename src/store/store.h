@@ -15,6 +15,7 @@ enum {
         64, /* a key as printed, with its zero: "cvk_" and 43 characters of base64url */
     STORE_HASH_SIZE = 32,
     STORE_NAME_SIZE = 129,
+    STORE_KEYS_OF_NAME = 16, /* live keys that one name may have */
 };
 
 struct store;
@@ -29,7 +30,8 @@ struct store_key {
 };
 
 /* Opens (and makes, directory 0700 and file 0600) the store in `directory`. On failure writes a
- * sentence into `why`. */
+ * sentence into `why`. CULVERT_ERROR_PERMISSION if others may read the file, -errno,
+ * CULVERT_ERROR_STORE. */
 int store_open(const char *directory, struct store **store, char *why, size_t why_size);
 void store_close(struct store *store);
 
@@ -37,7 +39,8 @@ void store_close(struct store *store);
  * a live key, CULVERT_ERROR_INVALID for a name that cannot be, CULVERT_ERROR_STORE. */
 int store_add(struct store *store, const char *name, const char *user, int64_t now,
               char key[static STORE_KEY_TEXT_SIZE]);
-/* A second key; the others live for `grace` seconds more. CULVERT_ERROR_NOT_FOUND. */
+/* A second key; the others live for at most `grace` seconds more. CULVERT_ERROR_NOT_FOUND, or
+ * CULVERT_ERROR_LIMIT if the name has STORE_KEYS_OF_NAME live keys. */
 int store_rotate(struct store *store, const char *name, int64_t now, int64_t grace,
                  char key[static STORE_KEY_TEXT_SIZE]);
 /* Removes all keys of a name. CULVERT_ERROR_NOT_FOUND. */
@@ -55,14 +58,19 @@ int store_check(struct store *store, const char *name, const char *key, size_t k
 /* Whether the key with this id is still there and not expired: 1, 0, or an error. */
 int store_is_live(struct store *store, int64_t id, int64_t now);
 
-/* A number that changes when any process has changed the store. */
+/* A number that changes when any process has changed the store. CULVERT_ERROR_STORE also when the
+ * file was moved or removed under us, since changes would then go unseen. */
 int store_version(struct store *store, int64_t *version);
 
-/* The directory used when none is named: $XDG_STATE_HOME/culvert, ~/.local/state/culvert, or
- * /var/lib/culvert for root. */
+/* The first time after `now` at which a key expires, or INT64_MAX. */
+int store_next_expiry(struct store *store, int64_t now, int64_t *when);
+
+/* The directory used when none is named: $XDG_STATE_HOME/culvert where that is set, else
+ * /var/lib/culvert for root and ~/.local/state/culvert for others. CULVERT_ERROR_NOT_FOUND if there
+ * is no home, CULVERT_ERROR_TOO_LARGE. */
 int store_default_directory(char *out, size_t size);
 
-/* The last failure in a person's words. */
+/* The last failure in a person's words; "" if there was none. */
 const char *store_message(const struct store *store);
 
 #endif

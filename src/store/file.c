@@ -1,0 +1,117 @@
+#include "store/file.h"
+
+#include "base/error.h"
+#include "store/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { OTHERS = S_IRWXG | S_IRWXO };
+
+static const char FILE_NAME[] = "culvert.db";
+
+int store_default_directory(char *out, size_t size)
+{
+    const char *state = getenv("XDG_STATE_HOME");
+    const char *home = getenv("HOME");
+    int length;
+    if (state != NULL && state[0] == '/') /* relative ones are to be ignored (XDG base directory) */
+        length = snprintf(out, size, "%s/culvert", state);
+    else if (geteuid() == 0)
+        length = snprintf(out, size, "/var/lib/culvert");
+    else if (home != NULL && home[0] == '/')
+        length = snprintf(out, size, "%s/.local/state/culvert", home);
+    else
+        return CULVERT_ERROR_NOT_FOUND;
+    return length < 0 || (size_t)length >= size ? CULVERT_ERROR_TOO_LARGE : 0;
+}
+
+static int make_one_directory(const char *path)
+{
+    if (mkdir(path, S_IRWXU) == 0)
+        return chmod(path, S_IRWXU) == 0 ? 0 : -errno;
+    return errno == EEXIST ? 0 : -errno;
+}
+
+static int make_directories(const char *directory)
+{
+    char path[PATH_MAX];
+    int error = 0;
+    if (snprintf(path, sizeof path, "%s", directory) >= (int)sizeof path)
+        return CULVERT_ERROR_TOO_LARGE;
+    for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        struct stat status;
+        *slash = '\0';
+        if (stat(path, &status) != 0)
+            error = make_one_directory(path);
+        *slash = '/';
+        if (error != 0)
+            return error;
+    }
+    return make_one_directory(path);
+}
+
+/* An existing file is only looked at by name: closing a descriptor of it would drop the locks that
+ * SQLite holds on it in this process (fcntl(2), "Advisory record locking"). */
+static int make_file(const char *path, char *why, size_t why_size)
+{
+    struct stat status;
+    int file = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
+    if (file >= 0) {
+        int error = fchmod(file, S_IRUSR | S_IWUSR) == 0 ? 0 : -errno;
+        close(file);
+        return error;
+    }
+    if (errno != EEXIST || stat(path, &status) != 0)
+        return -errno;
+    if (!S_ISREG(status.st_mode)) {
+        snprintf(why, why_size, "the store %s is not a regular file", path);
+        return CULVERT_ERROR_STORE;
+    }
+    if ((status.st_mode & OTHERS) != 0) {
+        snprintf(why, why_size,
+                 "others may read or write the store %s (mode %04o); it should have mode 0600: "
+                 "chmod 600 %s",
+                 path, (unsigned)status.st_mode & 07777U, path);
+        return CULVERT_ERROR_PERMISSION;
+    }
+    return 0;
+}
+
+int file_prepare(const char *directory, char path[static PATH_MAX], int *lock, char *why,
+                 size_t why_size)
+{
+    int error = 0;
+    int descriptor = -1;
+    why[0] = '\0';
+    if (snprintf(path, PATH_MAX, "%s/%s", directory, FILE_NAME) >= PATH_MAX) {
+        error = CULVERT_ERROR_TOO_LARGE;
+        goto out;
+    }
+    error = make_directories(directory);
+    if (error != 0)
+        goto out;
+    descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0 || flock(descriptor, LOCK_EX) != 0) {
+        error = -errno;
+        goto out;
+    }
+    error = make_file(path, why, why_size);
+out:
+    if (error != 0) {
+        if (why[0] == '\0')
+            snprintf(why, why_size, "cannot make the store in %s: %s", directory,
+                     error_text(error));
+        if (descriptor >= 0)
+            close(descriptor);
+        return error;
+    }
+    *lock = descriptor;
+    return 0;
+}
