@@ -19,7 +19,8 @@ struct dial_request {
     uint16_t port;
     unsigned timeout; /* milliseconds for all of it */
     /* Whether this very address may be dialled; NULL allows all. If all are refused the result is
-     * CULVERT_ERROR_REFUSED. */
+     * CULVERT_ERROR_REFUSED. For a numeric host it is asked from inside dial_start. The unspecified
+     * address is shown as the loopback address that the kernel makes of it. */
     bool (*filter)(void *holder, const struct sockaddr_storage *address);
     /* Called once, never from inside dial_start: a connected descriptor (taken by the callee) and
      * 0, or -1 and an error: -ECONNREFUSED..., CULVERT_ERROR_RESOLVE, CULVERT_ERROR_TIMED_OUT,
@@ -30,7 +31,7 @@ struct dial_request {
 
 /* Returns 0 or an error; then `done` is not called. */
 int dial_start(struct loop *loop, const struct dial_request *request, struct dial **dial);
-/* `done` will not be called. */
+/* `done` will not be called. Not to be used once `done` was: the dial is gone then. */
 void dial_cancel(struct dial *dial);
 
 #endif
