@@ -148,7 +148,7 @@ struct message {
  * measured, also against MESSAGE_MAX_CONTROL, and skipped (is_known false). Data without a payload
  * is let through, because that is its stream's error and not the link's. The types that come often
  * (data, datagram, fin, credit, ping, pong, received, skip) are decoded without an allocation;
- * for the others a few KiB are taken from the heap and given back before this returns.
+ * the others take some 24 bytes per value from the heap, and give them back before this returns.
  */
 int message_decode(const uint8_t *data, size_t size, struct message *message, size_t *used);
 

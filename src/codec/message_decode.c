@@ -12,7 +12,9 @@ static int check_text(const msgpack_object *object, size_t max)
         return CULVERT_ERROR_PROTOCOL;
     if (object->via.str.size > max)
         return CULVERT_ERROR_TOO_LARGE;
-    if (memchr(object->via.str.ptr, 0, object->via.str.size) != NULL)
+    /* The library leaves an empty text without a pointer. */
+    bool is_empty = object->via.str.size == 0;
+    if (!is_empty && memchr(object->via.str.ptr, 0, object->via.str.size) != NULL)
         return CULVERT_ERROR_PROTOCOL;
     return 0;
 }
