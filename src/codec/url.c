@@ -223,13 +223,13 @@ static int parse_name(struct parser *parser, struct text authority, size_t *host
     const char *colon = memchr(authority.data, ':', authority.size);
     size_t size = colon != NULL ? (size_t)(colon - authority.data) : authority.size;
     struct text host = {authority.data, size};
+    if (colon != NULL && memchr(colon + 1, ':', authority.size - size - 1) != NULL)
+        return refuse(parser, "an IPv6 address must stand in brackets (as in %s://[::1]:8080)",
+                      parser->url.scheme);
     if (size == 0)
         return refuse(parser,
                       "the host is missing: it must follow the two slashes "
                       "(as in %s://host:8080)",
-                      parser->url.scheme);
-    if (colon != NULL && memchr(colon + 1, ':', authority.size - size - 1) != NULL)
-        return refuse(parser, "an IPv6 address must stand in brackets (as in %s://[::1]:8080)",
                       parser->url.scheme);
 
     bool numeric = false;
