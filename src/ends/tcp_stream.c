@@ -1,0 +1,459 @@
+#include "ends/tcp_stream.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/reason.h"
+#include "ends/failure.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <unistd.h>
+
+enum {
+    WRITE_VECTORS = 64,
+    /* Reading pauses when no more of the window is free, and goes on when so much is: not for every
+     * few bytes. */
+    PAUSE_ROOM = TCP_STREAM_WINDOW / 16,
+    RESUME_ROOM = TCP_STREAM_WINDOW / 4,
+    /* What is parked behind a slow receiver is compacted when it is this little, or in slices this
+     * small, so many of them. */
+    COMPACT_BYTES = 16 * 1024,
+    COMPACT_SLICE_BYTES = 16 * 1024,
+    COMPACT_SLICES = 16,
+    /* A larger ring is not kept. */
+    RING_KEPT = 8,
+};
+
+struct tcp_stream {
+    struct stream base; /* must be first */
+    struct loop *loop;
+    struct conn *conn; /* NULL while pending, and after a reset of ours */
+    struct slice_queue in;
+    struct slice_queue out;
+    struct loop_task flush;
+    struct loop_task grave;
+    void (*abandoned)(void *context);
+    void *context;
+    size_t outstanding; /* delivered and not yet consumed */
+    uint32_t compacted; /* slices that were left by the last compaction */
+    int failure;        /* an error that could not be told yet */
+    bool is_pending;    /* dialling */
+    bool is_asleep;     /* there was something to read before anybody listened */
+    bool is_paused;     /* the window is used up */
+    bool is_blocked;    /* the socket takes no more */
+    bool fin_received, fin_wanted, fin_sent;
+    bool is_over; /* reset, either way, or closed: no event follows */
+    bool is_closed;
+};
+
+static struct tcp_stream *from_base(struct stream *base)
+{
+    return CONTAINER_OF(base, struct tcp_stream, base);
+}
+
+static unsigned wanted_interest(const struct tcp_stream *stream)
+{
+    if (stream->is_over || stream->failure != 0)
+        return 0;
+    unsigned interest = stream->is_blocked ? CONN_WRITE : 0;
+    if (stream->fin_received) {
+        /* The end stays readable for ever, and once both have ended so does the hang-up. */
+        return stream->fin_sent ? 0 : interest | CONN_ERROR;
+    }
+    return interest | (stream->is_paused || stream->is_asleep ? CONN_ERROR : CONN_READ);
+}
+
+static void update_interest(struct tcp_stream *stream)
+{
+    if (stream->conn == NULL)
+        return;
+    unsigned interest = wanted_interest(stream);
+    if (interest != conn_interest(stream->conn))
+        conn_want(stream->conn, interest);
+}
+
+/* ---- events ---- */
+
+static void report_reset(struct tcp_stream *stream, int code, const char *reason)
+{
+    stream->is_over = true;
+    slice_queue_deinit(&stream->out);
+    update_interest(stream);
+    stream->base.events->reset(&stream->base, code, reason);
+}
+
+/* Ends the stream from within an event. */
+static void fail(struct tcp_stream *stream, int error)
+{
+    if (stream->base.events == NULL) {
+        stream->failure = error;
+        update_interest(stream);
+        return;
+    }
+    report_reset(stream, failure_code(error, REASON_RESET), failure_text(error));
+}
+
+/* Ends the stream from within an operation, where no event may come. */
+static void fail_later(struct tcp_stream *stream, int error)
+{
+    stream->failure = error;
+    update_interest(stream);
+    loop_defer(stream->loop, &stream->flush);
+}
+
+/* ---- reading ---- */
+
+/* Fills `in`, with a window's worth at most, so that one socket does not starve the others.
+ * Returns -EAGAIN, 0 at the end, or an error. */
+static ssize_t read_some(struct tcp_stream *stream)
+{
+    while (stream->outstanding < TCP_STREAM_WINDOW) {
+        size_t size;
+        uint8_t *space = loop_read_space(stream->loop, &size);
+        if (space == NULL)
+            return CULVERT_ERROR_NO_MEMORY;
+        if (size > TCP_STREAM_WINDOW - stream->outstanding)
+            size = TCP_STREAM_WINDOW - stream->outstanding;
+        ssize_t count = conn_read(stream->conn, space, size);
+        if (count <= 0)
+            return count;
+        struct slice slice = loop_read_commit(stream->loop, (size_t)count);
+        if (slice_queue_push(&stream->in, slice) != 0)
+            return CULVERT_ERROR_NO_MEMORY;
+        stream->outstanding += (size_t)count;
+        /* It is drained; what comes meanwhile makes it readable again. */
+        if ((size_t)count < size)
+            break;
+    }
+    return -EAGAIN;
+}
+
+static void deliver(struct tcp_stream *stream)
+{
+    if (stream->in.count > 0)
+        stream->base.events->data(&stream->base, &stream->in);
+    assert(stream->in.count == 0);
+    if (stream->in.capacity > RING_KEPT)
+        slice_queue_deinit(&stream->in);
+}
+
+static void read_and_deliver(struct tcp_stream *stream)
+{
+    ssize_t result = read_some(stream);
+    if (result == 0)
+        stream->fin_received = true;
+    deliver(stream);
+    if (stream->is_over)
+        return;
+    stream->is_paused = TCP_STREAM_WINDOW - stream->outstanding < PAUSE_ROOM;
+    if (result == 0)
+        stream->base.events->fin(&stream->base);
+    else if (result != -EAGAIN)
+        fail(stream, (int)result);
+    update_interest(stream);
+}
+
+static void on_readable(struct conn *conn)
+{
+    struct tcp_stream *stream = conn_holder(conn);
+    if (stream->is_over || stream->failure != 0)
+        return;
+    if ((conn_interest(conn) & CONN_READ) == 0) {
+        int error = conn_take_error(conn);
+        if (error != 0)
+            fail(stream, error);
+        return;
+    }
+    if (stream->base.events == NULL) {
+        stream->is_asleep = true;
+        update_interest(stream);
+        return;
+    }
+    read_and_deliver(stream);
+}
+
+/* ---- writing ---- */
+
+/* While it waits, the queue shall hold little more than its bytes. Without memory for that it
+ * stays as it is. */
+static void compact(struct tcp_stream *stream)
+{
+    stream->compacted = stream->out.count;
+    if (slice_queue_compact(&stream->out, &stream->loop->pool) == 0)
+        stream->compacted = stream->out.count;
+}
+
+static bool has_small_slices(const struct tcp_stream *stream)
+{
+    const struct slice_queue *out = &stream->out;
+    return out->count >= stream->compacted + COMPACT_SLICES &&
+           out->bytes / out->count < COMPACT_SLICE_BYTES;
+}
+
+static void block(struct tcp_stream *stream)
+{
+    stream->is_blocked = true;
+    stream->compacted = 0;
+    if (stream->out.bytes <= COMPACT_BYTES || has_small_slices(stream) ||
+        account_level(stream->loop->account) != ACCOUNT_EASY)
+        compact(stream);
+}
+
+/* Writes what the socket takes; the number of bytes comes back in `written` with errors too. */
+static int write_out(struct tcp_stream *stream, size_t *written)
+{
+    *written = 0;
+    while (stream->out.count > 0) {
+        struct iovec vectors[WRITE_VECTORS];
+        int count = slice_queue_vectors(&stream->out, vectors, WRITE_VECTORS);
+        size_t offered = 0;
+        for (int i = 0; i < count; i++)
+            offered += vectors[i].iov_len;
+        ssize_t taken = conn_write(stream->conn, vectors, count);
+        if (taken < 0 && taken != -EAGAIN)
+            return (int)taken;
+        if (taken > 0) {
+            slice_queue_skip(&stream->out, (size_t)taken);
+            *written += (size_t)taken;
+        }
+        if (taken < 0 || (size_t)taken < offered) {
+            block(stream);
+            return 0;
+        }
+    }
+    if (stream->out.capacity > RING_KEPT)
+        slice_queue_deinit(&stream->out);
+    return 0;
+}
+
+static void send_fin(struct tcp_stream *stream)
+{
+    int error = conn_shutdown(stream->conn);
+    if (error != 0) {
+        fail(stream, error);
+        return;
+    }
+    stream->fin_sent = true;
+    stream->base.events->finished(&stream->base);
+}
+
+static void flush(struct tcp_stream *stream)
+{
+    size_t written;
+    stream->is_blocked = false;
+    int error = write_out(stream, &written);
+    if (written > 0)
+        stream->base.events->written(&stream->base, written);
+    if (!stream->is_over && error != 0)
+        fail(stream, error);
+    if (!stream->is_over && stream->fin_wanted && !stream->fin_sent && stream->out.count == 0)
+        send_fin(stream);
+    update_interest(stream);
+}
+
+static void run_flush(struct loop_task *task)
+{
+    struct tcp_stream *stream = CONTAINER_OF(task, struct tcp_stream, flush);
+    if (stream->is_over || stream->base.events == NULL)
+        return;
+    if (stream->failure != 0)
+        fail(stream, stream->failure);
+    else if (!stream->is_pending && !stream->is_blocked)
+        flush(stream);
+}
+
+static void on_writable(struct conn *conn)
+{
+    struct tcp_stream *stream = conn_holder(conn);
+    if (!stream->is_over && stream->failure == 0)
+        flush(stream);
+}
+
+static const struct conn_events conn_handlers = {.readable = on_readable, .writable = on_writable};
+
+/* ---- operations ---- */
+
+static void stream_accept(struct stream *base)
+{
+    (void)base;
+}
+
+static void stream_write(struct stream *base, struct slice_queue *data)
+{
+    struct tcp_stream *stream = from_base(base);
+    if (stream->is_over || stream->fin_wanted || stream->failure != 0) {
+        slice_queue_clear(data);
+        return;
+    }
+    if (slice_queue_append(&stream->out, data) != 0) {
+        slice_queue_clear(data);
+        fail_later(stream, CULVERT_ERROR_NO_MEMORY);
+        return;
+    }
+    if (!stream->is_blocked && !stream->is_pending)
+        loop_defer(stream->loop, &stream->flush);
+    else if (has_small_slices(stream))
+        compact(stream);
+}
+
+static void stream_finish(struct stream *base)
+{
+    struct tcp_stream *stream = from_base(base);
+    if (stream->is_over || stream->fin_wanted)
+        return;
+    stream->fin_wanted = true;
+    if (!stream->is_blocked && !stream->is_pending)
+        loop_defer(stream->loop, &stream->flush);
+}
+
+/* Lets go of the socket, or of the dialling. */
+static void detach(struct tcp_stream *stream, bool abort)
+{
+    if (stream->conn != NULL)
+        conn_close(stream->conn, abort);
+    stream->conn = NULL;
+    if (stream->is_pending && stream->abandoned != NULL)
+        stream->abandoned(stream->context);
+    stream->is_pending = false;
+    stream->is_over = true;
+    slice_queue_deinit(&stream->out);
+    loop_task_cancel(&stream->flush);
+}
+
+static void stream_reset(struct stream *base, int code, const char *reason)
+{
+    struct tcp_stream *stream = from_base(base);
+    /* A RST carries neither. */
+    (void)code;
+    (void)reason;
+    if (!stream->is_closed)
+        detach(stream, true);
+}
+
+static void stream_consumed(struct stream *base, size_t bytes)
+{
+    struct tcp_stream *stream = from_base(base);
+    if (stream->is_over)
+        return;
+    assert(bytes <= stream->outstanding);
+    stream->outstanding -= bytes;
+    if (stream->is_paused && TCP_STREAM_WINDOW - stream->outstanding >= RESUME_ROOM)
+        stream->is_paused = false;
+    stream->is_asleep = false;
+    if (stream->failure != 0)
+        loop_defer(stream->loop, &stream->flush);
+    update_interest(stream);
+}
+
+static void run_grave(struct loop_task *task)
+{
+    struct tcp_stream *stream = CONTAINER_OF(task, struct tcp_stream, grave);
+    slice_queue_deinit(&stream->in);
+    memory_free(stream);
+}
+
+static void stream_close(struct stream *base)
+{
+    struct tcp_stream *stream = from_base(base);
+    if (stream->is_closed)
+        return;
+    bool has_ended = stream->fin_received && stream->fin_sent && !stream->is_over;
+    detach(stream, !has_ended);
+    stream->is_closed = true;
+    loop_bury(stream->loop, &stream->grave);
+}
+
+static const struct stream_operations tcp_operations = {
+    .accept = stream_accept,
+    .write = stream_write,
+    .finish = stream_finish,
+    .reset = stream_reset,
+    .consumed = stream_consumed,
+    .close = stream_close,
+};
+
+/* ---- life ---- */
+
+static struct tcp_stream *create(struct loop *loop)
+{
+    struct tcp_stream *stream = memory_allocate_zero(sizeof(*stream));
+    if (stream == NULL)
+        return NULL;
+    stream->base.operations = &tcp_operations;
+    stream->loop = loop;
+    stream->flush.run = run_flush;
+    stream->grave.run = run_grave;
+    return stream;
+}
+
+static int attach(struct tcp_stream *stream, int fd)
+{
+    int error = conn_new(stream->loop, fd, &conn_handlers, stream, &stream->conn);
+    if (error != 0)
+        return error;
+    conn_tune_tcp(fd);
+    update_interest(stream);
+    return 0;
+}
+
+int tcp_stream_new(struct loop *loop, int fd, struct stream **stream)
+{
+    struct tcp_stream *new = create(loop);
+    if (new == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    int error = attach(new, fd);
+    if (error != 0) {
+        memory_free(new);
+        return error;
+    }
+    *stream = &new->base;
+    return 0;
+}
+
+int tcp_stream_pending(struct loop *loop, struct tcp_stream **stream)
+{
+    struct tcp_stream *new = create(loop);
+    if (new == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    new->is_pending = true;
+    *stream = new;
+    return 0;
+}
+
+struct stream *tcp_stream_base(struct tcp_stream *stream)
+{
+    return &stream->base;
+}
+
+void tcp_stream_connected(struct tcp_stream *stream, int fd)
+{
+    assert(stream->is_pending);
+    stream->is_pending = false;
+    int error = stream->is_over ? -ECANCELED : stream->failure;
+    if (error == 0)
+        error = attach(stream, fd);
+    if (error != 0) {
+        close(fd);
+        if (!stream->is_over)
+            fail(stream, error);
+        return;
+    }
+    stream->base.events->opened(&stream->base);
+    if (!stream->is_over)
+        loop_defer(stream->loop, &stream->flush);
+}
+
+void tcp_stream_failed(struct tcp_stream *stream, int code, const char *reason)
+{
+    assert(stream->is_pending);
+    stream->is_pending = false;
+    if (!stream->is_over)
+        report_reset(stream, code, reason);
+}
+
+void tcp_stream_on_abandon(struct tcp_stream *stream, void (*abandoned)(void *context),
+                           void *context)
+{
+    stream->abandoned = abandoned;
+    stream->context = context;
+}
