@@ -26,6 +26,7 @@ enum {
     LINK_RECEIVED_DELAY = 100 * 1000, /* or after this long, in microseconds */
     LINK_COPY_LIMIT = 1024,           /* a smaller payload is copied behind its header */
     LINK_HEAD_SIZE = 32,
+    LINK_MIN_TRIP = 1000, /* microseconds: shorter round trips are scheduling, not distance */
 };
 
 /* One message as it goes on the wire: head, then body. */
@@ -47,9 +48,10 @@ struct link {
     size_t bound;
     uint64_t probe; /* number whose acknowledgement measures the round trip of data; 0: none */
     uint64_t probe_time;
-    bool was_full;     /* the bound was hit since the last probe */
-    uint64_t received; /* counted messages taken in since the link began */
-    uint64_t reported; /* the last count that we told the peer */
+    uint64_t smallest_trip; /* of all probes; 0 before the first */
+    bool was_full;          /* the bound was hit since the last probe */
+    uint64_t received;      /* counted messages taken in since the link began */
+    uint64_t reported;      /* the last count that we told the peer */
     size_t unreported_bytes;
     uint64_t unreported_since; /* when the first unreported message came */
     uint64_t epoch;
