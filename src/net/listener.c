@@ -25,7 +25,8 @@ struct listener {
     void *holder;
     uv_poll_t poll;
     struct loop_timer pause;
-    struct loop_task buried;
+    struct loop_task timer_closed;
+    unsigned handles; /* that libuv still holds, once it is closed */
     int fd;
     int spare;      /* given up for a moment when there are no descriptors left, or -1 */
     bool is_on;     /* the owner wants connections */
@@ -217,23 +218,29 @@ void listener_accept(struct listener *listener, bool on)
     update(listener);
 }
 
-static void free_listener(struct loop_task *task)
+static void let_go(struct listener *listener)
 {
-    memory_free(CONTAINER_OF(task, struct listener, buried));
+    if (--listener->handles == 0)
+        memory_free(listener);
+}
+
+static void on_timer_closed(struct loop_task *task)
+{
+    let_go(CONTAINER_OF(task, struct listener, timer_closed));
 }
 
 static void on_poll_closed(uv_handle_t *handle)
 {
-    struct listener *listener = handle->data;
-    loop_timer_close(&listener->pause, &listener->buried);
+    let_go(handle->data);
 }
 
 void listener_close(struct listener *listener)
 {
     assert(!listener->is_closed);
     listener->is_closed = true;
-    listener->buried.run = free_listener;
-    loop_timer_stop(&listener->pause);
+    listener->timer_closed.run = on_timer_closed;
+    listener->handles = 2;
+    loop_timer_close(&listener->pause, &listener->timer_closed);
     uv_close((uv_handle_t *)&listener->poll, on_poll_closed);
     close(listener->fd);
     if (listener->spare >= 0)
