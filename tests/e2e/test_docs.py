@@ -118,3 +118,15 @@ def test_manual_pages_are_well_formed():
                      env=environment(MANPAGER="cat", MANWIDTH="100"))
         assert result.returncode == 0, result.stderr
         assert result.stderr == "", result.stderr
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_files_that_are_named_exist(name):
+    """A path in backticks is that of a file or folder, from the root or from src/."""
+    text = pathlib.Path(ROOT, name).read_text(encoding="utf-8")
+    for path in re.findall(r"`([\w.*-]+/[\w./*-]*|[\w*-]+\.(?:c|h|py|md))`", text):
+        if path.startswith("./") or path.startswith("build"):
+            continue
+        places = [pathlib.Path(ROOT), pathlib.Path(ROOT, "src"), pathlib.Path(ROOT).joinpath(name).parent]
+        found = any(list(place.glob(path)) or list(place.glob(f"**/{path}")) for place in places)
+        assert found or path.startswith("x_") or path == "x.c", f"{name} names {path}"
