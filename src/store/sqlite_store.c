@@ -168,7 +168,7 @@ static int finish(struct store *store, sqlite3_stmt *statement, int64_t *number)
 
 static int run(struct store *store, enum query query)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     int error = prepare(store, query, &statement);
     return error != 0 ? error : finish(store, statement, NULL);
 }
@@ -177,7 +177,7 @@ static int run(struct store *store, enum query query)
 static int run_for_name(struct store *store, enum query query, const char *name,
                         const char *time_parameter, int64_t time, int64_t *number)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     int error = prepare(store, query, &statement);
     if (error != 0)
         return error;
@@ -331,7 +331,7 @@ static int check_names(struct store *store, const char *name, const char *user)
 static int insert(struct store *store, const char *name, const char *user, int64_t now,
                   char key[static STORE_KEY_TEXT_SIZE])
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     uint8_t hash[STORE_HASH_SIZE];
     int error = secret_make(key, hash);
     if (error != 0) {
@@ -448,7 +448,7 @@ static void read_row(sqlite3_stmt *statement, struct store_key *key)
 int store_list(struct store *store, int64_t now,
                void (*each)(void *context, const struct store_key *key), void *context)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     int step;
     int error = prepare(store, LIST, &statement);
     if (error != 0)
@@ -471,7 +471,7 @@ int store_list(struct store *store, int64_t now,
 int store_check(struct store *store, const char *name, const char *key, size_t key_size,
                 int64_t now, int64_t *id)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     uint8_t hash[STORE_HASH_SIZE];
     int error = prepare(store, FIND_HASH, &statement);
     if (error != 0)
@@ -498,7 +498,7 @@ int store_check(struct store *store, const char *name, const char *key, size_t k
 
 int store_is_live(struct store *store, int64_t id, int64_t now)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     int error = prepare(store, FIND_ID, &statement);
     if (error != 0)
         return error;
@@ -509,7 +509,7 @@ int store_is_live(struct store *store, int64_t id, int64_t now)
 
 int store_version(struct store *store, int64_t *version)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     int64_t others = 0;
     int has_moved = 0;
     if (sqlite3_file_control(store->database, "main", SQLITE_FCNTL_HAS_MOVED, &has_moved) ==
@@ -530,7 +530,7 @@ int store_version(struct store *store, int64_t *version)
 
 int store_next_expiry(struct store *store, int64_t now, int64_t *when)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     int error = prepare(store, NEXT_EXPIRY, &statement);
     if (error != 0)
         return error;
