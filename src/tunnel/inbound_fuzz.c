@@ -2,6 +2,7 @@
 #include "tunnel/inbound.h"
 
 #include "base/error.h"
+#include "base/list.h"
 
 #include <stdlib.h>
 #include <string.h>

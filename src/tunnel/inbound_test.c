@@ -1,6 +1,7 @@
 #include "tunnel/inbound.h"
 
 #include "base/error.h"
+#include "base/list.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
