@@ -34,7 +34,7 @@ static void end(struct loop_task *task)
 {
     struct agent *agent = CONTAINER_OF(task, struct agent, end);
     uplink_close(&agent->uplink);
-    session_abort_all(&agent->sessions, REASON_SHUTDOWN, "the agent is stopping");
+    session_table_abort(&agent->sessions, REASON_SHUTDOWN, "the agent is stopping");
     loop_stop(&agent->loop);
 }
 

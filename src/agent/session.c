@@ -71,7 +71,7 @@ void session_join(struct session_table *table, struct stream *asking, struct str
     relay_join(&session->relay, asking, answering, ended);
 }
 
-void session_abort_all(struct session_table *table, int code, const char *reason)
+void session_table_abort(struct session_table *table, int code, const char *reason)
 {
     struct list_node *node;
     while ((node = list_pop(&table->sessions)) != NULL)

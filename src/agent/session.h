@@ -23,6 +23,6 @@ void session_join(struct session_table *table, struct stream *asking, struct str
                   const char *target);
 
 /* Ends all. */
-void session_abort_all(struct session_table *table, int code, const char *reason);
+void session_table_abort(struct session_table *table, int code, const char *reason);
 
 #endif
