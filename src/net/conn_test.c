@@ -120,6 +120,33 @@ static void test_nothing_spins_without_interest(void **state)
     test_pair_close(&pair);
 }
 
+static void count_readable(struct conn *conn)
+{
+    struct test_end *end = conn_holder(conn);
+    end->received++;
+}
+
+static void test_an_error_is_told_until_it_is_read(void **state)
+{
+    (void)state;
+    static const struct conn_events events = {NULL, count_readable, NULL};
+    struct test_pair pair;
+    struct test_end *end = &pair.ends[1];
+    char byte;
+
+    test_pair_open(&pair, 0);
+    conn_set_owner(end->conn, &events, end);
+    conn_want(end->conn, CONN_READ);
+    conn_close(pair.ends[0].conn, true);
+    pair.ends[0].conn = NULL;
+    test_pair_idle(&pair, 5);
+    assert_true(end->received > 1);
+    assert_int_equal(conn_read(end->conn, &byte, 1), -ECONNRESET);
+    conn_want(end->conn, 0);
+    assert_true(test_pair_idle(&pair, 30) < 10);
+    test_pair_close(&pair);
+}
+
 static void close_in_readable(struct conn *conn)
 {
     struct test_end *end = conn_holder(conn);
@@ -221,6 +248,7 @@ int main(void)
         cmocka_unit_test(test_abort_resets_the_peer),
         cmocka_unit_test(test_close_with_unread_input_is_no_reset),
         cmocka_unit_test(test_nothing_spins_without_interest),
+        cmocka_unit_test(test_an_error_is_told_until_it_is_read),
         cmocka_unit_test(test_no_event_follows_a_close),
         cmocka_unit_test(test_write_stops_when_the_kernel_is_full),
         cmocka_unit_test(test_descriptor_is_prepared),
