@@ -6,59 +6,57 @@
 #include <assert.h>
 #include <string.h>
 
-enum { FIRST_CAPACITY = 64 };
+enum { FIRST_CAPACITY = 16 };
 
 void link_init(struct link *link, struct chunk_pool *pool, struct account *account)
 {
     *link = (struct link){
         .account = account,
         .next = 1,
-        .expected = 1,
         .bound = LINK_MIN_KEPT,
+        .smallest_trip = UINT64_MAX,
+        .expected = 1,
     };
     slice_arena_init(&link->arena, pool);
 }
 
-static struct link_entry *entry_at(const struct link *link, uint32_t index)
+static struct link_entry *slot_at(const struct link *link, uint32_t index)
 {
     return &link->ring[(link->start + index) & (link->capacity - 1)];
 }
 
-static size_t cost_of(const struct link_entry *entry)
+/* Drops the oldest entries. */
+static void release(struct link *link, uint32_t count)
 {
-    return entry->head.size + entry->body.size + LINK_MESSAGE_COST;
-}
-
-/* Frees the oldest `count` entries. */
-static void forget(struct link *link, uint32_t count)
-{
+    size_t freed = 0;
     for (uint32_t i = 0; i < count; i++) {
-        struct link_entry *entry = entry_at(link, i);
-        link->kept -= cost_of(entry);
+        struct link_entry *entry = slot_at(link, i);
+        freed += entry->head.size + entry->body.size + LINK_MESSAGE_COST;
         slice_drop(&entry->head);
         slice_drop(&entry->body);
     }
-    if (link->capacity > 0)
+    if (count > 0)
         link->start = (link->start + count) & (link->capacity - 1);
     link->count -= count;
+    link->kept -= freed;
+    account_release(link->account, freed);
     if (link->count == 0)
         slice_arena_rest(&link->arena);
 }
 
 void link_deinit(struct link *link)
 {
-    forget(link, link->count);
+    release(link, link->count);
+    link->unsent = 0;
     slice_arena_deinit(&link->arena);
     memory_free(link->ring);
     link->ring = NULL;
     link->capacity = 0;
 }
 
-/* ---- sending ---- */
-
 bool link_has_room(const struct link *link)
 {
-    return link->kept < link->bound;
+    return link->kept + LINK_MAX_DATA_COST <= link->bound;
 }
 
 static int grow_ring(struct link *link)
@@ -68,7 +66,7 @@ static int grow_ring(struct link *link)
     if (ring == NULL)
         return CULVERT_ERROR_NO_MEMORY;
     for (uint32_t i = 0; i < link->count; i++)
-        ring[i] = *entry_at(link, i);
+        ring[i] = *slot_at(link, i);
     memory_free(link->ring);
     link->ring = ring;
     link->capacity = capacity;
@@ -76,65 +74,66 @@ static int grow_ring(struct link *link)
     return 0;
 }
 
-/* A small body goes behind its head, so that one slice is the message and no large chunk is pinned.
- */
-static int make_entry(struct link *link, const uint8_t *head, size_t head_size, struct slice *body,
-                      struct link_entry *entry)
+/* A small body goes behind the head, so that one slice is the whole message and no chunk is pinned
+ * for it. Takes the body, unless it fails. */
+static int fill_entry(struct link *link, struct link_entry *entry, const uint8_t *head,
+                      size_t head_size, struct slice body)
 {
-    bool copies = body->size < LINK_COPY_LIMIT;
-    size_t size = head_size + (copies ? body->size : 0);
+    bool is_copied = body.size < LINK_COPY_LIMIT;
+    size_t size = head_size + (is_copied ? body.size : 0);
     *entry = (struct link_entry){SLICE_NULL, SLICE_NULL};
-    if (size > 0) {
-        uint8_t *room = slice_arena_reserve(&link->arena, size);
-        if (room == NULL)
-            return CULVERT_ERROR_NO_MEMORY;
-        if (head_size > 0)
-            memcpy(room, head, head_size);
-        if (copies && body->size > 0)
-            memcpy(room + head_size, body->data, body->size);
-        entry->head = slice_arena_commit(&link->arena, size);
+    if (size == 0) {
+        entry->head = body;
+        return 0;
     }
-    if (copies)
-        slice_drop(body);
+    uint8_t *room = slice_arena_reserve(&link->arena, size);
+    if (room == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    if (head_size > 0)
+        memcpy(room, head, head_size);
+    if (is_copied && body.size > 0)
+        memcpy(room + head_size, body.data, body.size);
+    entry->head = slice_arena_commit(&link->arena, size);
+    if (is_copied)
+        slice_drop(&body);
     else
-        entry->body = *body;
+        entry->body = body;
     return 0;
 }
 
 int link_append(struct link *link, const uint8_t *head, size_t head_size, struct slice body,
                 bool is_control, uint64_t now)
 {
-    int error = 0;
-    if (is_control && link->kept >= link->bound + LINK_CONTROL_RESERVE)
-        error = CULVERT_ERROR_LIMIT;
-    if (error == 0 && link->count == link->capacity)
-        error = grow_ring(link);
-    struct link_entry entry;
-    if (error == 0)
-        error = make_entry(link, head, head_size, &body, &entry);
-    if (error != 0) {
-        slice_drop(&body);
-        return error;
-    }
-    *entry_at(link, link->count) = entry;
-    link->count++;
-    link->unsent++;
-    link->kept += cost_of(&entry);
+    assert(head_size <= LINK_HEAD_SIZE && head_size + body.size > 0);
+    size_t cost = head_size + body.size + LINK_MESSAGE_COST;
+    int result = CULVERT_ERROR_LIMIT;
+    if (link->kept + cost > link->bound + (is_control ? LINK_CONTROL_RESERVE : 0))
+        goto out;
+    result = link->count < link->capacity ? 0 : grow_ring(link);
+    if (result == 0)
+        result = fill_entry(link, slot_at(link, link->count), head, head_size, body);
+    if (result != 0)
+        goto out;
     if (link->probe == 0) {
         link->probe = link->next;
         link->probe_time = now;
-        link->was_full = false;
     }
-    link->was_full = link->was_full || link->kept >= link->bound;
+    link->count++;
+    link->unsent++;
     link->next++;
+    link->kept += cost;
+    account_charge(link->account, cost);
+    if (!link_has_room(link))
+        link->was_full = true;
     return 0;
+out:
+    slice_drop(&body);
+    return result;
 }
 
 const struct link_entry *link_unsent(const struct link *link, uint32_t index)
 {
-    if (index >= link->unsent)
-        return NULL;
-    return entry_at(link, link->count - link->unsent + index);
+    return index < link->unsent ? slot_at(link, link->count - link->unsent + index) : NULL;
 }
 
 void link_sent(struct link *link, uint32_t count)
@@ -143,81 +142,88 @@ void link_sent(struct link *link, uint32_t count)
     link->unsent -= count;
 }
 
-/* ---- being acknowledged ---- */
-
 /*
- * The bound hit while the peer answers as fast as it ever did means that the line holds more than
- * we keep, so it grows. A peer that answers late is itself the slow part: keeping more for it would
- * only add to the delay.
+ * One message at a time is a probe: the time until it is acknowledged is a round trip of data. If
+ * the bound was hit within that time, then the sender's rate times the round trip is more than the
+ * bound, and it is doubled. But a round trip that is long only because what we sent waits in queues
+ * on the way, or for a slow peer, is no reason: with more under way it would only become longer. So
+ * it must be at most four times the least that was seen on this carrier, which lets the bound end
+ * at a few times of what the empty path needs; or so short that nobody notices, because on a fast
+ * path the least is the best case of two processes that run at the same moment.
+ *
+ * Without memory to spare nothing grows, and what has grown goes back as it is acknowledged: never
+ * below what is kept now, or control would find its reserve gone.
  */
-static void measure(struct link *link, uint64_t acknowledged, uint64_t now)
+static void take_probe(struct link *link, uint64_t now)
 {
-    if (link->probe == 0 || acknowledged < link->probe)
-        return;
-    uint64_t trip = now - link->probe_time;
-    if (trip < LINK_MIN_TRIP)
-        trip = LINK_MIN_TRIP;
-    if (link->smallest_trip == 0 || trip < link->smallest_trip)
-        link->smallest_trip = trip;
-    bool is_prompt = trip <= 4 * link->smallest_trip;
-    if (link->was_full && is_prompt && link->bound < LINK_MAX_KEPT &&
-        account_level(link->account) == ACCOUNT_EASY)
-        link->bound *= 2;
+    uint64_t round_trip = now - link->probe_time;
+    bool was_full = link->was_full;
     link->probe = 0;
+    link->was_full = false;
+    if (round_trip < link->smallest_trip)
+        link->smallest_trip = round_trip;
+    if (account_level(link->account) != ACCOUNT_EASY) {
+        size_t least = link->kept > LINK_MIN_KEPT ? link->kept : LINK_MIN_KEPT;
+        size_t half = link->bound / 2 > least ? link->bound / 2 : least;
+        if (half < link->bound)
+            link->bound = half;
+        return;
+    }
+    bool is_quick = round_trip <= LINK_QUICK_TRIP || round_trip / 4 <= link->smallest_trip;
+    if (was_full && is_quick)
+        link->bound = link->bound < LINK_MAX_KEPT / 2 ? 2 * link->bound : LINK_MAX_KEPT;
+}
+
+/* How many of the entries kept `count` acknowledges; -1 if it cannot be. */
+static int64_t count_acknowledged(const struct link *link, uint64_t count)
+{
+    uint64_t before = link->next - 1 - link->count;
+    uint64_t sent = link->next - 1 - link->unsent;
+    return count < before || count > sent ? -1 : (int64_t)(count - before);
 }
 
 int link_acknowledged(struct link *link, uint64_t count, uint64_t now)
 {
-    uint64_t oldest = link->next - link->count; /* number of the first entry kept */
-    uint64_t sent = link->next - link->unsent - 1;
-    if (count > sent || count + 1 < oldest)
+    int64_t entries = count_acknowledged(link, count);
+    if (entries < 0)
         return CULVERT_ERROR_PROTOCOL;
-    measure(link, count, now);
-    forget(link, (uint32_t)(count + 1 - oldest));
+    release(link, (uint32_t)entries);
+    if (link->probe != 0 && link->probe <= count)
+        take_probe(link, now);
     return 0;
 }
 
-/* ---- receiving ---- */
-
-static void note_unreported(struct link *link, size_t bytes, uint64_t now)
+/* Counts the messages from link->expected to `last`. */
+static int take_up_to(struct link *link, uint64_t last, size_t bytes, uint64_t now)
 {
+    if (link->expected > link->received + 1)
+        return CULVERT_ERROR_PROTOCOL;
+    link->expected = last + 1;
+    if (last <= link->received)
+        return 0;
     if (link->received == link->reported)
         link->unreported_since = now;
-    link->unreported_bytes += bytes;
+    link->received = last;
+    link->unreported_bytes += bytes + LINK_MESSAGE_COST;
+    return 1;
 }
 
 int link_take(struct link *link, size_t bytes, uint64_t now)
 {
-    uint64_t number = link->expected;
-    if (number > link->received + 1)
-        return CULVERT_ERROR_PROTOCOL;
-    link->expected++;
-    if (number <= link->received)
-        return 0;
-    note_unreported(link, bytes, now);
-    link->received = number;
-    return 1;
+    return take_up_to(link, link->expected, bytes, now);
 }
 
 int link_take_skip(struct link *link, uint64_t messages, uint64_t now)
 {
-    uint64_t first = link->expected;
-    if (messages == 0 || first > link->received + 1 || messages > UINT64_MAX - first)
+    if (messages == 0 || messages >= UINT64_MAX - link->expected)
         return CULVERT_ERROR_PROTOCOL;
-    uint64_t last = first + messages - 1;
-    link->expected = last + 1;
-    if (last <= link->received)
-        return 0;
-    note_unreported(link, LINK_MESSAGE_COST, now);
-    link->received = last;
-    return 1;
+    return take_up_to(link, link->expected + messages - 1, 0, now);
 }
 
 bool link_report_is_due(const struct link *link, uint64_t now)
 {
     return link->received != link->reported &&
-           (link->unreported_bytes >= LINK_RECEIVED_BYTES ||
-            now >= link->unreported_since + LINK_RECEIVED_DELAY);
+           (link->unreported_bytes >= LINK_RECEIVED_BYTES || now >= link_timeout(link));
 }
 
 void link_reported(struct link *link)
@@ -228,32 +234,31 @@ void link_reported(struct link *link)
 
 uint64_t link_timeout(const struct link *link)
 {
-    return link->received == link->reported ? UINT64_MAX
-                                            : link->unreported_since + LINK_RECEIVED_DELAY;
+    if (link->received == link->reported)
+        return UINT64_MAX;
+    return link->unreported_since + LINK_RECEIVED_DELAY;
 }
-
-/* ---- carriers ---- */
 
 int link_attach(struct link *link, uint64_t epoch, uint64_t peer_first, uint64_t peer_received)
 {
-    uint64_t oldest = link->next - link->count;
     if (epoch <= link->epoch)
         return CULVERT_ERROR_REFUSED;
-    if (peer_first == 0 || peer_first > link->received + 1)
+    int64_t entries = count_acknowledged(link, peer_received);
+    if (entries < 0 || peer_first == 0 || peer_first > link->received + 1)
         return CULVERT_ERROR_PROTOCOL;
-    if (peer_received >= link->next || peer_received + 1 < oldest)
-        return CULVERT_ERROR_PROTOCOL;
-    forget(link, (uint32_t)(peer_received + 1 - oldest));
+    release(link, (uint32_t)entries);
     link->unsent = link->count;
     link->epoch = epoch;
     link->expected = peer_first;
-    link->probe = 0; /* a round trip over two carriers measures nothing */
-    link->unreported_bytes = 0;
-    link->reported = link->received; /* the handshake says it */
+    /* A round trip over the gap between two carriers says nothing, and the paths may differ. */
+    link->probe = 0;
+    link->was_full = false;
+    link->smallest_trip = UINT64_MAX;
+    link_reported(link);
     return 0;
 }
 
 uint64_t link_first(const struct link *link)
 {
-    return link->next - link->unsent;
+    return link->next - link->count;
 }

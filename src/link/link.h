@@ -5,13 +5,15 @@
  *
  * What it keeps is bounded. When the bound is reached, data waits (link_has_room says no); control
  * has a small reserve of its own, past which link_append fails and the link is cut. The bound tunes
- * itself to rate times round trip between LINK_MIN_KEPT and LINK_MAX_KEPT.
+ * itself to rate times round trip between LINK_MIN_KEPT and LINK_MAX_KEPT. What is kept is charged
+ * to the account.
  */
 #ifndef LINK_LINK_H
 #define LINK_LINK_H
 
 #include "base/account.h"
 #include "base/slice.h"
+#include "codec/message.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,9 +26,10 @@ enum {
     LINK_MESSAGE_COST = 64,           /* charged per message on top of its bytes */
     LINK_RECEIVED_BYTES = 256 * 1024, /* a `received` is due after this much */
     LINK_RECEIVED_DELAY = 100 * 1000, /* or after this long, in microseconds */
+    LINK_QUICK_TRIP = 20 * 1000,      /* a round trip of data that is quick on any path */
     LINK_COPY_LIMIT = 1024,           /* a smaller payload is copied behind its header */
     LINK_HEAD_SIZE = 32,
-    LINK_MIN_TRIP = 1000, /* microseconds: shorter round trips are scheduling, not distance */
+    LINK_MAX_DATA_COST = MESSAGE_MAX_DATA + LINK_HEAD_SIZE + LINK_MESSAGE_COST,
 };
 
 /* One message as it goes on the wire: head, then body. */
@@ -45,14 +48,14 @@ struct link {
     uint32_t unsent; /* of these, the last ones that this carrier has not been given */
     uint64_t next;   /* number of the next message appended; the first is 1 */
     size_t kept;     /* bytes, with LINK_MESSAGE_COST each */
-    size_t bound;
-    uint64_t probe; /* number whose acknowledgement measures the round trip of data; 0: none */
+    size_t bound;    /* what data may fill `kept` up to */
+    uint64_t probe;  /* number whose acknowledgement measures the round trip of data; 0: none */
     uint64_t probe_time;
-    uint64_t smallest_trip; /* of all probes; 0 before the first */
-    bool was_full;          /* the bound was hit since the last probe */
-    uint64_t received;      /* counted messages taken in since the link began */
-    uint64_t reported;      /* the last count that we told the peer */
-    size_t unreported_bytes;
+    uint64_t smallest_trip;    /* of all probes on this carrier; UINT64_MAX before the first */
+    bool was_full;             /* the bound was hit since the last probe */
+    uint64_t received;         /* counted messages taken in since the link began */
+    uint64_t reported;         /* the last count that we told the peer */
+    size_t unreported_bytes;   /* with LINK_MESSAGE_COST each, as the sender counts them */
     uint64_t unreported_since; /* when the first unreported message came */
     uint64_t epoch;
     uint64_t expected; /* number of the next counted message on this carrier */
@@ -60,15 +63,17 @@ struct link {
 
 /* `pool` and `account` are borrowed and outlive the link. */
 void link_init(struct link *link, struct chunk_pool *pool, struct account *account);
+/* Drops all that is kept; repeatable. */
 void link_deinit(struct link *link);
 
-/* Whether data may be appended now. */
+/* Whether a data message of any size may be appended now without going past the bound. */
 bool link_has_room(const struct link *link);
 
 /*
- * Counts and keeps a message: `head` is copied (at most LINK_HEAD_SIZE bytes), `body` is taken.
- * `is_control` messages may use the reserve. Returns 0, CULVERT_ERROR_LIMIT past the reserve, or
- * CULVERT_ERROR_NO_MEMORY; the body is dropped then and the link must be cut.
+ * Counts and keeps a message: `head` is copied (at most LINK_HEAD_SIZE bytes, none if the body is
+ * all), `body` is taken. `is_control` messages may use the reserve. Returns 0, CULVERT_ERROR_LIMIT
+ * for control past the reserve and for data past the bound, or CULVERT_ERROR_NO_MEMORY; the body is
+ * dropped then and the link must be cut.
  */
 int link_append(struct link *link, const uint8_t *head, size_t head_size, struct slice body,
                 bool is_control, uint64_t now);
@@ -89,7 +94,8 @@ int link_acknowledged(struct link *link, uint64_t count, uint64_t now);
  * 0: it was taken in before (a replay), ignore it; CULVERT_ERROR_PROTOCOL: there is a gap.
  */
 int link_take(struct link *link, size_t bytes, uint64_t now);
-/* The same for a skip message, which stands for `messages` messages. */
+/* The same for a skip message, which stands for `messages` messages and is not one itself; new if
+ * any of them is. CULVERT_ERROR_PROTOCOL also for a number of messages that cannot be. */
 int link_take_skip(struct link *link, uint64_t messages, uint64_t now);
 
 /* Whether a `received` should go out now; the count is link->received, then call link_reported. */
@@ -102,13 +108,19 @@ uint64_t link_timeout(const struct link *link);
 /*
  * A new carrier: `peer_first` is the number of the first counted message that comes on it,
  * `peer_received` what the peer has of ours. The rest counts as unsent again. Our own First is
- * `link->next - link->unsent` afterwards. Returns 0; CULVERT_ERROR_REFUSED for an epoch that is not
- * above the last; CULVERT_ERROR_PROTOCOL for numbers that cannot be (a gap). On an error the link
- * is as it was. A fresh link is attached with epoch 1, peer_first 1, peer_received 0.
+ * link_first afterwards, and what we received counts as reported. Returns 0; CULVERT_ERROR_REFUSED
+ * for an epoch that is not above the last; CULVERT_ERROR_PROTOCOL for numbers that cannot be (a
+ * gap). On an error the link is as it was. A fresh link is attached with epoch 1, peer_first 1,
+ * peer_received 0.
  */
 int link_attach(struct link *link, uint64_t epoch, uint64_t peer_first, uint64_t peer_received);
 
-/* The number that stands as First in a handshake sent now. */
+/*
+ * The number that stands as First in a handshake sent now: of the oldest message kept. The side
+ * that answers a handshake attaches first and so knows what the peer has; the side that dials does
+ * not. Where link_attach, called with the answer, moves this number up by n, the dialling side
+ * sends a skip of n ahead of all else on the new carrier.
+ */
 uint64_t link_first(const struct link *link);
 
 #endif
