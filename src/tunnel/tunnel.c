@@ -78,6 +78,8 @@ int tunnel_attach(struct tunnel *tunnel, struct carrier *carrier,
     tunnel->last_heard = loop_now(tunnel->loop);
     tunnel->last_ping = tunnel->last_heard;
     tunnel->expects_welcome = handshake != NULL;
+    /* Whoever took the handshake had stopped the reading until the name was settled. */
+    carrier->operations->read(carrier, true);
     tunnel_arm_timer(tunnel);
     if (handshake == NULL)
         return 0;
