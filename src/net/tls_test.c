@@ -369,6 +369,23 @@ static void test_peers_that_do_not_speak_tls(void **state)
 
 /* Files */
 
+/* Copies `text` with `values[0]` for `{1}`, and so on. */
+static void fill_in(const char *text, const char *const values[3], char *out, size_t room)
+{
+    size_t size = 0;
+    while (*text != '\0') {
+        bool is_place = text[0] == '{' && text[1] >= '1' && text[1] <= '3' && text[2] == '}';
+        const char *piece = is_place ? values[text[1] - '1'] : text;
+        size_t piece_size = is_place ? strlen(piece) : 1;
+        assert_true(size + piece_size < room);
+        memcpy(out + size, piece, piece_size);
+        size += piece_size;
+        text += is_place ? 3 : 1;
+    }
+    out[size] = '\0';
+}
+
+/* In `text` {1} stands for the key's path, {2} for the certificate's, {3} for the error. */
 static void expect_no_server(const char *certificate, const char *key, int error, const char *text)
 {
     struct tls_context *context = NULL;
@@ -381,7 +398,8 @@ static void expect_no_server(const char *certificate, const char *key, int error
     assert_int_equal(tls_server_context(certificate_path, key_path, &context, why, sizeof(why)),
                      error);
     assert_null(context);
-    snprintf(expected, sizeof(expected), text, key_path, certificate_path, error_text(error));
+    const char *const values[3] = {key_path, certificate_path, error_text(error)};
+    fill_in(text, values, expected, sizeof(expected));
     assert_string_equal(why, expected);
 }
 
@@ -391,21 +409,21 @@ static void test_server_files_that_will_not_do(void **state)
     char path[TEST_PATH_SIZE];
 
     expect_no_server("good.crt", "other.key", CULVERT_ERROR_TLS,
-                     "the private key in %1$s does not belong to the certificate in %2$s");
-    expect_no_server("good.crt", "missing.key", -ENOENT, "cannot read %1$s: %3$s");
-    expect_no_server("missing.crt", "good.key", -ENOENT, "cannot read %2$s: %3$s");
+                     "the private key in {1} does not belong to the certificate in {2}");
+    expect_no_server("good.crt", "missing.key", -ENOENT, "cannot read {1}: {3}");
+    expect_no_server("missing.crt", "good.key", -ENOENT, "cannot read {2}: {3}");
     expect_no_server("good.key", "good.key", CULVERT_ERROR_TLS,
-                     "%s holds no certificate in PEM form");
+                     "{1} holds no certificate in PEM form");
 
     test_certificate_path(directory, "good", ".crt", path);
     assert_int_equal(chmod(path, 0600), 0);
     expect_no_server("good.crt", "good.crt", CULVERT_ERROR_TLS,
-                     "%s holds no private key in PEM form");
+                     "{1} holds no private key in PEM form");
 
     test_certificate_path(directory, "good", ".key", path);
     assert_int_equal(chmod(path, 0640), 0);
     expect_no_server("good.crt", "good.key", CULVERT_ERROR_PERMISSION,
-                     "%s has mode 0640, so that others may read it; make it 0600");
+                     "{1} has mode 0640, so that others may read it; make it 0600");
     assert_int_equal(chmod(path, 0600), 0);
 }
 
