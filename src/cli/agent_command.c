@@ -1,0 +1,243 @@
+#include "cli/agent_command.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/str.h"
+#include "cli/key_source.h"
+#include "cli/local_address.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int complain(char *why, const char *sentence)
+{
+    snprintf(why, OPTIONS_WHY_SIZE, "%s", sentence);
+    return CULVERT_ERROR_INVALID;
+}
+
+static int take_url(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    command->has_url = true;
+    return url_parse(value, &command->config.url, why, OPTIONS_WHY_SIZE);
+}
+
+static int take_name(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    if (!str_is_agent_name(text_of(value))) {
+        snprintf(why, OPTIONS_WHY_SIZE,
+                 "\"%.150s\" cannot be a name: 1 to 128 of A-Z a-z 0-9 . _ -, and not \"gateway\"",
+                 value);
+        return CULVERT_ERROR_INVALID;
+    }
+    command->config.name = value;
+    return 0;
+}
+
+static int take_key(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    (void)why;
+    command->key_option = value;
+    return 0;
+}
+
+static int take_key_file(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    (void)why;
+    command->key_file = value;
+    return 0;
+}
+
+static int take_ca(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    if (value[0] == '\0')
+        return complain(why, "the path is empty");
+    command->config.ca = value;
+    return 0;
+}
+
+static int take_insecure(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    (void)value;
+    (void)why;
+    command->config.insecure = true;
+    return 0;
+}
+
+static int take_allow(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    command->has_allow = true;
+    return whitelist_add(&command->config.whitelist, value, why, OPTIONS_WHY_SIZE);
+}
+
+static int take_rule(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    size_t count = command->config.rule_count;
+    struct rule rule;
+    int error = rule_parse(value, &rule, why, OPTIONS_WHY_SIZE);
+    if (error != 0)
+        return error;
+    if (count == AGENT_COMMAND_RULES)
+        return complain(why, "there are more than 1024 rules");
+    struct rule *rules = memory_grow(command->rules, (count + 1) * sizeof *rules);
+    if (rules == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    rules[count] = rule;
+    command->rules = rules;
+    command->config.rules = rules;
+    command->config.rule_count++;
+    return 0;
+}
+
+static const struct option OPTIONS[] = {
+    {"url", "URL", "the gateway: ws://HOST[:PORT] or wss://HOST[:PORT]", take_url, false},
+    {"name", "NAME", "this agent's name", take_name, false},
+    {"key", "KEY",
+     "this agent's key (others on this machine may see it in\nthe list of processes; better is "
+     "--key-file)",
+     take_key, false},
+    {"key-file", "FILE", "a file with the key (mode 0600)", take_key_file, false},
+    {"ca", "FILE", "trust these CAs (PEM), not the system's", take_ca, false},
+    {"insecure", NULL,
+     "do not verify the gateway's certificate; let a key cross\na plain ws:// in clear",
+     take_insecure, false},
+    {"allow", "TARGET",
+     "what may be dialled here, may be repeated: HOST:PORT,\nHOST:*, CIDR:PORT, CIDR:LO-HI, or * "
+     "for everything",
+     take_allow, true},
+    COMMON_OPTIONS,
+};
+
+static const struct command COMMAND = {
+    .name = "agent",
+    .synopsis = "--url URL --name NAME [OPTION]... [RULE]...",
+    .summary = "registers at a gateway, forwards ports, dials targets",
+    .details =
+        "A RULE is [BIND:]LPORT:[KEY@]AGENT:HOST:PORT: connections to the local port LPORT\n"
+        "go to HOST:PORT as AGENT sees it. LPORT 0 picks a free port; without BIND the port\n"
+        "is open on loopback only, BIND * opens it on all addresses; IPv6 in brackets.\n"
+        "\n"
+        "Without --allow an agent with rules dials nothing for others, and one without\n"
+        "rules dials loopback targets only. The key may also stand in $CULVERT_KEY.\n"
+        "\n"
+        "Exit codes: 0 ended by a signal, 1 failure, 2 wrong usage, 3 refused by the\n"
+        "gateway at start, 4 no port could be opened.",
+    .options = OPTIONS,
+    .option_count = sizeof OPTIONS / sizeof *OPTIONS,
+    .argument = take_rule,
+};
+
+static int find_key(struct agent_command *command, const char *environment_key, char *why)
+{
+    char reason[OPTIONS_WHY_SIZE] = "";
+    const char *source = "--key";
+    int error = 0;
+    if (command->key_option != NULL && command->key_file != NULL)
+        return complain(why, "--key and --key-file exclude each other");
+    if (command->key_file != NULL) {
+        source = "--key-file";
+        error = key_source_file(command->key_file, command->key, sizeof command->key, reason);
+    } else if (command->key_option != NULL) {
+        error = key_source_text(command->key_option, command->key, sizeof command->key, reason);
+    } else if (environment_key != NULL && environment_key[0] != '\0') {
+        source = "$CULVERT_KEY";
+        error = key_source_text(environment_key, command->key, sizeof command->key, reason);
+    }
+    if (error != 0)
+        snprintf(why, OPTIONS_WHY_SIZE, "%s: %.900s", source,
+                 reason[0] != '\0' ? reason : error_text(error));
+    command->config.key = command->key;
+    return error;
+}
+
+/* A key that is sent in clear is anybody's. */
+static int check_secrecy(const struct agent_command *command, char *why)
+{
+    const struct agent_config *config = &command->config;
+    bool has_key = config->key[0] != '\0';
+    for (size_t i = 0; i < config->rule_count; i++)
+        has_key = has_key || config->rules[i].key[0] != '\0';
+    if (!has_key || config->url.is_secure || config->url.is_loopback || config->insecure)
+        return 0;
+    snprintf(why, OPTIONS_WHY_SIZE,
+             "the key would cross the network to %s in clear; use a wss:// URL, or --insecure if "
+             "that is meant",
+             config->url.host);
+    return CULVERT_ERROR_INVALID;
+}
+
+/* Without --allow: an agent that has come to forward dials nothing, one that has come to be reached
+ * dials what runs beside it. */
+static int apply_default_whitelist(struct agent_command *command, char *why)
+{
+    static const char *const loopback[] = {"localhost:*", "127.0.0.0/8:*", "[::1]:*"};
+    int error = 0;
+    if (command->has_allow || command->config.rule_count > 0)
+        return 0;
+    for (size_t i = 0; i < sizeof loopback / sizeof *loopback && error == 0; i++)
+        error = whitelist_add(&command->config.whitelist, loopback[i], why, OPTIONS_WHY_SIZE);
+    return error;
+}
+
+int agent_command_parse(char *const *words, const char *environment_key,
+                        struct agent_command *command, char why[static OPTIONS_WHY_SIZE])
+{
+    *command = (struct agent_command){0};
+    common_settings_init(&command->common);
+    whitelist_init(&command->config.whitelist);
+    command->config.whitelist.is_local = local_address_is;
+    command->config.key = command->key;
+    snprintf(why, OPTIONS_WHY_SIZE, "%s", error_text(CULVERT_ERROR_NO_MEMORY));
+    int result = options_parse(&COMMAND, words, command, why);
+    if (result != 0)
+        return result;
+    if (!command->has_url)
+        return complain(why, "--url is missing: the gateway, such as --url wss://gateway.example");
+    if (command->config.name == NULL)
+        return complain(why, "--name is missing: the name that others reach this agent by");
+    command->config.max_memory = command->common.max_memory;
+    result = find_key(command, environment_key, why);
+    if (result == 0)
+        result = check_secrecy(command, why);
+    return result != 0 ? result : apply_default_whitelist(command, why);
+}
+
+void agent_command_deinit(struct agent_command *command)
+{
+    for (size_t i = 0; i < command->config.rule_count; i++)
+        explicit_bzero(command->rules[i].key, sizeof command->rules[i].key);
+    explicit_bzero(command->key, sizeof command->key);
+    whitelist_deinit(&command->config.whitelist);
+    memory_free(command->rules);
+    command->rules = NULL;
+    command->config.rule_count = 0;
+}
+
+int agent_command_run(char *const *words)
+{
+    struct agent_command command;
+    char why[OPTIONS_WHY_SIZE];
+    int result = agent_command_parse(words, getenv("CULVERT_KEY"), &command, why);
+    if (result != 0) {
+        result = options_end(&COMMAND, result, why);
+    } else {
+        log_init(command.common.log_level, command.common.log_format, "agent");
+        if (command.config.insecure)
+            log_warning("INSECURE: %s", command.config.url.is_secure
+                                            ? "the gateway's certificate is not verified, anybody "
+                                              "on the way can read and change everything"
+                                            : "everything, the key as well, crosses the network "
+                                              "in clear");
+        result = agent_run(&command.config);
+    }
+    agent_command_deinit(&command);
+    return result;
+}

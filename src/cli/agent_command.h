@@ -1,0 +1,31 @@
+/* `culvert agent`: from words to a configuration. */
+#ifndef CLI_AGENT_COMMAND_H
+#define CLI_AGENT_COMMAND_H
+
+#include "agent/agent.h"
+#include "cli/common.h"
+
+enum { AGENT_COMMAND_RULES = 1024, AGENT_COMMAND_KEY_SIZE = 257 };
+
+struct agent_command {
+    struct common_settings common;
+    struct agent_config config;
+    struct rule *rules;
+    const char *key_option;
+    const char *key_file;
+    bool has_url;
+    bool has_allow;
+    char key[AGENT_COMMAND_KEY_SIZE];
+};
+
+/* Fills in all of `command`, defaults as well; `words` stand behind "agent" and are borrowed for as
+ * long as it is used. `environment_key` is $CULVERT_KEY or NULL. Returns as options_parse does; to
+ * be followed by agent_command_deinit whatever it returns. */
+int agent_command_parse(char *const *words, const char *environment_key,
+                        struct agent_command *command, char why[static OPTIONS_WHY_SIZE]);
+void agent_command_deinit(struct agent_command *command);
+
+/* Returns an enum exit_code. */
+int agent_command_run(char *const *words);
+
+#endif

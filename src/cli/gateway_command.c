@@ -1,0 +1,212 @@
+#include "cli/gateway_command.h"
+
+#include "base/error.h"
+#include "base/str.h"
+#include "policy/host.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+static int complain(char *why, const char *sentence)
+{
+    snprintf(why, OPTIONS_WHY_SIZE, "%s", sentence);
+    return CULVERT_ERROR_INVALID;
+}
+
+/* [HOST:]PORT; an empty host and * stand for every address. */
+static int parse_listen(const char *value, struct gateway_listen *listen, char *why)
+{
+    struct text port = text_of(value);
+    struct text host = TEXT_NULL;
+    struct text first;
+    *listen = (struct gateway_listen){0};
+    if (host_take_part(&port, &first))
+        host = first;
+    else
+        port = first;
+    if (port.size > 0 && memchr(port.data, ':', port.size) != NULL)
+        return complain(why, "too many colons; an IPv6 address stands in brackets, [::]:8080");
+    bool has_brackets = host_strip_brackets(&host);
+    if (host.size > 0 && !text_equals(host, "*")) {
+        enum host_kind kind = host_parse(host, NULL);
+        if (kind == HOST_INVALID || has_brackets != (kind == HOST_IPV6) ||
+            text_copy(host, listen->host, sizeof listen->host) != 0) {
+            snprintf(why, OPTIONS_WHY_SIZE,
+                     "\"%.*s\" is neither a host name nor an IP address; write [HOST:]PORT",
+                     (int)(host.size < 100 ? host.size : 100), host.data);
+            return CULVERT_ERROR_INVALID;
+        }
+    } else if (has_brackets) {
+        return complain(why, "there is no address in the brackets; write [HOST:]PORT");
+    }
+    if (str_parse_port(port, &listen->port) != 0) {
+        snprintf(why, OPTIONS_WHY_SIZE,
+                 "\"%.*s\" is not a port (0 to 65535, 0 picks a free one); write [HOST:]PORT",
+                 (int)(port.size < 100 ? port.size : 100), port.data);
+        return CULVERT_ERROR_INVALID;
+    }
+    return 0;
+}
+
+static int take_listen(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    size_t count = command->config.listen_count;
+    if (count == GATEWAY_COMMAND_LISTENS)
+        return complain(why, "at most 64 are possible");
+    int error = parse_listen(value, &command->listens[count], why);
+    if (error == 0)
+        command->config.listen_count++;
+    return error;
+}
+
+static int take_port(void *settings, const char *value, char *why)
+{
+    uint16_t port;
+    if (str_parse_port(text_of(value), &port) == 0)
+        return take_listen(settings, value, why);
+    snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not a port (0 to 65535)", value);
+    return CULVERT_ERROR_INVALID;
+}
+
+static int take_path(const char **path, const char *value, char *why)
+{
+    if (value[0] == '\0')
+        return complain(why, "the path is empty");
+    *path = value;
+    return 0;
+}
+
+static int take_tls_certificate(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    return take_path(&command->config.tls_certificate, value, why);
+}
+
+static int take_tls_key(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    return take_path(&command->config.tls_key, value, why);
+}
+
+static int take_data(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    return take_path(&command->config.data, value, why);
+}
+
+static int take_grant(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    (void)value;
+    (void)why;
+    command->config.policy.grant = true;
+    return 0;
+}
+
+static int take_deny(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    (void)value;
+    (void)why;
+    command->config.policy.deny = true;
+    return 0;
+}
+
+static int take_open(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    (void)value;
+    (void)why;
+    command->config.open = true;
+    return 0;
+}
+
+static int take_threads(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    uint64_t threads;
+    if (str_parse_number(text_of(value), GATEWAY_COMMAND_THREADS, &threads) != 0 || threads == 0) {
+        snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not a number from 1 to %d", value,
+                 GATEWAY_COMMAND_THREADS);
+        return CULVERT_ERROR_INVALID;
+    }
+    command->config.threads = (unsigned)threads;
+    return 0;
+}
+
+static const struct option OPTIONS[] = {
+    {"listen", "[HOST:]PORT",
+     "where to listen; may be repeated, port 0 picks a free\none (default: :8080)", take_listen,
+     true},
+    {"port", "N", "the same as --listen :N", take_port, true},
+    {"tls-cert", "FILE", "serve TLS with this certificate chain (PEM), read again on\nSIGHUP",
+     take_tls_certificate, false},
+    {"tls-key", "FILE", "its private key (PEM, mode 0600)", take_tls_key, false},
+    {"auth-grant", NULL, "policy: grant every session", take_grant, false},
+    {"authgrant", NULL, NULL, take_grant, false},
+    {"auth-deny", NULL, "policy: deny every session", take_deny, false},
+    {"authdeny", NULL, NULL, take_deny, false},
+    {"open", NULL, "agents need no key: anybody may register any name", take_open, false},
+    {"data", "DIR",
+     "directory of the store of keys (default:\n$XDG_STATE_HOME/culvert or ~/.local/state/culvert, "
+     "for\nroot /var/lib/culvert)",
+     take_data, false},
+    {"threads", "N", "event loops, 1 to 256 (default: one a core)", take_threads, false},
+    COMMON_OPTIONS,
+};
+
+static const struct command COMMAND = {
+    .name = "gateway",
+    .synopsis = "--auth-grant|--auth-deny [OPTION]...",
+    .summary = "the public end, where agents register and sessions are joined",
+    .details =
+        "Agents need a key that `culvert key add NAME` has printed, unless --open is given.\n"
+        "A policy has to be chosen; where both are given, --auth-deny wins.",
+    .options = OPTIONS,
+    .option_count = sizeof OPTIONS / sizeof *OPTIONS,
+};
+
+/* The cores that this process may run on. */
+static unsigned count_cores(void)
+{
+    cpu_set_t set;
+    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return count < 1                         ? 1
+           : count > GATEWAY_COMMAND_THREADS ? GATEWAY_COMMAND_THREADS
+                                             : (unsigned)count;
+}
+
+int gateway_command_parse(char *const *words, struct gateway_command *command,
+                          char why[static OPTIONS_WHY_SIZE])
+{
+    *command = (struct gateway_command){.config.threads = count_cores()};
+    common_settings_init(&command->common);
+    int result = options_parse(&COMMAND, words, command, why);
+    if (result != 0)
+        return result;
+    struct gateway_config *config = &command->config;
+    if (!config->policy.grant && !config->policy.deny)
+        return complain(why, "no policy is chosen: give --auth-grant to let every agent reach "
+                             "every other, or --auth-deny to refuse every session");
+    if ((config->tls_certificate == NULL) != (config->tls_key == NULL))
+        return complain(why, config->tls_key == NULL ? "--tls-cert needs --tls-key as well"
+                                                     : "--tls-key needs --tls-cert as well");
+    if (config->listen_count == 0)
+        result = take_listen(command, ":8080", why);
+    config->listens = command->listens;
+    config->max_memory = command->common.max_memory;
+    return result;
+}
+
+int gateway_command_run(char *const *words)
+{
+    struct gateway_command command;
+    char why[OPTIONS_WHY_SIZE];
+    int result = gateway_command_parse(words, &command, why);
+    if (result != 0)
+        return options_end(&COMMAND, result, why);
+    log_init(command.common.log_level, command.common.log_format, "gateway");
+    return gateway_run(&command.config);
+}

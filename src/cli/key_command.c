@@ -1,0 +1,323 @@
+#include "cli/key_command.h"
+
+#include "base/error.h"
+#include "base/exit_code.h"
+#include "base/str.h"
+#include "cli/nearest.h"
+#include "store/store.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { DEFAULT_GRACE = 24 * 60 * 60, MOST_GRACE = 10 * 365 * 24 * 60 * 60, TIME_TEXT_SIZE = 32 };
+
+/* ---- words ---- */
+
+static int complain(char *why, const char *sentence)
+{
+    snprintf(why, OPTIONS_WHY_SIZE, "%s", sentence);
+    return CULVERT_ERROR_INVALID;
+}
+
+static int take_name(void *settings, const char *value, char *why)
+{
+    struct key_command *command = settings;
+    if (command->name != NULL)
+        return complain(why, "only one NAME is possible");
+    if (!str_is_agent_name(text_of(value)))
+        return complain(why, "an agent's name is 1 to 128 of A-Z a-z 0-9 . _ -, and not "
+                             "\"gateway\"");
+    command->name = value;
+    return 0;
+}
+
+static int take_user(void *settings, const char *value, char *why)
+{
+    struct key_command *command = settings;
+    if (strlen(value) >= STORE_NAME_SIZE)
+        return complain(why, "a user has at most 128 bytes");
+    for (const char *c = value; *c != '\0'; c++) {
+        if ((unsigned char)*c <= ' ' || *c == 0x7f)
+            return complain(why, "a user is one word, without control characters");
+    }
+    command->user = value;
+    return 0;
+}
+
+static int take_data(void *settings, const char *value, char *why)
+{
+    struct key_command *command = settings;
+    if (value[0] == '\0')
+        return complain(why, "the path is empty");
+    command->data = value;
+    return 0;
+}
+
+static int take_grace(void *settings, const char *value, char *why)
+{
+    struct key_command *command = settings;
+    uint64_t seconds;
+    if (str_parse_duration(value, &seconds) != 0 || seconds > MOST_GRACE) {
+        snprintf(why, OPTIONS_WHY_SIZE,
+                 "\"%.100s\" is not a duration such as 90s, 15m, 24h or 7d, up to 3650d", value);
+        return CULVERT_ERROR_INVALID;
+    }
+    command->grace = (int64_t)seconds;
+    return 0;
+}
+
+/* ---- the store ---- */
+
+static void print_error(const char *name, const char *sentence)
+{
+    fprintf(stderr, "culvert key %s: %s\n", name, sentence);
+}
+
+static int open_store(const struct key_command *command, const char *name, struct store **store)
+{
+    char directory[PATH_MAX];
+    char why[2 * PATH_MAX];
+    const char *path = command->data;
+    if (path == NULL) {
+        if (store_default_directory(directory, sizeof directory) != 0) {
+            print_error(name, "there is no home directory to keep the store in; give --data DIR");
+            return CULVERT_ERROR_NOT_FOUND;
+        }
+        path = directory;
+    }
+    int error = store_open(path, store, why, sizeof why);
+    if (error != 0)
+        print_error(name, why);
+    return error;
+}
+
+/* The key goes to standard output alone, so that it can be piped into a file. */
+static int print_key(const char *key)
+{
+    if (printf("%s\n", key) >= 0 && fflush(stdout) == 0)
+        return EXIT_CODE_OK;
+    fprintf(stderr, "culvert key: the key is made but could not be printed; rotate it\n");
+    return EXIT_CODE_FAILURE;
+}
+
+static int run_add(const struct key_command *command, int64_t now)
+{
+    struct store *store;
+    char key[STORE_KEY_TEXT_SIZE];
+    int result = EXIT_CODE_FAILURE;
+    if (open_store(command, "add", &store) != 0)
+        return result;
+    int error = store_add(store, command->name, command->user, now, key);
+    if (error == 0) {
+        result = print_key(key);
+        fprintf(stderr,
+                "This is the key of %s; it is not shown again. Keep it in a file with mode 0600 "
+                "and start the agent with --key-file FILE.\n",
+                command->name);
+    } else if (error == CULVERT_ERROR_EXISTS) {
+        fprintf(stderr,
+                "culvert key add: %s has a key; `culvert key rotate %s` gives it a new one\n",
+                command->name, command->name);
+    } else {
+        print_error("add", store_message(store));
+    }
+    explicit_bzero(key, sizeof key);
+    store_close(store);
+    return result;
+}
+
+static int run_rotate(const struct key_command *command, int64_t now)
+{
+    struct store *store;
+    char key[STORE_KEY_TEXT_SIZE];
+    int result = EXIT_CODE_FAILURE;
+    if (open_store(command, "rotate", &store) != 0)
+        return result;
+    int error = store_rotate(store, command->name, now, command->grace, key);
+    if (error == 0) {
+        result = print_key(key);
+        fprintf(stderr,
+                "This is the new key of %s; it is not shown again. The old one works for %lld "
+                "seconds more.\n",
+                command->name, (long long)command->grace);
+    } else if (error == CULVERT_ERROR_NOT_FOUND) {
+        fprintf(stderr, "culvert key rotate: %s has no key; `culvert key add %s` gives it one\n",
+                command->name, command->name);
+    } else {
+        print_error("rotate", store_message(store));
+    }
+    explicit_bzero(key, sizeof key);
+    store_close(store);
+    return result;
+}
+
+static int run_revoke(const struct key_command *command, int64_t now)
+{
+    struct store *store;
+    (void)now;
+    if (open_store(command, "revoke", &store) != 0)
+        return EXIT_CODE_FAILURE;
+    int error = store_revoke(store, command->name);
+    if (error == 0)
+        fprintf(stderr, "The keys of %s are revoked.\n", command->name);
+    else if (error == CULVERT_ERROR_NOT_FOUND)
+        fprintf(stderr, "culvert key revoke: %s has no key\n", command->name);
+    else
+        print_error("revoke", store_message(store));
+    store_close(store);
+    return error == 0 ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
+}
+
+/* RFC 3339. */
+static const char *time_text(int64_t seconds, char text[static TIME_TEXT_SIZE])
+{
+    struct tm parts;
+    time_t time = (time_t)seconds;
+    if (gmtime_r(&time, &parts) == NULL ||
+        strftime(text, TIME_TEXT_SIZE, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
+        return "?";
+    return text;
+}
+
+static void print_row(void *context, const struct store_key *key)
+{
+    char created[TIME_TEXT_SIZE];
+    char expires[TIME_TEXT_SIZE];
+    (void)context;
+    printf("%-24s %-16s %-20s %s\n", key->name, key->user[0] != '\0' ? key->user : "-",
+           time_text(key->created, created),
+           key->expires == 0 ? "never" : time_text(key->expires, expires));
+}
+
+static int run_list(const struct key_command *command, int64_t now)
+{
+    struct store *store;
+    if (open_store(command, "list", &store) != 0)
+        return EXIT_CODE_FAILURE;
+    printf("%-24s %-16s %-20s %s\n", "NAME", "USER", "CREATED", "EXPIRES");
+    int error = store_list(store, now, print_row, NULL);
+    if (error != 0)
+        print_error("list", store_message(store));
+    store_close(store);
+    return error == 0 && fflush(stdout) == 0 ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
+}
+
+/* ---- the tables ---- */
+
+#define DATA_OPTION                                                         \
+    {                                                                       \
+        "data", "DIR",                                                      \
+            "directory of the store (default: $XDG_STATE_HOME/culvert\nor " \
+            "~/.local/state/culvert, for root /var/lib/culvert)",           \
+            take_data, false                                                \
+    }
+
+static const struct option ADD_OPTIONS[] = {
+    {"user", "USER", "whom the agent belongs to, for the list", take_user, false},
+    DATA_OPTION,
+};
+
+static const struct option ROTATE_OPTIONS[] = {
+    {"grace", "DURATION",
+     "how long the old key still works, such as 90s, 15m or 7d\n(default: 24h)", take_grace, false},
+    DATA_OPTION,
+};
+
+static const struct option DATA_OPTIONS[] = {DATA_OPTION};
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static const struct subcommand {
+    const char *word;
+    struct command command;
+    bool needs_name;
+    int (*run)(const struct key_command *command, int64_t now);
+} SUBCOMMANDS[] = {
+    {"add",
+     {"key add", "NAME [OPTION]...", "makes a key for an agent and prints it, once", NULL,
+      ADD_OPTIONS, COUNT(ADD_OPTIONS), take_name},
+     true,
+     run_add},
+    {"list",
+     {"key list", "[OPTION]...", "lists the keys that are valid, not the secrets", NULL,
+      DATA_OPTIONS, COUNT(DATA_OPTIONS), NULL},
+     false,
+     run_list},
+    {"revoke",
+     {"key revoke", "NAME [OPTION]...", "removes all keys of an agent and cuts its link",
+      "A running gateway cuts the agent within a second.", DATA_OPTIONS, COUNT(DATA_OPTIONS),
+      take_name},
+     true,
+     run_revoke},
+    {"rotate",
+     {"key rotate", "NAME [OPTION]...", "makes a second key; the old one ends after a grace", NULL,
+      ROTATE_OPTIONS, COUNT(ROTATE_OPTIONS), take_name},
+     true,
+     run_rotate},
+};
+
+static const struct command COMMAND = {
+    .name = "key",
+    .synopsis = "add|list|revoke|rotate ...",
+    .summary = "the keys by which agents register at a gateway",
+    .details = "  culvert key add NAME [--user USER]           makes a key and prints it, once\n"
+               "  culvert key list                             lists the keys that are valid\n"
+               "  culvert key revoke NAME                      removes all keys of an agent\n"
+               "  culvert key rotate NAME [--grace DURATION]   makes a second key, the old one\n"
+               "                                               ends after the grace\n"
+               "\n"
+               "All take --data DIR, the directory of the store, as the gateway does.",
+};
+
+static int complain_unknown(const char *word, char *why)
+{
+    struct nearest nearest;
+    nearest_init(&nearest, word, strlen(word));
+    for (size_t i = 0; i < COUNT(SUBCOMMANDS); i++)
+        nearest_offer(&nearest, SUBCOMMANDS[i].word);
+    const char *best = nearest_word(&nearest);
+    if (best != NULL)
+        snprintf(why, OPTIONS_WHY_SIZE, "unknown command %.100s; did you mean %s?", word, best);
+    else
+        snprintf(why, OPTIONS_WHY_SIZE,
+                 "unknown command %.100s; there are add, list, revoke and "
+                 "rotate",
+                 word);
+    return CULVERT_ERROR_INVALID;
+}
+
+int key_command_parse(char *const *words, struct key_command *command,
+                      char why[static OPTIONS_WHY_SIZE])
+{
+    *command = (struct key_command){.user = "", .grace = DEFAULT_GRACE, .command = &COMMAND};
+    if (words[0] == NULL)
+        return complain(why, "say what: add, list, revoke or rotate");
+    if (words[0][0] == '-') {
+        int result = options_parse(&COMMAND, words, command, why);
+        return result != 0 ? result : complain(why, "say what: add, list, revoke or rotate");
+    }
+    for (size_t i = 0; i < COUNT(SUBCOMMANDS); i++) {
+        const struct subcommand *subcommand = &SUBCOMMANDS[i];
+        if (strcmp(words[0], subcommand->word) != 0)
+            continue;
+        command->command = &subcommand->command;
+        command->run = subcommand->run;
+        int result = options_parse(&subcommand->command, words + 1, command, why);
+        if (result == 0 && subcommand->needs_name && command->name == NULL)
+            return complain(why, "the agent's NAME is missing");
+        return result;
+    }
+    return complain_unknown(words[0], why);
+}
+
+int key_command_run(char *const *words)
+{
+    struct key_command command;
+    char why[OPTIONS_WHY_SIZE];
+    int result = key_command_parse(words, &command, why);
+    if (result != 0)
+        return options_end(command.command, result, why);
+    return command.run(&command, time(NULL));
+}

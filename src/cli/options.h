@@ -1,0 +1,50 @@
+/*
+ * A subcommand's options and arguments, as a table. Options are accepted with one dash or two, with
+ * `=` or a space before the value, and between arguments; `--` ends them.
+ */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+enum { OPTIONS_HELP = 1, OPTIONS_WHY_SIZE = 1024 };
+
+/* Takes a value into the subcommand's settings. Values outlive the settings: they are argv's.
+ * Returns 0, or an error with a sentence in `why` (of OPTIONS_WHY_SIZE bytes). */
+typedef int options_take(void *settings, const char *value, char *why);
+
+struct option {
+    const char *name;  /* without dashes */
+    const char *value; /* what the value is called in the help; NULL: a flag, taken with NULL */
+    const char *help;  /* lines; NULL: another way to write an option, not shown */
+    options_take *take;
+    bool may_repeat;
+};
+
+struct command {
+    const char *name;     /* "key add" */
+    const char *synopsis; /* what follows "culvert NAME" */
+    const char *summary;
+    const char *details; /* lines behind the options, or NULL */
+    const struct option *options;
+    size_t option_count;    /* at most 64 */
+    options_take *argument; /* NULL: takes none */
+};
+
+/* Parses the words behind the subcommand. Returns 0, OPTIONS_HELP when help was asked for, or
+ * CULVERT_ERROR_INVALID (or what a take function returned) with one line in `why`. */
+int options_parse(const struct command *command, char *const *words, void *settings,
+                  char why[static OPTIONS_WHY_SIZE]);
+
+void options_print_help(const struct command *command, FILE *out);
+
+/* Prints `why` in one line on standard error, under the command's name. */
+void options_complain(const struct command *command, const char *why);
+
+/* What a command whose words did not parse ends with: prints the help or the complaint. Returns an
+ * enum exit_code. */
+int options_end(const struct command *command, int result, const char *why);
+
+#endif
