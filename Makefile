@@ -9,7 +9,6 @@ BENCH_OPTIONS ?=
 TEST_OPTIONS ?=
 NINJA = ninja
 
-# Two jobs at most for clang-tidy and the like on a small machine, all cores elsewhere.
 JOBS ?= $(shell nproc)
 
 C_FILES = $(shell git ls-files --cached --others --exclude-standard 'src/*.[ch]' 'tests/*.[ch]' 'bench/*.[ch]')
@@ -50,9 +49,7 @@ format-check: dependencies-lint
 	@clang-format --dry-run -Werror $(C_FILES)
 
 lint: dependencies-lint build-lint/build.ninja format-check
-	@scripts/check_layers.py
-	@scripts/check_ceilings.py
-	@scripts/lint_c build-lint $(JOBS)
+	@scripts/lint build-lint $(JOBS)
 
 # The last line of what it prints is `N passed, N failed`.
 test: dependencies-test
