@@ -1,6 +1,7 @@
 #include "codec/base64.h"
 
 #include "base/error.h"
+#include "codec/guarded_page.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,12 +9,14 @@
 
 #include <cmocka.h>
 
+static struct guarded_page page;
+
 static void check(const char *plain, size_t size, const char *expected)
 {
     char text[64];
     uint8_t back[64];
     size_t written = 0;
-    base64_encode((const uint8_t *)plain, size, text);
+    base64_encode(guarded_page_put(&page, plain, size), size, text);
     assert_string_equal(text, expected);
     assert_int_equal(strlen(text), BASE64_SIZE(size));
     assert_int_equal(base64_decode(text, strlen(text), back, size, &written), 0);
@@ -41,6 +44,33 @@ static void test_standard_vectors(void **state)
     check("\xff\xff\xbe\0\0\0", 6, "//++AAAA");
 }
 
+static void test_all_digits(void **state)
+{
+    (void)state;
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint8_t bytes[48];
+    char text[65];
+    size_t written;
+    assert_int_equal(base64_decode(digits, 64, bytes, sizeof(bytes), &written), 0);
+    assert_int_equal(written, 48);
+    base64_encode(bytes, written, text);
+    assert_string_equal(text, digits);
+}
+
+static int make_page(void **state)
+{
+    (void)state;
+    page = guarded_page_new(64);
+    return 0;
+}
+
+static int free_page(void **state)
+{
+    (void)state;
+    guarded_page_free(&page);
+    return 0;
+}
+
 static void test_malformed_text(void **state)
 {
     (void)state;
@@ -63,7 +93,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_standard_vectors),
+        cmocka_unit_test(test_all_digits),
         cmocka_unit_test(test_malformed_text),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_page, free_page);
 }

@@ -171,6 +171,8 @@ static void test_request_lines(void **state)
         "GET :// HTTP/1.1",
         " / HTTP/1.1",
         "GET http:/a HTTP/1.1",
+        "GET http:// HTTP/1.1",
+        "GET x: HTTP/1.1",
         "GET / HTTP/1.x",
     };
     char input[200];
@@ -274,6 +276,7 @@ static void test_host(void **state)
     assert_int_equal(host_result("1.1", "Host: a\r\n"), 0);
     assert_int_equal(host_result("1.1", "Host:\r\n"), 0); /* RFC 9112 §3.2: may be empty */
     assert_int_equal(host_result("1.1", "hOST: [::1]:8080\r\n"), 0);
+    assert_int_equal(host_result("1.1", "Host: azAZ09-._~%!$&'()*+,;=:[]\r\n"), 0);
     assert_int_equal(host_result("1.0", ""), 0);
     assert_int_equal(host_result("1.1", ""), CULVERT_ERROR_PROTOCOL);
     assert_int_equal(host_result("1.1", "Host: a\r\nhost: a\r\n"), CULVERT_ERROR_PROTOCOL);
@@ -343,12 +346,12 @@ static void test_size_of_head(void **state)
 static void test_list_tokens(void **state)
 {
     (void)state;
-    struct http1_head head =
-        parse_good(http1_parse_response, "HTTP/1.1 200 OK\r\n"
-                                         "Connection: keep-alive , ,\tUPGRADE\r\n"
-                                         "X: one\r\nConnection:Last\r\n"
-                                         "Q: a=\"x, inside, \\\", also\", outside\r\n"
-                                         "Empty:\r\nCommas: ,,,\r\n\r\n");
+    struct http1_head head = parse_good(
+        http1_parse_response, "HTTP/1.1 200 OK\r\n"
+                              "Connection: keep-alive , ,\tUPGRADE\r\n"
+                              "X: one\r\nConnection:Last\r\n"
+                              "Q: a=\"x, inside, \\\", also\", outside\r\n"
+                              "Empty:\r\nCommas: ,,,\r\nTight: a,b,c\r\nOpen: x, \"a, b\\\r\n\r\n");
     assert_true(http1_has_token(&head, "connection", "upgrade"));
     assert_true(http1_has_token(&head, "Connection", "Keep-Alive"));
     assert_true(http1_has_token(&head, "Connection", "last"));
@@ -361,6 +364,10 @@ static void test_list_tokens(void **state)
     assert_false(http1_has_token(&head, "Q", "also"));
     assert_false(http1_has_token(&head, "Empty", "x"));
     assert_false(http1_has_token(&head, "Commas", "x"));
+    assert_true(http1_has_token(&head, "Tight", "b"));
+    assert_true(http1_has_token(&head, "Tight", "c"));
+    assert_true(http1_has_token(&head, "Open", "x"));
+    assert_false(http1_has_token(&head, "Open", "b"));
 }
 
 static int length_result(const char *fields, uint64_t *length)
@@ -419,7 +426,8 @@ static void test_responses_without_body(void **state)
     static const struct {
         const char *status;
         uint64_t length;
-    } cases[] = {{"101", 0}, {"199", 0}, {"200", 7}, {"204", 0}, {"304", 0}, {"404", 7}};
+    } cases[] = {{"100", 0}, {"101", 0}, {"199", 0}, {"200", 7},
+                 {"204", 0}, {"304", 0}, {"404", 7}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         char input[100];
         uint64_t length = 99;

@@ -144,7 +144,7 @@ static int parse_scheme(struct parser *parser)
     parser->url.is_secure = text_equals_ignore_case(scheme, "wss");
     if ((!is_plain && !parser->url.is_secure) || string[scheme.size] != ':')
         return refuse_scheme(parser, scheme);
-    strcpy(parser->url.scheme, is_plain ? "ws" : "wss");
+    snprintf(parser->url.scheme, sizeof(parser->url.scheme), "%s", is_plain ? "ws" : "wss");
     parser->url.port = is_plain ? 80 : 443;
 
     const char *rest = string + scheme.size + 1;

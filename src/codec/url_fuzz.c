@@ -15,6 +15,14 @@ static void require(bool condition)
         abort();
 }
 
+static bool is_same(const struct url *a, const struct url *b)
+{
+    return strcmp(a->scheme, b->scheme) == 0 && strcmp(a->host, b->host) == 0 &&
+           a->port == b->port && strcmp(a->target, b->target) == 0 &&
+           a->is_secure == b->is_secure && a->is_ipv6 == b->is_ipv6 &&
+           a->is_loopback == b->is_loopback;
+}
+
 static void check_accepted(const struct url *url)
 {
     char field[300], string[2048], why[400];
@@ -24,14 +32,14 @@ static void check_accepted(const struct url *url)
     require(url_host_field(url, field, sizeof(field)) == 0);
     snprintf(string, sizeof(string), "%s://%s%s", url->scheme, field, url->target);
     require(url_parse(string, &again, why, sizeof(why)) == 0);
-    require(memcmp(url, &again, sizeof(again)) == 0);
+    require(is_same(url, &again));
 }
 
 static void check_refused(const char *string, const struct url *url, const struct url *before,
                           const char *why, size_t why_size)
 {
     size_t size = strnlen(why, why_size);
-    require(memcmp(url, before, sizeof(*url)) == 0);
+    require(is_same(url, before));
     require(size > 0 && size < why_size);
     for (size_t i = 0; i < size; i++)
         require(why[i] >= ' ' && why[i] <= '~');
@@ -45,15 +53,14 @@ static void check_refused(const char *string, const struct url *url, const struc
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct url url, before;
+    const struct url before = {.scheme = "before", .port = 7};
+    struct url url = before;
     char why[400];
     char *string = malloc(size + 1);
     require(string != NULL);
     if (size > 0)
         memcpy(string, data, size);
     string[size] = '\0';
-    memset(&url, 0x5a, sizeof(url));
-    before = url;
 
     int result = url_parse(string, &url, why, sizeof(why));
     require(result == 0 || result == CULVERT_ERROR_INVALID);

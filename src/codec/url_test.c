@@ -10,58 +10,61 @@
 
 #include <cmocka.h>
 
+static const struct {
+    const char *string, *scheme, *host;
+    uint16_t port;
+    const char *target, *host_field;
+    bool is_secure, is_ipv6, is_loopback;
+} good_urls[] = {
+    {"ws://host", "ws", "host", 80, "/", "host", false, false, false},
+    {"wss://host", "wss", "host", 443, "/", "host", true, false, false},
+    {"ws://host:8080", "ws", "host", 8080, "/", "host:8080", false, false, false},
+    {"ws://host:443", "ws", "host", 443, "/", "host:443", false, false, false},
+    {"wss://host:80/", "wss", "host", 80, "/", "host:80", true, false, false},
+    {"wss://host:443/", "wss", "host", 443, "/", "host", true, false, false},
+    {"WSS://Gate.Example.ORG:65535/A/b?C=d%20e&f", "wss", "gate.example.org", 65535,
+     "/A/b?C=d%20e&f", "gate.example.org:65535", true, false, false},
+    {"ws://host?q", "ws", "host", 80, "/?q", "host", false, false, false},
+    {"ws://host:1?q=a@b:c/", "ws", "host", 1, "/?q=a@b:c/", "host:1", false, false, false},
+    {"ws://host//twice", "ws", "host", 80, "//twice", "host", false, false, false},
+    {"ws://localhost:8080", "ws", "localhost", 8080, "/", "localhost:8080", false, false, true},
+    {"ws://LOCALHOST", "ws", "localhost", 80, "/", "localhost", false, false, true},
+    {"ws://localhost.example", "ws", "localhost.example", 80, "/", "localhost.example", false,
+     false, false},
+    {"ws://127.0.0.1:1", "ws", "127.0.0.1", 1, "/", "127.0.0.1:1", false, false, true},
+    {"ws://127.255.255.255", "ws", "127.255.255.255", 80, "/", "127.255.255.255", false, false,
+     true},
+    {"ws://128.0.0.1", "ws", "128.0.0.1", 80, "/", "128.0.0.1", false, false, false},
+    {"ws://127.0.0.1.example", "ws", "127.0.0.1.example", 80, "/", "127.0.0.1.example", false,
+     false, false},
+    {"ws://[::1]", "ws", "::1", 80, "/", "[::1]", false, true, true},
+    {"ws://[0:0:0:0:0:0:0:1]:8080/x", "ws", "0:0:0:0:0:0:0:1", 8080, "/x", "[0:0:0:0:0:0:0:1]:8080",
+     false, true, true},
+    {"wss://[2001:DB8::1]:8443?x", "wss", "2001:db8::1", 8443, "/?x", "[2001:db8::1]:8443", true,
+     true, false},
+    {"ws://azAZ09:9/%09%afFA%AFf0", "ws", "azaz09", 9, "/%09%afFA%AFf0", "azaz09:9", false, false,
+     false},
+    {"ws://my_gate-1.internal", "ws", "my_gate-1.internal", 80, "/", "my_gate-1.internal", false,
+     false, false},
+};
+
 static void test_good_urls(void **state)
 {
     (void)state;
-    static const struct {
-        const char *string, *scheme, *host;
-        uint16_t port;
-        const char *target, *host_field;
-        bool is_secure, is_ipv6, is_loopback;
-    } good[] = {
-        {"ws://host", "ws", "host", 80, "/", "host", false, false, false},
-        {"wss://host", "wss", "host", 443, "/", "host", true, false, false},
-        {"ws://host:8080", "ws", "host", 8080, "/", "host:8080", false, false, false},
-        {"ws://host:443", "ws", "host", 443, "/", "host:443", false, false, false},
-        {"wss://host:80/", "wss", "host", 80, "/", "host:80", true, false, false},
-        {"wss://host:443/", "wss", "host", 443, "/", "host", true, false, false},
-        {"WSS://Gate.Example.ORG:65535/A/b?C=d%20e&f", "wss", "gate.example.org", 65535,
-         "/A/b?C=d%20e&f", "gate.example.org:65535", true, false, false},
-        {"ws://host?q", "ws", "host", 80, "/?q", "host", false, false, false},
-        {"ws://host:1?q=a@b:c/", "ws", "host", 1, "/?q=a@b:c/", "host:1", false, false, false},
-        {"ws://host//twice", "ws", "host", 80, "//twice", "host", false, false, false},
-        {"ws://localhost:8080", "ws", "localhost", 8080, "/", "localhost:8080", false, false, true},
-        {"ws://LOCALHOST", "ws", "localhost", 80, "/", "localhost", false, false, true},
-        {"ws://localhost.example", "ws", "localhost.example", 80, "/", "localhost.example", false,
-         false, false},
-        {"ws://127.0.0.1:1", "ws", "127.0.0.1", 1, "/", "127.0.0.1:1", false, false, true},
-        {"ws://127.255.255.255", "ws", "127.255.255.255", 80, "/", "127.255.255.255", false, false,
-         true},
-        {"ws://128.0.0.1", "ws", "128.0.0.1", 80, "/", "128.0.0.1", false, false, false},
-        {"ws://127.0.0.1.example", "ws", "127.0.0.1.example", 80, "/", "127.0.0.1.example", false,
-         false, false},
-        {"ws://[::1]", "ws", "::1", 80, "/", "[::1]", false, true, true},
-        {"ws://[0:0:0:0:0:0:0:1]:8080/x", "ws", "0:0:0:0:0:0:0:1", 8080, "/x",
-         "[0:0:0:0:0:0:0:1]:8080", false, true, true},
-        {"wss://[2001:DB8::1]:8443?x", "wss", "2001:db8::1", 8443, "/?x", "[2001:db8::1]:8443",
-         true, true, false},
-        {"ws://my_gate-1.internal", "ws", "my_gate-1.internal", 80, "/", "my_gate-1.internal",
-         false, false, false},
-    };
-    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+    for (size_t i = 0; i < sizeof(good_urls) / sizeof(good_urls[0]); i++) {
         struct url url;
         char why[300] = "", field[300];
-        if (url_parse(good[i].string, &url, why, sizeof(why)) != 0)
+        if (url_parse(good_urls[i].string, &url, why, sizeof(why)) != 0)
             fail_msg("%s", why);
-        assert_string_equal(url.scheme, good[i].scheme);
-        assert_string_equal(url.host, good[i].host);
-        assert_int_equal(url.port, good[i].port);
-        assert_string_equal(url.target, good[i].target);
-        assert_int_equal(url.is_secure, good[i].is_secure);
-        assert_int_equal(url.is_ipv6, good[i].is_ipv6);
-        assert_int_equal(url.is_loopback, good[i].is_loopback);
+        assert_string_equal(url.scheme, good_urls[i].scheme);
+        assert_string_equal(url.host, good_urls[i].host);
+        assert_int_equal(url.port, good_urls[i].port);
+        assert_string_equal(url.target, good_urls[i].target);
+        assert_int_equal(url.is_secure, good_urls[i].is_secure);
+        assert_int_equal(url.is_ipv6, good_urls[i].is_ipv6);
+        assert_int_equal(url.is_loopback, good_urls[i].is_loopback);
         assert_int_equal(url_host_field(&url, field, sizeof(field)), 0);
-        assert_string_equal(field, good[i].host_field);
+        assert_string_equal(field, good_urls[i].host_field);
         size_t size = strlen(field);
         assert_int_equal(url_host_field(&url, field, size + 1), 0);
         assert_int_equal(url_host_field(&url, field, size), CULVERT_ERROR_TOO_LARGE);
@@ -69,98 +72,100 @@ static void test_good_urls(void **state)
 }
 
 /* The whole sentence where it is a pleasure to read, else a part that names what is wrong. */
+static const struct {
+    const char *string, *why;
+} bad_urls[] = {
+    {"", "the URL is empty; it should look like ws://host:8080"},
+    {"ws:/host", "ws:/host: two slashes must follow ws: (as in ws://host:8080)"},
+    {"wss:/host", "wss:/host: two slashes must follow wss: (as in wss://host:8080)"},
+    {"ws:host", "two slashes must follow ws:"},
+    {"ws:", "two slashes must follow ws:"},
+    {"ws:\\\\host", "two slashes must follow ws:"},
+    {"ws//host", "ws//host: a colon must follow ws (as in ws://host:8080)"},
+    {"wss/host", "a colon must follow wss"},
+    {"ws", "must begin with ws:// or wss://"},
+    {"http://", "the scheme must be ws or wss; instead of http write ws"},
+    {"https://host", "instead of https write wss (as in wss://host:8080)"},
+    {"ftp://host", "ftp://host: the scheme must be ws or wss (as in ws://host:8080)"},
+    {"wsx://host", "the scheme must be ws or wss"},
+    {"host", "host: a URL must begin with ws:// or wss:// (as in ws://host:8080)"},
+    {"host:8080", "must begin with ws:// or wss://"},
+    {"//host", "must begin with ws:// or wss://"},
+    {"://host", "must begin with ws:// or wss://"},
+    {"127.0.0.1:8080", "must begin with ws:// or wss://"},
+    {"[::1]:8080", "must begin with ws:// or wss://"},
+    {"ws://", "the host is missing"},
+    {"ws:///", "the host is missing"},
+    {"ws:///host", "ws:///host: the host is missing: it must follow the two slashes"},
+    {"ws://:8080", "the host is missing"},
+    {"ws://?q", "the host is missing"},
+    {"ws://host:", "a port must follow the colon"},
+    {"ws://host:/", "a port must follow the colon"},
+    {"ws://host:0", "ws://host:0: the port must be a number from 1 to 65535"},
+    {"ws://host:65536", "the port must be a number from 1 to 65535"},
+    {"ws://host:99999999999999999999", "the port must be a number"},
+    {"ws://host:-1", "the port must be a number"},
+    {"ws://host:+1", "the port must be a number"},
+    {"ws://host:http", "the port must be a number"},
+    {"ws://host:80x/", "the port must be a number"},
+    {"ws://::1", "an IPv6 address must stand in brackets (as in ws://[::1]:8080)"},
+    {"ws://::1:8080", "must stand in brackets"},
+    {"ws://host:80:80", "must stand in brackets"},
+    {"ws://[::1", "is not closed"},
+    {"ws://[", "is not closed"},
+    {"ws://[]", "[] is not an IPv6 address"},
+    {"ws://[::1]8080", "only a colon and a port may follow the bracket"},
+    {"ws://[::1]:", "a port must follow the colon"},
+    {"ws://[::1]:0", "the port must be a number"},
+    {"ws://[host]", "[host] is not an IPv6 address"},
+    {"ws://[127.0.0.1]", "[127.0.0.1] is not an IPv6 address"},
+    {"ws://[fe80::1%25eth0]", "a zone"},
+    {"ws://ho st", "ws://ho st: there must be no spaces in a URL"},
+    {" ws://host", "no spaces"},
+    {"ws://host ", "no spaces"},
+    {"ws://ho\tst", "ws://ho?st: there must be no control characters in a URL"},
+    {"ws://host\n", "no control characters"},
+    {"ws://host/\x7f", "no control characters"},
+    {"ws://h\xc3\xb6st", "a URL is ASCII"},
+    {"ws://host#top", "a fragment"},
+    {"ws://host/#", "a fragment"},
+    {"ws://user@host", "ws://...@host: a user name or password cannot stand in the URL"},
+    {"ws://@host", "a user name or password"},
+    {"ws://host:80@other", "a user name or password"},
+    {"ws://-host", "-host is not a host name"},
+    {"ws://host-", "is not a host name"},
+    {"ws://a..b", "is not a host name"},
+    {"ws://.a", "is not a host name"},
+    {"ws://a.", "is not a host name"},
+    {"ws://a,b", "is not a host name"},
+    {"ws://a%20b", "is not a host name"},
+    {"ws://host\\path", "is not a host name"},
+    {"ws://127.1", "127.1 is not an IPv4 address"},
+    {"ws://2130706433", "is not an IPv4 address"},
+    {"ws://127.0.0.01", "is not an IPv4 address"},
+    {"ws://127.0.0.256", "is not an IPv4 address"},
+    {"ws://1.2.3.4.5", "is not an IPv4 address"},
+    {"ws://host.1", "is not an IPv4 address"},
+    {"ws://host/a\"b", "the character \" in the path must be written as %22"},
+    {"ws://host/a\\b", "the character \\ in the path must be written as %5C"},
+    {"ws://host/?{}", "the character { in the path must be written as %7B"},
+    {"ws://host/%", "two hexadecimal digits must follow a %"},
+    {"ws://host/%2", "two hexadecimal digits"},
+    {"ws://host/%2g", "two hexadecimal digits"},
+};
+
 static void test_bad_urls(void **state)
 {
     (void)state;
-    static const struct {
-        const char *string, *why;
-    } bad[] = {
-        {"", "the URL is empty; it should look like ws://host:8080"},
-        {"ws:/host", "ws:/host: two slashes must follow ws: (as in ws://host:8080)"},
-        {"wss:/host", "wss:/host: two slashes must follow wss: (as in wss://host:8080)"},
-        {"ws:host", "two slashes must follow ws:"},
-        {"ws:", "two slashes must follow ws:"},
-        {"ws:\\\\host", "two slashes must follow ws:"},
-        {"ws//host", "ws//host: a colon must follow ws (as in ws://host:8080)"},
-        {"wss/host", "a colon must follow wss"},
-        {"ws", "must begin with ws:// or wss://"},
-        {"http://", "the scheme must be ws or wss; instead of http write ws"},
-        {"https://host", "instead of https write wss (as in wss://host:8080)"},
-        {"ftp://host", "ftp://host: the scheme must be ws or wss (as in ws://host:8080)"},
-        {"wsx://host", "the scheme must be ws or wss"},
-        {"host", "host: a URL must begin with ws:// or wss:// (as in ws://host:8080)"},
-        {"host:8080", "must begin with ws:// or wss://"},
-        {"//host", "must begin with ws:// or wss://"},
-        {"://host", "must begin with ws:// or wss://"},
-        {"127.0.0.1:8080", "must begin with ws:// or wss://"},
-        {"[::1]:8080", "must begin with ws:// or wss://"},
-        {"ws://", "the host is missing"},
-        {"ws:///", "the host is missing"},
-        {"ws:///host", "ws:///host: the host is missing: it must follow the two slashes"},
-        {"ws://:8080", "the host is missing"},
-        {"ws://?q", "the host is missing"},
-        {"ws://host:", "a port must follow the colon"},
-        {"ws://host:/", "a port must follow the colon"},
-        {"ws://host:0", "ws://host:0: the port must be a number from 1 to 65535"},
-        {"ws://host:65536", "the port must be a number from 1 to 65535"},
-        {"ws://host:99999999999999999999", "the port must be a number"},
-        {"ws://host:-1", "the port must be a number"},
-        {"ws://host:+1", "the port must be a number"},
-        {"ws://host:http", "the port must be a number"},
-        {"ws://host:80x/", "the port must be a number"},
-        {"ws://::1", "an IPv6 address must stand in brackets (as in ws://[::1]:8080)"},
-        {"ws://::1:8080", "must stand in brackets"},
-        {"ws://host:80:80", "must stand in brackets"},
-        {"ws://[::1", "is not closed"},
-        {"ws://[", "is not closed"},
-        {"ws://[]", "[] is not an IPv6 address"},
-        {"ws://[::1]8080", "only a colon and a port may follow the bracket"},
-        {"ws://[::1]:", "a port must follow the colon"},
-        {"ws://[::1]:0", "the port must be a number"},
-        {"ws://[host]", "[host] is not an IPv6 address"},
-        {"ws://[127.0.0.1]", "[127.0.0.1] is not an IPv6 address"},
-        {"ws://[fe80::1%25eth0]", "a zone"},
-        {"ws://ho st", "ws://ho st: there must be no spaces in a URL"},
-        {" ws://host", "no spaces"},
-        {"ws://host ", "no spaces"},
-        {"ws://ho\tst", "ws://ho?st: there must be no control characters in a URL"},
-        {"ws://host\n", "no control characters"},
-        {"ws://host/\x7f", "no control characters"},
-        {"ws://h\xc3\xb6st", "a URL is ASCII"},
-        {"ws://host#top", "a fragment"},
-        {"ws://host/#", "a fragment"},
-        {"ws://user@host", "ws://...@host: a user name or password cannot stand in the URL"},
-        {"ws://@host", "a user name or password"},
-        {"ws://host:80@other", "a user name or password"},
-        {"ws://-host", "-host is not a host name"},
-        {"ws://host-", "is not a host name"},
-        {"ws://a..b", "is not a host name"},
-        {"ws://.a", "is not a host name"},
-        {"ws://a.", "is not a host name"},
-        {"ws://a,b", "is not a host name"},
-        {"ws://a%20b", "is not a host name"},
-        {"ws://host\\path", "is not a host name"},
-        {"ws://127.1", "127.1 is not an IPv4 address"},
-        {"ws://2130706433", "is not an IPv4 address"},
-        {"ws://127.0.0.01", "is not an IPv4 address"},
-        {"ws://127.0.0.256", "is not an IPv4 address"},
-        {"ws://1.2.3.4.5", "is not an IPv4 address"},
-        {"ws://host.1", "is not an IPv4 address"},
-        {"ws://host/a\"b", "the character \" in the path must be written as %22"},
-        {"ws://host/a\\b", "the character \\ in the path must be written as %5C"},
-        {"ws://host/?{}", "the character { in the path must be written as %7B"},
-        {"ws://host/%", "two hexadecimal digits must follow a %"},
-        {"ws://host/%2", "two hexadecimal digits"},
-        {"ws://host/%2g", "two hexadecimal digits"},
-    };
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+    for (size_t i = 0; i < sizeof(bad_urls) / sizeof(bad_urls[0]); i++) {
         struct url url, before;
         char why[400] = "";
         memset(&url, 0x5a, sizeof(url));
         before = url;
-        assert_int_equal(url_parse(bad[i].string, &url, why, sizeof(why)), CULVERT_ERROR_INVALID);
-        if (strstr(why, bad[i].why) == NULL)
-            fail_msg("%s: says \"%s\", not \"%s\"", bad[i].string, why, bad[i].why);
+        assert_int_equal(url_parse(bad_urls[i].string, &url, why, sizeof(why)),
+                         CULVERT_ERROR_INVALID);
+        if (strstr(why, bad_urls[i].why) == NULL)
+            fail_msg("%s: says \"%s\", not \"%s\"", bad_urls[i].string, why, bad_urls[i].why);
         assert_memory_equal(&url, &before, sizeof(url));
     }
 }
@@ -190,7 +195,7 @@ static int parse_long(const char *before, char filler, size_t count, const char 
     size_t size = strlen(before);
     memcpy(string, before, size);
     memset(string + size, filler, count);
-    strcpy(string + size + count, after);
+    snprintf(string + size + count, sizeof(string) - size - count, "%s", after);
     memset(why, 0x5a, sizeof(why));
     int result = url_parse(string, &url, why, sizeof(why));
     if (result != 0)
@@ -248,6 +253,7 @@ static void test_ipv6_addresses(void **state)
         {"fe80::abCD:1", "\xfe\x80\0\0\0\0\0\0\0\0\0\0\xab\xcd\0\1"},
         {"::ffff:127.0.0.1", "\0\0\0\0\0\0\0\0\0\0\xff\xff\x7f\0\0\1"},
         {"1:2:3:4:5:6:1.2.3.4", "\0\1\0\2\0\3\0\4\0\5\0\6\1\2\3\4"},
+        {"9:0:A:F:a:f::", "\0\x09\0\0\0\x0a\0\x0f\0\x0a\0\x0f\0\0\0\0"},
         {"::1.2.3.4", "\0\0\0\0\0\0\0\0\0\0\0\0\1\2\3\4"},
     };
     static const char *const bad[] = {
