@@ -1,3 +1,5 @@
+#include "base/error.h"
+#include "base/memory.h"
 #include "net/test_pair.h"
 
 #include <errno.h>
@@ -238,6 +240,25 @@ static void test_a_descriptor_that_cannot_be_polled_is_left(void **state)
     test_pair_close(&pair);
 }
 
+static void test_no_memory_leaves_the_descriptor(void **state)
+{
+    (void)state;
+    struct test_pair pair;
+    struct conn *conn = NULL;
+    int fds[2];
+
+    test_pair_open(&pair, 0);
+    test_socket_pair(fds);
+    memory_fail_after(1);
+    assert_int_equal(conn_new(&pair.loop, fds[0], &test_pair_events, NULL, &conn),
+                     CULVERT_ERROR_NO_MEMORY);
+    assert_false(memory_fail_is_pending());
+    assert_null(conn);
+    assert_int_equal(close(fds[0]), 0);
+    assert_int_equal(close(fds[1]), 0);
+    test_pair_close(&pair);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,6 +274,7 @@ int main(void)
         cmocka_unit_test(test_write_stops_when_the_kernel_is_full),
         cmocka_unit_test(test_descriptor_is_prepared),
         cmocka_unit_test(test_a_descriptor_that_cannot_be_polled_is_left),
+        cmocka_unit_test(test_no_memory_leaves_the_descriptor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

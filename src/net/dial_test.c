@@ -1,4 +1,5 @@
 #include "base/error.h"
+#include "base/memory.h"
 #include "net/address.h"
 #include "net/conn.h"
 #include "net/dial.h"
@@ -304,6 +305,17 @@ static void test_connection_that_takes_a_while(void **state)
         close(fds[i]);
 }
 
+static void test_no_memory(void **state)
+{
+    struct fixture *fixture = *state;
+
+    memory_fail_after(1);
+    assert_int_equal(start(fixture, "127.0.0.1", 80, 1000), CULVERT_ERROR_NO_MEMORY);
+    memory_fail_after(2);
+    assert_int_equal(start(fixture, "localhost", 80, 1000), CULVERT_ERROR_NO_MEMORY);
+    assert_false(memory_fail_is_pending());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +328,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cancel_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_time_is_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cancel_while_connecting, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_connection_that_takes_a_while, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

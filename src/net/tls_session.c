@@ -139,8 +139,9 @@ static int fail_handshake(struct tls_session *session)
     unsigned long code = ERR_peek_error();
     const struct tls_bio *bio = &session->bio;
 
-    session->error = CULVERT_ERROR_TLS;
-    if (session->message[0] != '\0')
+    session->error =
+        bio->read_error == CULVERT_ERROR_NO_MEMORY ? bio->read_error : CULVERT_ERROR_TLS;
+    if (session->message[0] != '\0' || session->error != CULVERT_ERROR_TLS)
         return session->error;
     if (bio->is_foreign) {
         explain(session, is_client(session) ? "the server does not speak TLS; is it ws:// rather "
@@ -278,13 +279,25 @@ static size_t bytes_to_gather(size_t rest, size_t used)
     return used != 0 && odd < SMALL_SIZE && odd <= room ? odd : 0;
 }
 
-/* Encrypts at most BATCH_SIZE bytes into the empty output buffer, so that there is always room and
- * OpenSSL never wants to write. Returns how many, or an error. */
+/* A batch, and a little more if that is the rest, which then needs no sending of its own. */
+static size_t batch_limit(const struct cursor *cursor)
+{
+    size_t rest = 0;
+
+    for (int i = 0; i < cursor->count && rest <= BATCH_SIZE + RECORD_SIZE; i++)
+        rest += cursor->vectors[i].iov_len;
+    rest -= cursor->offset;
+    return rest <= BATCH_SIZE + RECORD_SIZE ? rest : BATCH_SIZE;
+}
+
+/* Encrypts a batch into the empty output buffer, so that there is always room and OpenSSL never
+ * wants to write. Returns how many bytes, or an error. */
 static ssize_t write_batch(struct tls_session *session, struct cursor *cursor)
 {
     uint8_t record[RECORD_SIZE];
     size_t used = 0;
     size_t total = 0;
+    size_t limit = batch_limit(cursor);
     size_t rest;
     int error = 0;
 
@@ -295,9 +308,9 @@ static ssize_t write_batch(struct tls_session *session, struct cursor *cursor)
         SSL_key_update(session->ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
         session->key_bytes = 0;
     }
-    while (error == 0 && total < BATCH_SIZE && (rest = cursor_rest(cursor)) != 0) {
-        if (rest > BATCH_SIZE - total)
-            rest = BATCH_SIZE - total;
+    while (error == 0 && total < limit && (rest = cursor_rest(cursor)) != 0) {
+        if (rest > limit - total)
+            rest = limit - total;
         size_t gathered = bytes_to_gather(rest, used);
         if (gathered != 0) {
             memcpy(record + used, cursor_take(cursor, gathered), gathered);

@@ -1,4 +1,5 @@
 #include "base/error.h"
+#include "base/memory.h"
 #include "net/test_certificates.h"
 #include "net/test_pair.h"
 #include "net/tls_session.h"
@@ -203,6 +204,30 @@ static size_t write_until_full(struct conn *conn)
         total += (size_t)written;
     assert_int_equal(written, -EAGAIN);
     return total;
+}
+
+/* Each allocation of ours in turn fails: the connection ends with an error, and nothing is lost. */
+static void test_no_memory(void **state)
+{
+    (void)state;
+    struct tls_context *context = client_context(false);
+    bool has_failed = true;
+
+    for (size_t n = 1; has_failed; n++) {
+        struct test_pair pair;
+        test_pair_open(&pair, 1);
+        memory_fail_after(n);
+        int error = conn_secure(pair.ends[0].conn, context, "localhost");
+        if (error == 0) {
+            test_pair_idle(&pair, 2);
+            error = pair.ends[0].secured_error;
+        }
+        has_failed = !memory_fail_is_pending();
+        memory_fail_after(0);
+        assert_true(has_failed ? error != 0 : error == 0);
+        test_pair_close(&pair);
+    }
+    tls_context_unref(context);
 }
 
 static void expect_drained(struct conn *conn)
@@ -507,6 +532,7 @@ int main(void)
         cmocka_unit_test(test_neglected_input_is_told_once_a_turn),
         cmocka_unit_test(test_output_is_bounded_and_goes_on_by_itself),
         cmocka_unit_test(test_reset_is_an_error),
+        cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_certificates_that_are_not_accepted),
         cmocka_unit_test(test_insecure_accepts_any),
         cmocka_unit_test(test_server_learns_why_the_client_went),
