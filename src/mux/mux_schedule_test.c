@@ -168,27 +168,33 @@ static void bulk_streams_share_within_a_quantum(void **state)
         assert_true(bulk[i]->written < 50000 * 40);
 }
 
-/* Refills itself as soon as it has run empty, as a relay does whose socket is always readable. */
-static void refill(struct fake_holder *holder)
+/* A relay's socket that is always readable fills the queue again each time it has run empty; so it
+ * looks idle each time the other has sent something. */
+static void assert_fair_with_refills_of(size_t size)
 {
-    if (mux_stream_from(holder->stream)->out.count == 0)
-        fake_write(holder, MUX_QUANTUM / 2);
+    struct fake_holder *bulk = open_with_credit(BIG_WINDOW);
+    fake_write_pieces(bulk, 4000 * 1000, 1000);
+    struct fake_holder *toggling = open_with_credit(BIG_WINDOW);
+    uint64_t id;
+    pull_data(&id);
+    while (bulk->written < 40 * MUX_QUANTUM) {
+        if (mux_stream_from(toggling->stream)->out.count == 0)
+            fake_write(toggling, size);
+        do {
+            pull_data(&id);
+        } while (id != bulk->id);
+    }
+    assert_in_range(toggling->written, 10 * MUX_QUANTUM, 44 * MUX_QUANTUM);
 }
 
 static void stream_that_keeps_running_empty_gets_no_more(void **state)
 {
-    (void)state;
-    struct fake_holder *bulk = open_with_credit(BIG_WINDOW);
-    fake_write(bulk, 40 * CHUNK_LARGE_SIZE);
-    struct fake_holder *toggling = open_with_credit(BIG_WINDOW);
-    toggling->hook = refill;
-    fake_write(toggling, MUX_QUANTUM / 2);
-    uint64_t id;
-    for (int i = 0; i < 200; i++)
-        pull_data(&id);
-    toggling->hook = NULL;
-    assert_in_range(toggling->written, bulk->written - 2 * MUX_QUANTUM,
-                    bulk->written + 2 * MUX_QUANTUM);
+    size_t sizes[] = {MUX_QUANTUM / 4, MUX_QUANTUM / 2, MUX_QUANTUM, 2 * MUX_QUANTUM};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        assert_fair_with_refills_of(sizes[i]);
+        tear_down(state);
+        set_up(state);
+    }
 }
 
 static void new_stream_goes_first_for_one_quantum(void **state)
@@ -282,12 +288,24 @@ static void credit_is_returned_in_one_message(void **state)
     assert_true(pulled.is_control);
     assert_int_equal(80000, pulled.message.credit);
     fake_expect_nothing(&b);
+}
 
-    /* A sender that has ended needs none. */
-    for (int i = 0; i < 10; i++)
+static void sender_that_has_ended_gets_no_credit(void **state)
+{
+    (void)state;
+    assert_int_equal(0, fake_receive_open(&b, 1));
+    struct fake_holder *holder = fake_find(&b, 1);
+    holder->stream->operations->accept(holder->stream);
+    fake_expect(&b, MESSAGE_ACK, 1);
+    for (int i = 0; i < 20; i++) {
         assert_int_equal(0, fake_receive_data(&b, 1, 10000));
+        if (i == 9)
+            fake_consume(holder);
+    }
+    assert_true(list_node_is_linked(&mux_stream_from(holder->stream)->credited));
     struct message fin = {.type = MESSAGE_FIN, .sid = 1};
     assert_int_equal(0, fake_receive(&b, &fin, NULL, 0));
+    fake_expect_nothing(&b);
     fake_consume(holder);
     fake_expect_nothing(&b);
 }
@@ -448,6 +466,7 @@ int main(void)
         TEST(stream_without_credit_is_not_scheduled),
         TEST(credit_does_not_make_a_stream_fresh),
         TEST(credit_is_returned_in_one_message),
+        TEST(sender_that_has_ended_gets_no_credit),
         TEST(window_grows_and_shrinks_to_nothing_at_the_end),
         TEST(parked_slices_are_compacted_when_memory_is_tight),
         TEST(largest_is_found),
