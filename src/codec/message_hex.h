@@ -3,21 +3,30 @@
 #define CODEC_MESSAGE_HEX_H
 
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+static inline uint8_t message_hex_digit(char digit)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *found = strchr(digits, digit);
+    if (digit == '\0' || found == NULL)
+        abort();
+    return (uint8_t)(found - digits);
+}
 
 static inline size_t message_hex(const char *digits, uint8_t *out, size_t room)
 {
     size_t size = 0;
     while (*digits != '\0') {
-        unsigned byte;
         if (*digits == ' ') {
             digits++;
             continue;
         }
-        if (size == room || sscanf(digits, "%2x", &byte) != 1)
+        if (size == room)
             abort();
-        out[size++] = (uint8_t)byte;
+        uint8_t high = message_hex_digit(digits[0]);
+        out[size++] = (uint8_t)(high << 4 | message_hex_digit(digits[1]));
         digits += 2;
     }
     return size;

@@ -14,9 +14,6 @@ void mux_stream_detach(struct mux_stream *stream, struct list *list);
 /* Ends the stream and tells its holder. */
 void mux_stream_end(struct mux_stream *stream, int code, const char *reason);
 
-/* The same, and tells the peer. */
-void mux_stream_fail(struct mux_stream *stream, int code, const char *reason);
-
 /* Tells the holders of streams that broke within an operation. */
 void mux_report_broken(struct mux *mux);
 

@@ -64,8 +64,7 @@ static int start(struct fixture *fixture, const char *host, uint16_t port, unsig
                                    .done = on_done,
                                    .holder = fixture};
 
-    assert_true(strlen(host) < sizeof(copy));
-    strcpy(copy, host);
+    assert_true((size_t)snprintf(copy, sizeof(copy), "%s", host) < sizeof(copy));
     fixture->fd = -1;
     fixture->is_inside_start = true;
     int error = dial_start(&fixture->loop, &request, &fixture->dial);
