@@ -24,6 +24,7 @@ int failure_code(int error, int otherwise)
     case CULVERT_ERROR_TIMED_OUT:
         return REASON_TIMED_OUT;
     case CULVERT_ERROR_RESOLVE:
+    case CULVERT_ERROR_INVALID: /* no name can look like this */
         return REASON_RESOLVE;
     case CULVERT_ERROR_REFUSED:
         return REASON_FORBIDDEN;
