@@ -149,6 +149,54 @@ static void test_an_error_is_told_until_it_is_read(void **state)
     test_pair_close(&pair);
 }
 
+static void test_a_reset_is_told_without_reading(void **state)
+{
+    (void)state;
+    static const struct conn_events events = {NULL, count_readable, NULL};
+    struct test_pair pair;
+    struct test_end *end = &pair.ends[1];
+    struct iovec vector = {.iov_base = "x", .iov_len = 1};
+
+    test_pair_open(&pair, 0);
+    conn_set_owner(end->conn, &events, end);
+    conn_want(end->conn, CONN_ERROR);
+    assert_int_equal(conn_write(pair.ends[0].conn, &vector, 1), 1);
+    assert_true(test_pair_idle(&pair, 20) < 10);
+    assert_int_equal(end->received, 0);
+    assert_int_equal(conn_take_error(end->conn), 0);
+    conn_close(pair.ends[0].conn, true);
+    pair.ends[0].conn = NULL;
+    test_pair_idle(&pair, 5);
+    assert_true(end->received > 0);
+    assert_int_equal(conn_take_error(end->conn), -ECONNRESET);
+    assert_int_equal(conn_take_error(end->conn), 0);
+    test_pair_idle(&pair, 5);
+    assert_true(test_pair_idle(&pair, 20) < 10);
+    test_pair_close(&pair);
+}
+
+/* Both sides have half-closed: the kernel reports that for ever, and it is no error. */
+static void test_an_orderly_end_does_not_spin(void **state)
+{
+    (void)state;
+    static const struct conn_events events = {NULL, count_readable, NULL};
+    struct test_pair pair;
+
+    test_pair_open(&pair, 0);
+    test_pair_run(&pair);
+    for (size_t i = 0; i < 2; i++) {
+        conn_set_owner(pair.ends[i].conn, &events, &pair.ends[i]);
+        conn_want(pair.ends[i].conn, CONN_ERROR);
+    }
+    test_pair_idle(&pair, 5);
+    assert_true(test_pair_idle(&pair, 20) < 10);
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(pair.ends[i].received <= 1);
+        assert_int_equal(conn_take_error(pair.ends[i].conn), 0);
+    }
+    test_pair_close(&pair);
+}
+
 static void close_in_readable(struct conn *conn)
 {
     struct test_end *end = conn_holder(conn);
@@ -270,6 +318,8 @@ int main(void)
         cmocka_unit_test(test_close_with_unread_input_is_no_reset),
         cmocka_unit_test(test_nothing_spins_without_interest),
         cmocka_unit_test(test_an_error_is_told_until_it_is_read),
+        cmocka_unit_test(test_a_reset_is_told_without_reading),
+        cmocka_unit_test(test_an_orderly_end_does_not_spin),
         cmocka_unit_test(test_no_event_follows_a_close),
         cmocka_unit_test(test_write_stops_when_the_kernel_is_full),
         cmocka_unit_test(test_descriptor_is_prepared),
