@@ -1,0 +1,259 @@
+#include "cli/agent_command.h"
+
+#include "base/error.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define WORDS(...) ((char *const[]){__VA_ARGS__, NULL})
+#define LOCAL      "--url=ws://localhost:8080", "--name=agent1"
+#define PLAIN      "--url=ws://gateway.example", "--name=agent1"
+#define SECURE     "--url=wss://gateway.example", "--name=agent1"
+
+static struct agent_command command;
+
+static void parse_with(char *const *words, const char *environment_key)
+{
+    char why[OPTIONS_WHY_SIZE] = "";
+    if (agent_command_parse(words, environment_key, &command, why) != 0)
+        fail_msg("%s", why);
+}
+
+static void parse(char *const *words)
+{
+    parse_with(words, NULL);
+}
+
+static void check_wrong_with(char *const *words, const char *environment_key,
+                             const char *piece_of_why)
+{
+    char why[OPTIONS_WHY_SIZE] = "";
+    assert_true(agent_command_parse(words, environment_key, &command, why) < 0);
+    if (strstr(why, piece_of_why) == NULL)
+        fail_msg("\"%s\", without \"%s\"", why, piece_of_why);
+    agent_command_deinit(&command);
+}
+
+static void check_wrong(char *const *words, const char *piece_of_why)
+{
+    check_wrong_with(words, NULL, piece_of_why);
+}
+
+static void test_the_first_words(void **state)
+{
+    (void)state;
+    parse(WORDS("-url=ws://localhost:8080", "-name=agent1", "2222:agent2:127.0.0.1:22",
+                "--max-memory=64M", "[::1]:0:k@agent3:db:5432"));
+    assert_string_equal(command.config.url.host, "localhost");
+    assert_int_equal(command.config.url.port, 8080);
+    assert_string_equal(command.config.name, "agent1");
+    assert_string_equal(command.config.key, "");
+    assert_null(command.config.ca);
+    assert_false(command.config.insecure);
+    assert_int_equal(command.config.max_memory, 64 * 1024 * 1024);
+    assert_int_equal(command.config.rule_count, 2);
+    assert_int_equal(command.config.rules[0].local_port, 2222);
+    assert_string_equal(command.config.rules[1].bind, "::1");
+    assert_string_equal(command.config.rules[1].agent, "agent3");
+    agent_command_deinit(&command);
+    agent_command_deinit(&command);
+}
+
+static struct sockaddr_storage ipv4(uint32_t host, uint16_t port)
+{
+    struct sockaddr_storage address = {0};
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
+    in.sin_addr.s_addr = htonl(host);
+    memcpy(&address, &in, sizeof in);
+    return address;
+}
+
+static bool allows(const char *host, uint32_t address)
+{
+    struct sockaddr_storage storage = ipv4(address, 80);
+    return whitelist_allows(&command.config.whitelist, host, &storage);
+}
+
+static void test_the_default_whitelist(void **state)
+{
+    (void)state;
+    parse(WORDS(LOCAL));
+    assert_true(allows("127.0.0.1", 0x7f000001));
+    assert_true(allows("localhost", 0x7f000001));
+    assert_true(allows("127.1.2.3", 0x7f010203));
+    assert_false(allows("192.0.2.1", 0xc0000201));
+    assert_false(allows("0.0.0.0", 0));
+    agent_command_deinit(&command);
+
+    parse(WORDS(LOCAL, "80:a:b:1"));
+    assert_false(allows("127.0.0.1", 0x7f000001));
+    agent_command_deinit(&command);
+}
+
+static void test_allow(void **state)
+{
+    (void)state;
+    parse(WORDS(LOCAL, "--allow", "192.0.2.0/24:80", "-allow=10.0.0.1:*", "80:a:b:1"));
+    assert_true(allows("192.0.2.1", 0xc0000201));
+    assert_true(allows("10.0.0.1", 0x0a000001));
+    assert_false(allows("127.0.0.1", 0x7f000001));
+    agent_command_deinit(&command);
+
+    parse(WORDS(LOCAL, "--allow=192.0.2.0/24:80"));
+    assert_false(allows("127.0.0.1", 0x7f000001));
+    agent_command_deinit(&command);
+
+    parse(WORDS(LOCAL, "--allow=*", "80:a:b:1"));
+    assert_true(allows("127.0.0.1", 0x7f000001));
+    agent_command_deinit(&command);
+    check_wrong(WORDS(LOCAL, "--allow", "10.0.0.1/8:80"), "--allow: 10.0.0.1/8 has host bits set");
+}
+
+static void test_own_addresses_are_known(void **state)
+{
+    (void)state;
+    struct sockaddr_storage listener = ipv4(0, 80);
+    parse(WORDS(LOCAL, "--allow=*"));
+    assert_non_null(command.config.whitelist.is_local);
+    struct sockaddr_storage ours = ipv4(0x7f000001, 80);
+    struct sockaddr_storage foreign = ipv4(0xc0000201, 80);
+    assert_true(command.config.whitelist.is_local(&ours));
+    assert_false(command.config.whitelist.is_local(&foreign));
+    assert_int_equal(whitelist_deny(&command.config.whitelist, &listener), 0);
+    assert_false(allows("127.0.0.1", 0x7f000001));
+    assert_true(allows("192.0.2.1", 0xc0000201));
+    agent_command_deinit(&command);
+}
+
+static void test_the_key_and_the_environment(void **state)
+{
+    (void)state;
+    parse(WORDS(SECURE, "--key", "k1"));
+    assert_string_equal(command.config.key, "k1");
+    agent_command_deinit(&command);
+    parse_with(WORDS(SECURE), "k2");
+    assert_string_equal(command.config.key, "k2");
+    agent_command_deinit(&command);
+    parse_with(WORDS(SECURE, "--key=k1"), "k2");
+    assert_string_equal(command.config.key, "k1");
+    agent_command_deinit(&command);
+    parse_with(WORDS(SECURE), "");
+    assert_string_equal(command.config.key, "");
+    agent_command_deinit(&command);
+    check_wrong(WORDS(SECURE, "--key=a", "--key-file=b"), "exclude each other");
+    check_wrong(WORDS(SECURE, "--key="), "--key: a key has 1 to 256");
+    check_wrong(WORDS(SECURE, "--key=a b"), "--key: a key is one word");
+    check_wrong_with(WORDS(SECURE), "a\nb", "$CULVERT_KEY: a key is one word");
+}
+
+static void write_key_file(const char *path, const char *text, size_t size, mode_t mode)
+{
+    int file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_true(file >= 0);
+    assert_int_equal(write(file, text, size), size);
+    assert_int_equal(fchmod(file, mode), 0);
+    close(file);
+}
+
+static void test_a_key_file(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/culvert-key-XXXXXX";
+    char option[64];
+    char long_key[300];
+    close(mkstemp(path));
+    snprintf(option, sizeof option, "--key-file=%s", path);
+
+    write_key_file(path, "cvk_x\r\n", 7, 0600);
+    parse_with(WORDS(SECURE, option), "other");
+    assert_string_equal(command.config.key, "cvk_x");
+    agent_command_deinit(&command);
+
+    write_key_file(path, "cvk_x", 5, 0640);
+    check_wrong(WORDS(SECURE, option), "0600");
+    check_wrong(WORDS(SECURE, option), path);
+    write_key_file(path, "", 0, 0600);
+    check_wrong(WORDS(SECURE, option), "holds no key");
+    write_key_file(path, "a\nb\n", 4, 0600);
+    check_wrong(WORDS(SECURE, option), "one word");
+    write_key_file(path, "a\0b", 3, 0600);
+    check_wrong(WORDS(SECURE, option), "holds no key");
+    memset(long_key, 'k', sizeof long_key);
+    write_key_file(path, long_key, sizeof long_key, 0600);
+    check_wrong(WORDS(SECURE, option), "1 to 256 characters");
+    assert_int_equal(unlink(path), 0);
+    check_wrong(WORDS(SECURE, option), path);
+    check_wrong(WORDS(SECURE, "--key-file=/"), "--key-file: ");
+}
+
+static void test_a_key_never_crosses_in_clear(void **state)
+{
+    (void)state;
+    check_wrong(WORDS(PLAIN, "--key=k"), "wss://");
+    check_wrong(WORDS(PLAIN, "--key=k"), "--insecure");
+    check_wrong_with(WORDS(PLAIN), "k", "in clear");
+    check_wrong(WORDS(PLAIN, "80:k@a:b:1"), "in clear");
+    parse(WORDS(PLAIN, "--key=k", "--insecure"));
+    assert_true(command.config.insecure);
+    agent_command_deinit(&command);
+    parse(WORDS(PLAIN, "80:a:b:1"));
+    agent_command_deinit(&command);
+    parse(WORDS(LOCAL, "--key=k"));
+    agent_command_deinit(&command);
+    parse(WORDS(SECURE, "--key=k", "--ca=ca.pem"));
+    assert_string_equal(command.config.ca, "ca.pem");
+    agent_command_deinit(&command);
+}
+
+static void test_wrong_words(void **state)
+{
+    (void)state;
+    check_wrong(WORDS("--name=a"), "--url is missing");
+    check_wrong(WORDS("--url=ws://localhost"), "--name is missing");
+    check_wrong(WORDS("--url=ws:/host", "--name=a"), "--url: ");
+    check_wrong(WORDS(LOCAL, "--ca="), "the path is empty");
+    check_wrong(WORDS("--url=ws://localhost", "--name=gateway"), "cannot be a name");
+    check_wrong(WORDS("--url=ws://localhost", "--name=a b"), "1 to 128 of A-Z");
+    check_wrong(WORDS(LOCAL, "2222:agent2:22"), "\"2222:agent2:22\": there are too few parts");
+    check_wrong(WORDS(LOCAL, "--alow=x"), "did you mean --allow?");
+}
+
+static void test_the_rules_are_bounded(void **state)
+{
+    (void)state;
+    static char rule[] = "0:a:b:1";
+    static char *words[AGENT_COMMAND_RULES + 4] = {"--url=ws://localhost", "--name=a"};
+    for (size_t i = 0; i < AGENT_COMMAND_RULES; i++)
+        words[i + 2] = rule;
+    parse(words);
+    assert_int_equal(command.config.rule_count, AGENT_COMMAND_RULES);
+    agent_command_deinit(&command);
+    words[AGENT_COMMAND_RULES + 2] = rule;
+    check_wrong(words, "more than 1024 rules");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_first_words),
+        cmocka_unit_test(test_the_default_whitelist),
+        cmocka_unit_test(test_allow),
+        cmocka_unit_test(test_own_addresses_are_known),
+        cmocka_unit_test(test_the_key_and_the_environment),
+        cmocka_unit_test(test_a_key_file),
+        cmocka_unit_test(test_a_key_never_crosses_in_clear),
+        cmocka_unit_test(test_wrong_words),
+        cmocka_unit_test(test_the_rules_are_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
