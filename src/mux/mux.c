@@ -36,6 +36,14 @@ static void free_all(struct list *list)
         memory_free(CONTAINER_OF(node, struct mux_stream, scheduled));
 }
 
+/* Leaves the streams to their holders, whose close frees them. */
+static void release_all(struct list *list)
+{
+    struct list_node *node;
+    while ((node = list_pop(list)) != NULL)
+        CONTAINER_OF(node, struct mux_stream, scheduled)->mux = NULL;
+}
+
 void mux_abort(struct mux *mux, int code, const char *reason)
 {
     if (mux->failure == 0)
@@ -66,8 +74,8 @@ void mux_deinit(struct mux *mux)
     assert(mux->streams.count == 0);
     slice_queue_deinit(&mux->control);
     slice_arena_deinit(&mux->arena);
-    free_all(&mux->broken);
-    free_all(&mux->ended);
+    release_all(&mux->broken);
+    release_all(&mux->ended);
     free_all(&mux->dead);
     map_deinit(&mux->streams);
 }

@@ -60,6 +60,20 @@ static void abort_resets_each_stream_once(void **state)
     assert_int_equal(CULVERT_ERROR_CLOSED, fake_receive_data(&pair.a, near->id, 1));
 }
 
+static void stream_outlives_the_mux_until_its_close(void **state)
+{
+    (void)state;
+    struct fake_holder *near = fake_open(&pair.a);
+    fake_write(near, 1000);
+    mux_abort(&pair.a.mux, REASON_LINK_LOST, NULL);
+    assert_int_equal(1, near->resets);
+    mux_deinit(&pair.a.mux);
+    fake_write(near, 1000);
+    near->stream->operations->finish(near->stream);
+    fake_reset(near, REASON_RESET, NULL);
+    fake_close(near);
+}
+
 static int hooks_called;
 
 /* Ends the holder's own stream and all others from inside whatever event. */
@@ -213,6 +227,7 @@ static void own_open_without_memory_leaves_the_mux_as_it_was(void **state)
     assert_int_equal(1, stream->id);
     fake_expect(&pair.a, MESSAGE_OPEN, 1);
     fake_expect_nothing(&pair.a);
+    stream->stream.operations->close(&stream->stream);
 }
 
 static void write_without_memory_breaks_the_stream_later(void **state)
@@ -271,6 +286,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(abort_resets_each_stream_once),
+        TEST(stream_outlives_the_mux_until_its_close),
         TEST(events_may_end_any_stream),
         TEST(owner_is_asked_once_until_the_next_pull),
         TEST(opens_without_memory_are_refused),

@@ -162,8 +162,8 @@ struct fake_holder *fake_find(struct fake_end *end, uint64_t id)
 void fake_write_pieces(struct fake_holder *holder, size_t size, size_t piece)
 {
     static uint8_t pattern[CHUNK_LARGE_SIZE];
-    for (size_t i = 0; i < sizeof pattern; i++)
-        pattern[i] = (uint8_t)i;
+    for (size_t i = 0; i < sizeof pattern && pattern[1] == 0; i++)
+        pattern[sizeof pattern - 1 - i] = (uint8_t)(sizeof pattern - 1 - i);
     struct slice_queue queue = SLICE_QUEUE_NULL;
     while (size > 0) {
         struct slice slice;

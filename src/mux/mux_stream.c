@@ -1,5 +1,6 @@
 #include "mux/internal.h"
 
+#include "base/memory.h"
 #include "base/reason.h"
 
 #include <assert.h>
@@ -63,7 +64,7 @@ static void stream_reset(struct stream *base, int code, const char *reason)
 {
     struct mux_stream *stream = mux_stream_from(base);
     struct mux *mux = stream->mux;
-    if (stream->is_closed)
+    if (stream->is_closed || mux == NULL)
         return;
     if (stream->is_dead) {
         /* It may be waiting for the event of a reset of its own, which must not come now. */
@@ -96,6 +97,10 @@ static void stream_close(struct stream *base)
     struct mux_stream *stream = mux_stream_from(base);
     if (stream->is_closed)
         return;
+    if (stream->mux == NULL) {
+        memory_free(stream);
+        return;
+    }
     bool has_ended = stream->fin_sent && stream->fin_received;
     if (!stream->is_dead && !has_ended)
         mux_queue_reset(stream, REASON_RESET, NULL);

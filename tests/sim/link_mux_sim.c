@@ -19,7 +19,7 @@ enum {
     MAX_UNWRITTEN = 128 * 1024, /* what a holder has queued at most */
     MAX_PIECE = 60000,
     MAX_MEMORY = 64 * 1024 * 1024,
-    SEEDS = 3000,
+    SEEDS = 2000,
     RESET_CODE = 77,
     REFUSE_CODE = 78,
 };
