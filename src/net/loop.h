@@ -105,7 +105,7 @@ struct loop_timer {
 
 int loop_timer_init(struct loop *loop, struct loop_timer *timer, void (*fired)(struct loop_timer *),
                     void *holder);
-/* (Re)starts; once after `milliseconds`. */
+/* (Re)starts; once after `milliseconds`, never in the same turn. */
 void loop_timer_start(struct loop_timer *timer, uint64_t milliseconds);
 void loop_timer_stop(struct loop_timer *timer);
 /* Closes an open timer; when libuv lets go, `closed` (may be NULL) is buried: free the memory

@@ -263,6 +263,35 @@ static void test_timer_fires_restarts_and_is_buried(void **state)
     end_loop(&diary.loop);
 }
 
+static void start_again_at_once(struct loop_timer *timer)
+{
+    struct diary *diary = timer->holder;
+    assert_true(++diary->fired < 1000);
+    loop_defer(&diary->loop, &diary->first);
+    loop_timer_start(timer, 0);
+}
+
+static void close_timer(struct loop_task *task)
+{
+    struct diary *diary = CONTAINER_OF(task, struct diary, first);
+    loop_timer_close(&diary->timer, &diary->grave);
+}
+
+static void test_timer_lets_the_turn_end(void **state)
+{
+    (void)state;
+    struct diary diary;
+
+    start_diary(&diary);
+    diary.first.run = close_timer;
+    diary.grave.run = bury_and_stop;
+    loop_timer_init(&diary.loop, &diary.timer, start_again_at_once, &diary);
+    loop_timer_start(&diary.timer, 0);
+    loop_run(&diary.loop);
+    assert_string_equal(diary.entries, "g");
+    end_loop(&diary.loop);
+}
+
 static void must_not_fire(struct loop_timer *timer)
 {
     (void)timer;
@@ -343,6 +372,7 @@ int main(void)
         cmocka_unit_test(test_burial_comes_after_all_tasks),
         cmocka_unit_test(test_cancelled_task_does_not_run),
         cmocka_unit_test(test_timer_fires_restarts_and_is_buried),
+        cmocka_unit_test(test_timer_lets_the_turn_end),
         cmocka_unit_test(test_stopped_timer_does_not_fire),
         cmocka_unit_test(test_read_space_is_used_again_when_nobody_holds_it),
         cmocka_unit_test(test_read_space_leaves_a_chunk_that_is_nearly_full),

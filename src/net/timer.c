@@ -39,7 +39,8 @@ void loop_timer_start(struct loop_timer *timer, uint64_t milliseconds)
     assert(timer->is_open);
     /* libuv's own clock stands still during a turn; a long turn must not make the timer early. */
     uv_update_time(timer->uv.loop);
-    uv_timer_start(&timer->uv, on_fired, milliseconds, 0);
+    /* A timer that starts itself again for 0 would keep libuv among the timers for ever. */
+    uv_timer_start(&timer->uv, on_fired, milliseconds > 0 ? milliseconds : 1, 0);
 }
 
 void loop_timer_stop(struct loop_timer *timer)
