@@ -71,6 +71,7 @@ int tunnel_attach(struct tunnel *tunnel, struct carrier *carrier,
     carrier->events = &tunnel_carrier_events;
     carrier->holder = tunnel;
     tunnel->carrier = carrier;
+    carrier->operations->read(carrier, true); /* a login may have paused it */
     tunnel->failure = 0;
     tunnel->pong_due = false;
     tunnel->ping_pending = 0;

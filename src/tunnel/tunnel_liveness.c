@@ -93,7 +93,7 @@ void tunnel_arm_timer(struct tunnel *tunnel)
         return;
     uint64_t now = loop_now(tunnel->loop);
     tunnel->timer_due = due;
-    loop_timer_start(&tunnel->timer, due <= now ? 0 : (due - now) / 1000 + 1);
+    loop_timer_start(&tunnel->timer, due <= now ? 1 : (due - now) / 1000 + 1);
 }
 
 void tunnel_timer_fired(struct loop_timer *timer)
@@ -112,6 +112,6 @@ void tunnel_timer_fired(struct loop_timer *timer)
     }
     if (tunnel->is_fresh && now >= ping_due(tunnel))
         tunnel->ping_wanted = true;
+    /* The flush does what is due and arms the timer for what comes next. */
     loop_defer(tunnel->loop, &tunnel->flush);
-    tunnel_arm_timer(tunnel);
 }
