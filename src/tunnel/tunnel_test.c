@@ -255,11 +255,11 @@ static void end(struct pair *pair)
 {
     struct side *sides[] = {&pair->agent, &pair->gateway};
     for (int i = 0; i < 2; i++) {
-        struct stream *stream = sides[i]->stream;
-        sides[i]->stream = NULL;
-        if (stream != NULL)
-            stream->operations->close(stream);
-        tunnel_close(&sides[i]->tunnel, REASON_SHUTDOWN, "the test is over", &sides[i]->closed);
+        struct side *side = sides[i];
+        /* One that has not ended is reset by the tunnel's close, which its holder then closes. */
+        if (side->stream != NULL && side->fin && side->finished)
+            side->stream->operations->close(side->stream);
+        tunnel_close(&side->tunnel, REASON_SHUTDOWN, "the test is over", &side->closed);
     }
     loop_timer_close(&pair->limit, NULL);
     loop_deinit(&pair->loop);
