@@ -48,7 +48,7 @@ format: dependencies-lint
 format-check: dependencies-lint
 	@clang-format --dry-run -Werror $(C_FILES)
 
-lint: dependencies-lint build-lint/build.ninja format-check
+lint: dependencies-lint build-lint/build.ninja
 	@scripts/lint build-lint $(JOBS)
 
 # The last line of what it prints is `N passed, N failed`.
