@@ -207,7 +207,7 @@ void options_complain(const struct command *command, const char *why)
     char line[OPTIONS_WHY_SIZE];
     size_t size = 0;
     /* What was typed stands in it and must break neither the line nor the terminal. */
-    for (; why[size] != '\0' && size < sizeof line - 1; size++)
+    for (; size < sizeof line - 1 && why[size] != '\0'; size++)
         line[size] = (char)((unsigned char)why[size] < ' ' || why[size] == 0x7f ? '?' : why[size]);
     line[size] = '\0';
     fprintf(stderr, "culvert %s: %s\n", command->name, line);

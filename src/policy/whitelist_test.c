@@ -1,6 +1,7 @@
 #include "policy/whitelist.h"
 
 #include "base/error.h"
+#include "base/memory.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -366,6 +367,22 @@ static void test_a_long_rule_gives_a_bounded_sentence(void **state)
     whitelist_deinit(&list);
 }
 
+static void test_out_of_memory_leaves_the_list_as_it_was(void **state)
+{
+    (void)state;
+    struct fixture fixture = list_of("192.0.2.1:80", NULL, NULL);
+    struct sockaddr_storage listener = address_of("192.0.2.1", 80);
+    char why[256];
+    memory_fail_after(1);
+    assert_int_equal(whitelist_add(&fixture.list, "192.0.2.2:80", why, sizeof why),
+                     CULVERT_ERROR_NO_MEMORY);
+    memory_fail_after(1);
+    assert_int_equal(whitelist_deny(&fixture.list, &listener), CULVERT_ERROR_NO_MEMORY);
+    assert_true(allows(&fixture, "192.0.2.1", "192.0.2.1", 80));
+    assert_false(allows(&fixture, "192.0.2.2", "192.0.2.2", 80));
+    whitelist_deinit(&fixture.list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +403,7 @@ int main(void)
         cmocka_unit_test(test_what_cannot_be_denied),
         cmocka_unit_test(test_wrong_rules),
         cmocka_unit_test(test_a_long_rule_gives_a_bounded_sentence),
+        cmocka_unit_test(test_out_of_memory_leaves_the_list_as_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,7 @@ struct store_key {
 /* Opens (and makes, directory 0700 and file 0600) the store in `directory`. On failure writes a
  * sentence into `why`. CULVERT_ERROR_PERMISSION if others may read the file, -errno,
  * CULVERT_ERROR_STORE. */
-int store_open(const char *directory, struct store **store, char *why, size_t why_size);
+int store_open(const char *directory, struct store **out, char *why, size_t why_size);
 void store_close(struct store *store);
 
 /* A new random key for a new name; printed once by the caller. CULVERT_ERROR_EXISTS if the name has

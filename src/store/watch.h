@@ -47,7 +47,7 @@ struct store_question {
  * more, so whoever holds ids asks again. It must not block, nor stop the watch. Returns what
  * store_open does, or -errno, with a sentence in `why`. */
 int store_watch_start(const char *directory, void (*changed)(void *context), void *context,
-                      struct store_watch **watch, char *why, size_t why_size);
+                      struct store_watch **out, char *why, size_t why_size);
 
 /* Asks whether `key` is a live key of `name`; both are copied. Any thread. Returns 0 if the
  * question was taken, else (`answered` will not run) CULVERT_ERROR_LIMIT if too many wait, or
