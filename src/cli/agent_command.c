@@ -73,8 +73,12 @@ static int take_insecure(void *settings, const char *value, char *why)
 static int take_allow(void *settings, const char *value, char *why)
 {
     struct agent_command *command = settings;
+    char wrong[OPTIONS_WHY_SIZE / 2] = "";
     command->has_allow = true;
-    return whitelist_add(&command->config.whitelist, value, why, OPTIONS_WHY_SIZE);
+    int error = whitelist_add(&command->config.whitelist, value, wrong, sizeof wrong);
+    if (error == CULVERT_ERROR_INVALID)
+        snprintf(why, OPTIONS_WHY_SIZE, "\"%.*s\": %s", OPTIONS_WHY_SIZE / 4, value, wrong);
+    return error;
 }
 
 static int take_rule(void *settings, const char *value, char *why)

@@ -116,7 +116,8 @@ static void test_allow(void **state)
     parse(WORDS(LOCAL, "--allow=*", "80:a:b:1"));
     assert_true(allows("127.0.0.1", 0x7f000001));
     agent_command_deinit(&command);
-    check_wrong(WORDS(LOCAL, "--allow", "10.0.0.1/8:80"), "--allow: 10.0.0.1/8 has host bits set");
+    check_wrong(WORDS(LOCAL, "--allow", "10.0.0.1/8:80"),
+                "--allow: \"10.0.0.1/8:80\": 10.0.0.1/8 has host bits set");
 }
 
 static void test_own_addresses_are_known(void **state)
