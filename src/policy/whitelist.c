@@ -274,11 +274,25 @@ int whitelist_add(struct whitelist *list, const char *rule, char *why, size_t wh
     return 0;
 }
 
+static bool has_denied(const struct whitelist *list, const struct target *target)
+{
+    for (size_t i = 0; i < list->denied_count; i++) {
+        struct target denied;
+        if (target_of(&list->denied[i], &denied) && denied.port == target->port &&
+            memcmp(denied.address, target->address, HOST_ADDRESS_SIZE) == 0)
+            return true;
+    }
+    return false;
+}
+
 int whitelist_deny(struct whitelist *list, const struct sockaddr_storage *address)
 {
     struct target target;
     if (!target_of(address, &target) || target.port == 0)
         return CULVERT_ERROR_INVALID;
+    /* An agent that dials its gateway again says the same again. */
+    if (has_denied(list, &target))
+        return 0;
     struct sockaddr_storage *denied =
         memory_grow(list->denied, (list->denied_count + 1) * sizeof *denied);
     if (denied == NULL)

@@ -257,6 +257,23 @@ static void test_a_denied_listener_is_never_dialled(void **state)
     whitelist_deinit(&fixture.list);
 }
 
+static void test_what_is_denied_again_takes_no_room(void **state)
+{
+    (void)state;
+    struct fixture fixture = list_of("*", NULL, NULL);
+    struct sockaddr_storage first = address_of("127.0.0.1", 8080);
+    struct sockaddr_storage mapped = address_of("::ffff:127.0.0.1", 8080);
+    struct sockaddr_storage other = address_of("127.0.0.1", 8081);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(whitelist_deny(&fixture.list, &first), 0);
+        assert_int_equal(whitelist_deny(&fixture.list, &mapped), 0);
+        assert_int_equal(whitelist_deny(&fixture.list, &other), 0);
+    }
+    assert_int_equal(fixture.list.denied_count, 2);
+    assert_false(allows(&fixture, "127.0.0.1", "127.0.0.1", 8081));
+    whitelist_deinit(&fixture.list);
+}
+
 static bool is_192_0_2_7(const struct sockaddr_storage *address)
 {
     struct sockaddr_storage local = address_of("192.0.2.7", 0);
@@ -400,6 +417,7 @@ int main(void)
         cmocka_unit_test(test_may_resolve),
         cmocka_unit_test(test_a_denied_listener_is_never_dialled),
         cmocka_unit_test(test_the_unspecified_address_denies_every_local_one),
+        cmocka_unit_test(test_what_is_denied_again_takes_no_room),
         cmocka_unit_test(test_what_cannot_be_denied),
         cmocka_unit_test(test_wrong_rules),
         cmocka_unit_test(test_a_long_rule_gives_a_bounded_sentence),
