@@ -121,7 +121,10 @@ static void peer_opened(struct uplink *uplink, struct mux_stream *mux_stream,
         refuse(asking, REASON_SHUTDOWN, "the agent is stopping");
         return;
     }
-    log_debug("%.*s asks for %s:%u", (int)open->source.size, open->source.data, host, open->port);
+    char asked[MESSAGE_MAX_NAME + MESSAGE_MAX_HOST + 32];
+    snprintf(asked, sizeof(asked), "%s:%u for %.*s", host, open->port, (int)open->source.size,
+             open->source.data);
+    log_debug("dialling %s", asked);
     struct outlet_target target = {.kind = kind, .host = host, .port = open->port};
     struct stream *answering = NULL;
     int error = outlet_dial(&agent->loop, &target, &agent->config->whitelist, &answering);
@@ -130,7 +133,7 @@ static void peer_opened(struct uplink *uplink, struct mux_stream *mux_stream,
                NULL);
         return;
     }
-    session_join(&agent->sessions, asking, answering, NULL);
+    session_answer(&agent->sessions, asking, answering, asked);
 }
 
 static const struct uplink_owner uplink_handlers = {

@@ -17,10 +17,14 @@ struct session_table {
 
 void session_table_init(struct session_table *table, struct loop *loop);
 
-/* Joins the streams and takes them, also when it fails. `target` names it in the log; it outlives
- * the session, or is NULL for one that a peer asked for. */
+/* Joins the streams and takes them, also when it fails. `target` names it in the log and outlives
+ * the session. */
 void session_join(struct session_table *table, struct stream *asking, struct stream *answering,
                   const char *target);
+
+/* The same for a session that a peer asked for; `asked` says who and for what, and is copied. */
+void session_answer(struct session_table *table, struct stream *asking, struct stream *answering,
+                    const char *asked);
 
 /* Ends all. */
 void session_table_abort(struct session_table *table, int code, const char *reason);

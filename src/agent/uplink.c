@@ -92,8 +92,10 @@ static int take_refusal(struct uplink *uplink, const struct message_welcome *wel
     snprintf(why, sizeof(why), "the gateway refused: %.*s", (int)welcome->message.size,
              welcome->message.data);
     tunnel_fail(&uplink->link->tunnel, CULVERT_ERROR_REFUSED, why);
-    if (!uplink->was_up && is_final(welcome->code))
+    if (!uplink->was_up && is_final(welcome->code)) {
+        uplink->is_refused = true;
         uplink->owner->refused(uplink, welcome->code, why);
+    }
     return CULVERT_ERROR_REFUSED;
 }
 
@@ -125,6 +127,8 @@ static void lost(struct tunnel *tunnel, int error, const char *why)
 {
     struct uplink *uplink = tunnel->holder;
     (void)error;
+    if (uplink->is_refused)
+        return;
     if (uplink->up_since == 0) {
         cannot_connect(uplink, why);
         return;

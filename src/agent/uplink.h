@@ -52,6 +52,7 @@ struct uplink {
     struct uplink_link *link; /* from the upgrade on */
     uint64_t up_since;        /* 0: not registered */
     unsigned failures;        /* in a row */
+    bool is_refused;          /* for good: the owner was told and ends */
     bool was_up;
     bool is_closed;
 };

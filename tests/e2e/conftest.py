@@ -12,7 +12,7 @@ import pytest
 from culvert.certificates import Authority
 from culvert.world import BINARY, World, is_sanitized
 
-TEST_SECONDS = 120
+TEST_SECONDS = 60
 
 
 def pytest_configure():

@@ -83,7 +83,7 @@ def test_no_command_is_a_usage_error():
     (["agent", "--name", "a"], ["--url"]),
     (["agent", "--url", "ws://localhost:1"], ["--name"]),
     (["agent", "--url", "ws://localhost:1", "--name", "a b"], ["--name", "a b"]),
-    (["agent", "--url", "ws://localhost:1", "--name", "gateway"], ["gateway", "reserved"]),
+    (["agent", "--url", "ws://localhost:1", "--name", "gateway"], ["--name", "not \"gateway\""]),
     (["key", "add"], ["NAME"]),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else None)
 def test_usage_errors(arguments, words):

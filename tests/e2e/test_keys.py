@@ -7,7 +7,6 @@ import stat
 import pytest
 
 from culvert.peers import connect, echo_once, expect_gone
-from culvert.process import eventually
 from culvert.world import culvert, environment
 
 
@@ -155,15 +154,13 @@ def test_rotating_lets_the_old_key_live_for_its_grace(world, gateway):
         world.agent(gateway, "agent1", key=key).stop()
 
 
-def test_the_old_key_ends_with_its_grace(world, gateway):
+def test_the_old_key_and_its_link_end_with_its_grace(world, gateway):
     old = gateway.add_key("agent1")
-    world.agent(gateway, "agent1", key=old)
+    agent = world.agent(gateway, "agent1", key=old)
+    since = agent.mark()
     result = gateway.key("rotate", "agent1", "--grace", "1s")
     new = re.search(r"cvk_\S+", result.stdout)[0]
-
-    def is_refused():
-        result = culvert("agent", "--url", gateway.url(), "--name", "agent1", "--key", old)
-        return result.returncode == 3 and "key" in result.stderr
-
-    eventually(is_refused, 5.0, "the old key still works")
+    agent.wait_for("lost the link.*expired", timeout=5.0, since=since)
+    agent.wait_for("refused.*key", since=since)
     world.agent(gateway, "agent1", key=new)
+    refused(world, gateway, "agent1", "--key", old)

@@ -18,6 +18,7 @@ def test_a_second_agent_is_refused_while_the_first_answers(world, secure):
     assert time.monotonic() - start < 3.0
     assert "agent2" in second.output("err")
     assert "registered as" not in second.output("out")
+    assert "again" not in second.output("err")
     assert first.count("^registered as") == 1
     echo_once(near.port())
 

@@ -40,7 +40,7 @@ def tunnel_to(world, target, *allow, **options):
 
 def assert_forbidden(world, tunnel, index=0):
     expect_reset(world.keep(connect(tunnel.port(index))), 3.0)
-    tunnel.far.wait_for("allow|forbid|whitelist|refus", stream="err")
+    tunnel.far.wait_for("refused .* for agent1: --allow does not name it", stream="err")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
@@ -194,6 +194,15 @@ def test_an_agent_never_dials_its_own_listener(world):
                         f"0:agent1:localhost:{port}", options=["--allow", "*"])
     for index in range(2):
         expect_reset(world.keep(connect(agent.port(index))), 3.0)
+
+
+def test_an_agent_never_dials_its_gateway(world):
+    gateway = world.gateway()
+    world.agent(gateway, "agent2", options=["--allow", "*"])
+    near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{gateway.port}",
+                       f"0:agent2:localhost:{gateway.port}")
+    for index in range(2):
+        expect_reset(world.keep(connect(near.port(index))), 3.0)
 
 
 def test_sessions_from_an_agent_to_itself(world):
