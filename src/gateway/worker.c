@@ -162,6 +162,14 @@ void worker_set_tls(struct worker *worker, struct tls_context *context)
     give_order(worker, take_tls, tls_context_ref(context), 0);
 }
 
+/* A member whose key cannot be shown to be live is not kept. */
+static void end_unproven(struct member *member, int error)
+{
+    member_end(member, REASON_FORBIDDEN,
+               error == CULVERT_ERROR_REFUSED ? "its key was revoked or has expired"
+                                              : "its key could not be checked again");
+}
+
 struct recheck {
     struct store_question question;
     uint64_t member;
@@ -171,26 +179,41 @@ static void recheck_answered(struct loop *loop, struct store_question *question)
 {
     struct recheck *recheck = CONTAINER_OF(question, struct recheck, question);
     struct member *member = member_find(loop->holder, recheck->member);
-    if (member != NULL && question->error == CULVERT_ERROR_REFUSED)
-        member_end(member, REASON_FORBIDDEN, "its key was revoked or has expired");
+    if (member != NULL && question->error != 0)
+        end_unproven(member, question->error);
     memory_free(recheck);
+}
+
+/* Returns 0, or an error; then no answer comes. */
+static int recheck_member(struct worker *worker, const struct member *member)
+{
+    struct recheck *recheck = memory_allocate_zero(sizeof(*recheck));
+    if (recheck == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    recheck->member = member->id;
+    recheck->question.loop = &worker->loop;
+    recheck->question.answered = recheck_answered;
+    int error = store_watch_recheck(worker->gateway->watch, &recheck->question, member->key_id);
+    if (error != 0)
+        memory_free(recheck);
+    return error;
 }
 
 static void recheck_keys(struct loop *loop, struct loop_message *message)
 {
     struct worker *worker = loop->holder;
     memory_free(CONTAINER_OF(message, struct order, message));
+    struct member *unproven = NULL;
     size_t cursor = 0;
     struct member *member;
     while ((member = map_next(&worker->members, &cursor)) != NULL) {
-        struct recheck *recheck = memory_allocate_zero(sizeof(*recheck));
-        if (recheck == NULL)
-            return;
-        recheck->member = member->id;
-        recheck->question.loop = loop;
-        recheck->question.answered = recheck_answered;
-        if (store_watch_recheck(worker->gateway->watch, &recheck->question, member->key_id) != 0)
-            memory_free(recheck);
+        if (recheck_member(worker, member) != 0)
+            unproven = member;
+    }
+    /* Out of memory: one is ended, which frees some, and then all are asked about again. */
+    if (unproven != NULL) {
+        end_unproven(unproven, CULVERT_ERROR_NO_MEMORY);
+        worker_recheck_keys(worker);
     }
 }
 

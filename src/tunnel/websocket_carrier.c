@@ -14,6 +14,7 @@ enum {
     FAST_BATCH = 1000, /* microseconds: a batch that left in less lets the next be larger */
     SLOW_BATCH = 4000, /* and one that took more makes it smaller */
     RANDOM_POOL = 256,
+    SMALL_FRAME = 2048, /* fits a small chunk with its header */
 };
 
 struct websocket_carrier {
@@ -83,26 +84,42 @@ static int push_header(struct websocket_carrier *self, enum websocket_opcode opc
     return slice_queue_push(&self->out, slice_arena_commit(&self->arena, size));
 }
 
-/* A plain client's frame is masked into a chunk of its own: the slices may be kept for replay. */
+/* Masks what fits of the batch behind the `used` bytes of the chunk; `offset` is the place within
+ * the payload. */
+static size_t mask_into(struct chunk *chunk, size_t used, struct slice_queue *batch,
+                        const uint8_t mask[4], size_t *offset)
+{
+    struct slice *piece;
+    while (used < chunk->size && (piece = slice_queue_first(batch)) != NULL) {
+        size_t room = chunk->size - used;
+        size_t size = piece->size < room ? piece->size : room;
+        websocket_mask(chunk->data + used, piece->data, size, mask, *offset);
+        *offset += size;
+        used += size;
+        slice_queue_skip(batch, size);
+    }
+    return used;
+}
+
+/* A plain client's frame is masked into chunks of its own: the slices may be kept for replay. */
 static int push_masked(struct websocket_carrier *self, enum websocket_opcode opcode,
                        struct slice_queue *batch, const uint8_t mask[4])
 {
-    size_t room = batch->bytes + WEBSOCKET_MAX_HEADER;
-    struct chunk *chunk =
-        chunk_pool_get(&self->loop->pool, room <= 2048 ? CHUNK_SMALL : CHUNK_LARGE);
-    if (chunk == NULL)
-        return CULVERT_ERROR_NO_MEMORY;
-    size_t header = websocket_encode_header(chunk->data, opcode, true, batch->bytes, mask);
+    uint8_t header[WEBSOCKET_MAX_HEADER];
+    size_t used = websocket_encode_header(header, opcode, true, batch->bytes, mask);
     size_t offset = 0;
-    for (;;) {
-        struct slice *piece = slice_queue_first(batch);
-        if (piece == NULL)
-            break;
-        websocket_mask(chunk->data + header + offset, piece->data, piece->size, mask, offset);
-        offset += piece->size;
-        slice_queue_skip(batch, piece->size);
-    }
-    return slice_queue_push(&self->out, (struct slice){chunk, chunk->data, header + offset});
+    int error = 0;
+    do {
+        enum chunk_class class = batch->bytes <= SMALL_FRAME ? CHUNK_SMALL : CHUNK_LARGE;
+        struct chunk *chunk = chunk_pool_get(&self->loop->pool, class);
+        if (chunk == NULL)
+            return CULVERT_ERROR_NO_MEMORY;
+        memcpy(chunk->data, header, used);
+        used = mask_into(chunk, used, batch, mask, &offset);
+        error = slice_queue_push(&self->out, (struct slice){chunk, chunk->data, used});
+        used = 0;
+    } while (error == 0 && batch->bytes > 0);
+    return error;
 }
 
 static int push_frame(struct websocket_carrier *self, enum websocket_opcode opcode,

@@ -9,7 +9,7 @@
 enum {
     WEBSOCKET_CARRIER_MAX_MESSAGE = 1024 * 1024, /* that we take */
     WEBSOCKET_CARRIER_MIN_BATCH = 32 * 1024,
-    WEBSOCKET_CARRIER_MAX_BATCH = 191 * 1024, /* with one more message it fits a large chunk */
+    WEBSOCKET_CARRIER_MAX_BATCH = 256 * 1024,
 };
 
 /*
