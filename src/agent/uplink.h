@@ -54,7 +54,6 @@ struct uplink {
     unsigned failures;        /* in a row */
     bool is_refused;          /* for good: the owner was told and ends */
     bool was_up;
-    bool is_refused; /* for good: nothing is tried again */
     bool is_closed;
 };
 

@@ -62,7 +62,8 @@ def test_an_agent_leaves_a_gateway_that_is_wrong(world, data):
 
 @pytest.mark.parametrize("welcome", [
     b"\xff", b"\xff\x80", encode(ACK, {**WELCOME, "Window": "x"}),
-    encode(ACK, {**WELCOME, "Epoch": 9}), encode(FIN, [2]), b"\xff\xdf\xff\xff\xff\xff"])
+encode(FIN, [2]), b"\xff\xdf\xff\xff\xff\xff"],
+    ids=["no-body", "empty", "wrong-kind", "other-message", "gigabytes"])
 def test_a_welcome_that_is_none(world, welcome):
     server = serve(world, server_frame(welcome), is_welcome=False)
     agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{server.port}", "--name",

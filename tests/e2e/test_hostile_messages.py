@@ -76,7 +76,6 @@ def test_several_messages_in_one(rogue, echo_server):
 
 
 BAD_BYTES = {
-    "empty": b"",
     "no-body": b"\x02",
     "truncated-map": b"\x01\x87\xa7Vers",
     "truncated-array": b"\x02\x97\x01\xa3tcp",
@@ -106,14 +105,6 @@ def test_bytes_that_are_no_message(link, tunnel, data, is_registered):
     if is_registered:
         assert link.shake_hands("rogue")["Ok"] is True
     before = tunnel.gateway.memory()
-    if data == b"" and is_registered:
-        link.send(data)
-        link.send_message(MESSAGE_PING, [1])
-        try:
-            assert link.wait_for(MESSAGE_PONG) == [1]
-        except Closed:
-            pass
-        return
     link.send(data)
     assert link.wait_closed() in (None, 1002, 1003, 1007, 1008, 1009)
     assert tunnel.gateway.memory() - before < 4 * MEGABYTE
@@ -151,6 +142,12 @@ def test_a_handshake_that_cannot_be(link, tunnel, change):
     other = Link.connect(tunnel.gateway)
     assert other.shake_hands("rogue")["Ok"] is True
     other.close()
+
+
+def test_an_empty_frame_means_nothing(rogue):
+    rogue.send(b"")
+    rogue.send_message(MESSAGE_PING, [1])
+    assert rogue.wait_for(MESSAGE_PONG) == [1]
 
 
 def test_unknown_fields_and_features_are_skipped(link):
@@ -200,9 +197,17 @@ def test_frames_that_crossed_a_close_are_ignored(stream, echo_server):
     assert stream.wait_for(ACK, 3)[1] is True
 
 
+def wait_stream_reset(rogue, sid):
+    """The stream is reset; one that was not accepted yet is answered with no."""
+    while True:
+        kind, body = rogue.receive()
+        if body[0] == sid and (kind == RESET or (kind == ACK and not body[1])):
+            return
+
+
 def expect_only_stream_reset(rogue, sid, echo_server, next_sid):
     """Stream `sid` is reset, and the link goes on."""
-    rogue.wait_for(RESET, sid)
+    wait_stream_reset(rogue, sid)
     rogue.open(next_sid, "agent2", echo_server.port)
     assert rogue.wait_for(ACK, next_sid)[1] is True
     rogue.send_message(DATA, [next_sid, b"more"])
@@ -317,14 +322,14 @@ def test_the_gateway_says_who_asks_and_keeps_the_key(rogue, sink):
     ("tcp", "x" * 129, "127.0.0.1", 9), ("tcp", "agent2", "x" * 256, 9),
     ("tcp", "agent2", "127.0.0.1", 70000)])
 def test_an_open_that_cannot_be(rogue, tunnel, kind, agent, host, port):
-    """It is answered with no and a reason, or cuts the link where it breaks a limit."""
+    """It is answered with no and a code, or cuts the link where it breaks a limit."""
     rogue.send_message(OPEN, [1, kind, agent, host, port, "", {}])
     try:
         while True:
             found, body = rogue.receive(5.0)
             if found == ACK:
                 assert body[1] is False
-                assert body[3]
+                assert body[2] > 0
                 break
             if found == RESET:
                 break

@@ -72,6 +72,7 @@ def test_a_secure_agent_at_a_plain_gateway(world):
     world.agent(gateway, "good")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_old_versions_are_refused(world):
     gateway = world.gateway(secure=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
