@@ -62,7 +62,12 @@ void mux_abort(struct mux *mux, int code, const char *reason)
     }
     while (!list_is_empty(&doomed)) {
         stream = CONTAINER_OF(list_first(&doomed), struct mux_stream, scheduled);
-        mux_stream_end(stream, code, reason);
+        /* Both directions have ended: what was delivered may still be on its way to the far side
+         * of the relay, and the link's end does not concern it. */
+        if (stream->fin_sent && stream->fin_received)
+            mux_stream_detach(stream, &mux->ended);
+        else
+            mux_stream_end(stream, code, reason);
     }
     mux_report_broken(mux);
     slice_queue_clear(&mux->control);

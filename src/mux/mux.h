@@ -50,7 +50,7 @@ struct mux_owner {
 
 struct mux_stream {
     struct stream stream; /* what a relay joins; must be first */
-    struct mux *mux; /* NULL after mux_deinit */
+    struct mux *mux;      /* NULL after mux_deinit */
     uint64_t id;
     struct list_node scheduled; /* on mux->fresh or mux->busy, once it ended on one of the others */
     struct list_node credited;  /* on mux->credits: credit is due */
@@ -94,8 +94,9 @@ struct mux {
 int mux_init(struct mux *mux, const struct mux_owner *owner, void *holder, bool dials,
              uint64_t seed, struct chunk_pool *pool, struct account *account);
 
-/* The link is lost or closed: every stream gets a reset event with this code; the mux is empty
- * afterwards, and pull, receive and open return CULVERT_ERROR_CLOSED. */
+/* The link is lost or closed: every stream that has not ended both ways gets a reset event with
+ * this code; the mux is empty afterwards, and pull, receive and open return CULVERT_ERROR_CLOSED.
+ */
 void mux_abort(struct mux *mux, int code, const char *reason);
 /* After mux_abort; frees everything but streams that their holders have not closed, which close
  * frees later; repeatable. */

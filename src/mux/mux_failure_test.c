@@ -60,6 +60,28 @@ static void abort_resets_each_stream_once(void **state)
     assert_int_equal(CULVERT_ERROR_CLOSED, fake_receive_data(&pair.a, near->id, 1));
 }
 
+static void abort_spares_a_stream_that_has_ended_both_ways(void **state)
+{
+    (void)state;
+    struct fake_holder *far;
+    struct fake_holder *near = fake_join(&pair.a, &pair.b, &far);
+    struct fake_holder *half_far;
+    struct fake_holder *half = fake_join(&pair.a, &pair.b, &half_far);
+    fake_write(far, 1000);
+    far->stream->operations->finish(far->stream);
+    near->stream->operations->finish(near->stream);
+    half->stream->operations->finish(half->stream);
+    fake_settle(&pair.a, &pair.b);
+    assert_int_equal(1, near->fins);
+    assert_int_equal(1, near->finished);
+    mux_abort(&pair.a.mux, REASON_LINK_LOST, "lost");
+    assert_int_equal(0, near->resets);
+    assert_int_equal(1, half->resets);
+    mux_deinit(&pair.a.mux);
+    fake_consume(near);
+    fake_close(near);
+}
+
 static void stream_outlives_the_mux_until_its_close(void **state)
 {
     (void)state;
@@ -286,6 +308,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(abort_resets_each_stream_once),
+        TEST(abort_spares_a_stream_that_has_ended_both_ways),
         TEST(stream_outlives_the_mux_until_its_close),
         TEST(events_may_end_any_stream),
         TEST(owner_is_asked_once_until_the_next_pull),
