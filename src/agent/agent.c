@@ -12,7 +12,10 @@
 #include <signal.h>
 #include <stdio.h>
 
-enum { STOP_GRACE = 5 }; /* seconds for open sessions */
+enum {
+    STOP_GRACE = 5,  /* seconds for open sessions */
+    DRAIN_LOOK = 10, /* milliseconds between looks whether the gateway has all that we sent */
+};
 
 struct agent {
     struct agent_config *config;
@@ -23,6 +26,7 @@ struct agent {
     struct uplink uplink;
     uv_signal_t signals[2];
     struct loop_timer stop_timer;
+    uint64_t deadline;    /* of the stop, microseconds */
     struct loop_task end; /* of everything, at a turn's end */
     int exit_code;
     bool is_stopping;
@@ -46,13 +50,23 @@ static void end_soon(struct agent *agent)
 static void sessions_emptied(struct session_table *table)
 {
     struct agent *agent = CONTAINER_OF(table, struct agent, sessions);
+    /* Not at once: the last session's end is only now being sent. */
     if (agent->is_stopping)
-        end_soon(agent);
+        loop_timer_start(&agent->stop_timer, 1);
 }
 
-static void stop_time_is_over(struct loop_timer *timer)
+static void look_at_stop(struct loop_timer *timer)
 {
-    end_soon(timer->holder);
+    struct agent *agent = timer->holder;
+    uint64_t now = loop_now(&agent->loop);
+    if (now >= agent->deadline)
+        end_soon(agent);
+    else if (agent->sessions.count > 0)
+        loop_timer_start(timer, (agent->deadline - now) / 1000 + 1);
+    else if (uplink_is_drained(&agent->uplink))
+        end_soon(agent);
+    else
+        loop_timer_start(timer, DRAIN_LOOK);
 }
 
 static void stop(struct agent *agent)
@@ -60,13 +74,16 @@ static void stop(struct agent *agent)
     bool again = agent->is_stopping;
     agent->is_stopping = true;
     forward_table_close(&agent->forwards);
-    if (again || agent->sessions.count == 0) {
+    if (again) {
         end_soon(agent);
         return;
     }
-    log_info("stopping; %zu sessions have %d s to finish", agent->sessions.count, STOP_GRACE);
-    uplink_announce_stop(&agent->uplink, STOP_GRACE);
-    loop_timer_start(&agent->stop_timer, STOP_GRACE * 1000);
+    agent->deadline = loop_now(&agent->loop) + (uint64_t)STOP_GRACE * 1000000;
+    if (agent->sessions.count > 0) {
+        log_info("stopping; %zu sessions have %d s to finish", agent->sessions.count, STOP_GRACE);
+        uplink_announce_stop(&agent->uplink, STOP_GRACE);
+    }
+    look_at_stop(&agent->stop_timer);
 }
 
 static void signalled(uv_signal_t *handle, int number)
@@ -165,7 +182,7 @@ static int start(struct agent *agent)
     account_init(&agent->account, config->max_memory);
     int error = loop_init(&agent->loop, 0, &agent->account);
     if (error == 0)
-        error = loop_timer_init(&agent->loop, &agent->stop_timer, stop_time_is_over, agent);
+        error = loop_timer_init(&agent->loop, &agent->stop_timer, look_at_stop, agent);
     if (error == 0)
         error = watch_signals(agent);
     session_table_init(&agent->sessions, &agent->loop);

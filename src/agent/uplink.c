@@ -359,6 +359,11 @@ void uplink_announce_stop(struct uplink *uplink, unsigned seconds)
     (void)tunnel_send(&uplink->link->tunnel, &message); /* a courtesy: the close tells as much */
 }
 
+bool uplink_is_drained(const struct uplink *uplink)
+{
+    return uplink->up_since == 0 || tunnel_is_drained(&uplink->link->tunnel);
+}
+
 void uplink_close(struct uplink *uplink)
 {
     if (uplink->is_closed)

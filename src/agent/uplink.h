@@ -64,6 +64,8 @@ void uplink_start(struct uplink *uplink);
 
 /* Tells the gateway that we are about to stop. */
 void uplink_announce_stop(struct uplink *uplink, unsigned seconds);
+/* Whether the gateway has taken in all that we sent, or there is no link. */
+bool uplink_is_drained(const struct uplink *uplink);
 /* Ends the link, or the try to get one. No event follows. */
 void uplink_close(struct uplink *uplink);
 /* After the loop has ended. */

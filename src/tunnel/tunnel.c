@@ -115,6 +115,13 @@ int tunnel_send(struct tunnel *tunnel, const struct message *message)
     return error;
 }
 
+bool tunnel_is_drained(const struct tunnel *tunnel)
+{
+    if (tunnel->carrier == NULL || tunnel->failure != 0)
+        return true;
+    return tunnel->link.count == 0 && tunnel->mux.control.count == 0 && tunnel->mux.queued == 0;
+}
+
 uint64_t tunnel_last_heard(const struct tunnel *tunnel)
 {
     return tunnel->last_heard;

@@ -94,14 +94,19 @@ void tunnel_begin(struct tunnel *tunnel, uint32_t peer_window);
 /* Pings now; `ponged` comes if the peer is there. */
 void tunnel_ping(struct tunnel *tunnel);
 
+/* Whether the peer has taken in all that is on its way, or there is nobody to take it: then a close
+ * loses nothing. */
+bool tunnel_is_drained(const struct tunnel *tunnel);
+
 /* When the peer was last heard, microseconds of the loop's clock. */
 uint64_t tunnel_last_heard(const struct tunnel *tunnel);
 
 /* Gives the carrier up, with a reason in a person's words: `lost` follows in this turn. */
 void tunnel_fail(struct tunnel *tunnel, int error, const char *why);
 
-/* Resets all streams with `code`, tells the peer `reason` if it can, and closes. `closed` is buried
- * when nothing of the tunnel is in use any more: it may free the memory. No owner's call follows.
+/* Resets all streams but those that have ended both ways with `code`, tells the peer `reason` if it
+ * can, and closes. `closed` is buried when nothing of the tunnel is in use any more: it may free
+ * the memory. No owner's call follows.
  */
 void tunnel_close(struct tunnel *tunnel, int code, const char *reason, struct loop_task *closed);
 

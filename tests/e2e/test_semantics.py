@@ -311,6 +311,17 @@ def test_a_keystroke_beside_a_bulk_stream(tunnel, server, sanitized):
             thread.join()
 
 
+def test_idle_processes_use_no_processor_time(tunnel, server):
+    """With a session open, and after much was carried."""
+    client = tunnel.connect()
+    server.accept()
+    echo_bulk(tunnel.port(1), 50 * MEGABYTE)
+    before = [process.cpu_seconds() for process in tunnel.processes()]
+    assert is_silent(client, 2.0)
+    for process, used in zip(tunnel.processes(), before):
+        assert process.cpu_seconds() - used < 0.1, process.name
+
+
 @pytest.mark.threads
 def test_sessions_between_loops(world, secure):
     """Many agents on a gateway of four loops; each reaches each, at once, bytes unharmed."""

@@ -74,6 +74,31 @@ def test_a_session_that_does_not_finish_is_ended(world, which):
     expect_gone(target, 2.0)
 
 
+@pytest.mark.parametrize("stops, slow", [("far", "gateway"), ("gateway", "near")])
+def test_what_a_finished_session_has_sent_still_arrives(world, secure, stops, slow):
+    """The target has sent all and closed; a process on the way is asked to end while the next one
+    is too slow to take it."""
+    size, count = 200_000, 40
+    server = world.server()
+    tunnel = world.tunnel(server.port, secure=secure)
+    clients = [tunnel.connect() for _ in range(count)]
+    targets = [server.accept() for _ in range(count)]
+    for client in clients:
+        client.shutdown(socket.SHUT_WR)
+    for target in targets:
+        expect_end(target)
+    stopping, slower = getattr(tunnel, stops), getattr(tunnel, slow)
+    slower.signal(signal.SIGSTOP)
+    for target in targets:
+        target.sendall(bytes(size))
+        target.close()
+    stopping.signal(signal.SIGTERM)
+    stopping.wait_for("stop|ended", stream="err")
+    slower.signal(signal.SIGCONT)
+    assert [len(receive_all(client)) for client in clients] == [size] * count
+    assert stopping.wait(GRACE) == 0
+
+
 @pytest.mark.parametrize("which", ["gateway", "near"])
 def test_listeners_close_at_once(world, which):
     server = world.server()
