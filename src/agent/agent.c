@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/reason.h"
 #include "ends/outlet.h"
+#include "tunnel/relief.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@ struct agent {
     struct session_table sessions;
     struct forward_table forwards;
     struct uplink uplink;
+    struct relief relief;
     uv_signal_t signals[2];
     struct loop_timer stop_timer;
     uint64_t deadline;    /* of the stop, microseconds */
@@ -162,6 +164,13 @@ static const struct uplink_owner uplink_handlers = {
 
 /* ---- life ---- */
 
+static struct mux_stream *largest_stream(struct relief *relief, size_t *bytes)
+{
+    struct agent *agent = CONTAINER_OF(relief, struct agent, relief);
+    struct mux *mux = uplink_mux(&agent->uplink);
+    return mux != NULL ? mux_largest(mux, bytes) : NULL;
+}
+
 static int watch_signals(struct agent *agent)
 {
     static const int numbers[] = {SIGTERM, SIGINT};
@@ -184,6 +193,8 @@ static int start(struct agent *agent)
     if (error == 0)
         error = loop_timer_init(&agent->loop, &agent->stop_timer, look_at_stop, agent);
     if (error == 0)
+        error = relief_init(&agent->relief, &agent->loop, largest_stream);
+    if (error == 0)
         error = watch_signals(agent);
     session_table_init(&agent->sessions, &agent->loop);
     agent->sessions.emptied = sessions_emptied;
@@ -201,6 +212,7 @@ static void close_all(struct agent *agent)
 {
     forward_table_deinit(&agent->forwards);
     uplink_deinit(&agent->uplink);
+    relief_deinit(&agent->relief);
     loop_timer_close(&agent->stop_timer, NULL);
     for (int i = 0; i < 2; i++)
         uv_close((uv_handle_t *)&agent->signals[i], NULL);

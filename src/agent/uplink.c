@@ -264,13 +264,18 @@ static const struct conn_events conn_handlers = {
 
 /* ---- dialling ---- */
 
-/* The gateway's own listener is never dialled for anyone. */
+/* The gateway's own listener is never dialled for anyone. One on this machine is likely to listen
+ * on its other addresses too. */
 static void deny_gateway(struct uplink *uplink, int fd)
 {
     struct sockaddr_storage address;
     socklen_t size = sizeof(address);
-    if (getpeername(fd, (struct sockaddr *)&address, &size) == 0 &&
-        whitelist_deny(&uplink->config->whitelist, &address) != 0)
+    if (getpeername(fd, (struct sockaddr *)&address, &size) != 0)
+        return;
+    if (address_is_loopback(&address) &&
+        address_parse("0.0.0.0", address_port(&address), &address) != 0)
+        return;
+    if (whitelist_deny(&uplink->config->whitelist, &address) != 0)
         log_error("out of memory: the gateway's address could not be denied");
 }
 
@@ -347,6 +352,11 @@ int uplink_init(struct uplink *uplink, const struct uplink_owner *owner, void *h
 void uplink_start(struct uplink *uplink)
 {
     dial_gateway(uplink);
+}
+
+struct mux *uplink_mux(struct uplink *uplink)
+{
+    return uplink->link != NULL ? &uplink->link->tunnel.mux : NULL;
 }
 
 void uplink_announce_stop(struct uplink *uplink, unsigned seconds)

@@ -62,6 +62,8 @@ int uplink_init(struct uplink *uplink, const struct uplink_owner *owner, void *h
                 struct loop *loop, struct agent_config *config, char *why, size_t why_size);
 void uplink_start(struct uplink *uplink);
 
+/* The streams of the link, or NULL while there is none. */
+struct mux *uplink_mux(struct uplink *uplink);
 /* Tells the gateway that we are about to stop. */
 void uplink_announce_stop(struct uplink *uplink, unsigned seconds);
 /* Whether the gateway has taken in all that we sent, or there is no link. */

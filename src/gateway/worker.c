@@ -28,39 +28,22 @@ static void sweep(struct loop_timer *timer)
         loop_timer_start(&worker->sweep, 1000);
 }
 
-/* ---- memory ---- */
-
-/* At the account's limit the largest holder gives way, until there is room again. */
-static void relieve_account(struct loop_task *task)
+static struct mux_stream *largest_stream(struct relief *relief, size_t *bytes)
 {
-    struct worker *worker = CONTAINER_OF(task, struct worker, account_task);
-    chunk_pool_trim(&worker->loop.pool);
-    if (account_level(worker->loop.account) != ACCOUNT_FULL)
-        return;
+    struct worker *worker = CONTAINER_OF(relief, struct worker, relief);
     struct mux_stream *largest = NULL;
-    size_t most = 0;
     size_t cursor = 0;
     struct member *member;
+    *bytes = 0;
     while ((member = map_next(&worker->members, &cursor)) != NULL) {
-        size_t bytes = 0;
-        struct mux_stream *candidate = mux_largest(&member->tunnel.mux, &bytes);
-        if (candidate != NULL && bytes > most) {
-            most = bytes;
+        size_t held = 0;
+        struct mux_stream *candidate = mux_largest(&member->tunnel.mux, &held);
+        if (candidate != NULL && held > *bytes) {
+            *bytes = held;
             largest = candidate;
         }
     }
-    if (largest == NULL)
-        return;
-    log_warning("memory is at its limit (--max-memory): resetting a session that holds %zu bytes",
-                most);
-    mux_stream_fail(largest, REASON_NO_MEMORY, "the gateway is at its memory limit");
-}
-
-static void check_account(uv_prepare_t *handle)
-{
-    struct worker *worker = handle->data;
-    if (account_level(worker->loop.account) == ACCOUNT_FULL)
-        loop_defer(&worker->loop, &worker->account_task);
+    return largest;
 }
 
 /* ---- life ---- */
@@ -76,24 +59,19 @@ int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
     list_init(&worker->sessions);
     map_init(&worker->visitor_ids, seed[0]);
     map_init(&worker->members, seed[1]);
-    worker->account_task.run = relieve_account;
     int error = loop_init(&worker->loop, index, &gateway->account);
     if (error != 0)
         return error;
     worker->loop.holder = worker;
     error = loop_timer_init(&worker->loop, &worker->sweep, sweep, worker);
     if (error == 0)
-        error = uv_prepare_init(&worker->loop.uv, &worker->memory_check);
-    if (error == 0) {
-        worker->memory_check.data = worker;
-        error = uv_prepare_start(&worker->memory_check, check_account);
-    }
+        error = relief_init(&worker->relief, &worker->loop, largest_stream);
     return error;
 }
 
 void worker_deinit(struct worker *worker)
 {
-    uv_close((uv_handle_t *)&worker->memory_check, NULL);
+    relief_deinit(&worker->relief);
     loop_timer_close(&worker->sweep, NULL);
     loop_deinit(&worker->loop);
     map_deinit(&worker->visitor_ids);

@@ -14,6 +14,7 @@
 #include "net/loop.h"
 #include "net/tls.h"
 #include "store/watch.h"
+#include "tunnel/relief.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -52,9 +53,8 @@ struct worker {
     struct map visitor_ids;
     struct map members;
     struct list sessions;
-    struct loop_timer sweep;       /* ends visitors that are too slow */
-    struct loop_task account_task; /* frees memory when the account is full */
-    uv_prepare_t memory_check;
+    struct loop_timer sweep; /* ends visitors that are too slow */
+    struct relief relief;
     bool is_draining;
 };
 

@@ -216,8 +216,9 @@ struct mux_stream *mux_largest(struct mux *mux, size_t *bytes)
     size_t cursor = 0;
     *bytes = 0;
     while ((stream = map_next(&mux->streams, &cursor)) != NULL) {
-        if (stream->out.bytes > *bytes) {
-            *bytes = stream->out.bytes;
+        size_t held = stream->out.bytes + (size_t)stream->receive.undelivered;
+        if (held > *bytes) {
+            *bytes = held;
             largest = stream;
         }
     }

@@ -153,8 +153,8 @@ void mux_turn_ends(struct mux *mux);
 /* Ends the stream from outside of its holder, who gets the reset event, and tells the peer. */
 void mux_stream_fail(struct mux_stream *stream, int code, const char *reason);
 
-/* The stream with the most bytes queued in its `out`, NULL if none has any; for the one who must
- * free memory. */
+/* The stream for which most bytes are held: queued in its `out`, or delivered to its holder and not
+ * yet consumed; NULL if none holds any. For the one who must free memory. */
 struct mux_stream *mux_largest(struct mux *mux, size_t *bytes);
 
 #endif

@@ -1,0 +1,47 @@
+#include "tunnel/relief.h"
+
+#include "base/log.h"
+#include "base/reason.h"
+
+static void relieve(struct loop_task *task)
+{
+    struct relief *relief = CONTAINER_OF(task, struct relief, task);
+    size_t bytes = 0;
+    struct mux_stream *stream = relief->largest(relief, &bytes);
+    if (stream == NULL || account_level(relief->loop->account) != ACCOUNT_FULL)
+        return;
+    log_warning("memory is at its limit (--max-memory): a session that holds %zu bytes is reset",
+                bytes);
+    mux_stream_fail(stream, REASON_NO_MEMORY, "a process on the way is at its memory limit");
+}
+
+/* Once a turn. Without a session to reset nothing is put off to the next turn, which would come at
+ * once, for ever. */
+static void look(uv_prepare_t *prepare)
+{
+    struct relief *relief = prepare->data;
+    struct loop *loop = relief->loop;
+    size_t bytes = 0;
+    if (account_level(loop->account) != ACCOUNT_FULL)
+        return;
+    chunk_pool_trim(&loop->pool);
+    if (account_level(loop->account) == ACCOUNT_FULL && relief->largest(relief, &bytes) != NULL)
+        loop_defer_next(loop, &relief->task);
+}
+
+int relief_init(struct relief *relief, struct loop *loop,
+                struct mux_stream *(*largest)(struct relief *, size_t *))
+{
+    *relief = (struct relief){.loop = loop, .largest = largest, .task = {.run = relieve}};
+    int error = uv_prepare_init(&loop->uv, &relief->prepare);
+    if (error != 0)
+        return error;
+    relief->prepare.data = relief;
+    return uv_prepare_start(&relief->prepare, look);
+}
+
+void relief_deinit(struct relief *relief)
+{
+    loop_task_cancel(&relief->task);
+    uv_close((uv_handle_t *)&relief->prepare, NULL);
+}
