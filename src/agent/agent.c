@@ -229,6 +229,7 @@ int agent_run(struct agent_config *config)
         forward_table_bind(&agent.forwards, config->rules, config->rule_count, &config->whitelist);
     if (bound < 0 || (bound == 0 && config->rule_count > 0)) {
         log_error("none of the ports could be opened");
+        close_all(&agent);
         return EXIT_CODE_NO_PORT;
     }
     uplink_start(&agent.uplink);

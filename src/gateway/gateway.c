@@ -183,6 +183,12 @@ static int start(struct gateway *gateway)
         error = load_tls(gateway);
     if (error == 0)
         error = start_watch(gateway);
+    return error;
+}
+
+static int listen_everywhere(struct gateway *gateway)
+{
+    int error = 0;
     for (size_t i = 0; i < gateway->config->listen_count && error == 0; i++)
         error = listen_once(gateway, &gateway->config->listens[i]);
     return error;
@@ -207,8 +213,11 @@ int gateway_run(const struct gateway_config *config)
     struct gateway gateway = {.config = config};
     struct shutdown shutdown;
     int error = start(&gateway);
+    /* Before the ports are told: who has read that we listen may ask us to end. */
     if (error == 0)
         error = shutdown_init(&shutdown, &gateway, reload);
+    if (error == 0)
+        error = listen_everywhere(&gateway);
     if (error != 0) {
         /* Nothing runs yet: the process ends, and with it what was opened. */
         return error == -EADDRINUSE ? EXIT_CODE_NO_PORT : EXIT_CODE_FAILURE;
