@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from culvert.peers import (connect, echo_once, expect_gone, expect_reset, free_port,
-                           receive_exactly)
+from culvert.peers import (connect, echo_once, expect_gone, expect_reset,
+                           expect_session_reset, free_port, receive_exactly)
 from culvert.process import eventually
 from culvert.services import WebServer
 
@@ -41,31 +41,33 @@ def test_a_gateway_that_comes_back(world, secure, how):
 
 def test_a_connection_made_while_the_link_is_away_waits(world):
     server = world.echo_server()
-    port = free_port()
-    gateway = world.gateway(listen=f"127.0.0.1:{port}")
-    far = world.agent(gateway, "agent2")
-    near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}")
-    marks = [(agent, agent.mark()) for agent in (far, near)]
-    gateway.kill()
-    for agent, since in marks:
-        agent.wait_for("lost|closed|ended|gone", since=since, stream="err")
+    gateway = world.gateway()
+    proxy = world.proxy(gateway.port)
+    world.agent(gateway, "agent2")
+    near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}",
+                       url=f"ws://127.0.0.1:{proxy.port}")
+    since = near.mark()
+    proxy.close()
+    near.wait_for("lost the link", since=since, stream="err")
     waiting = [world.keep(connect(near.port())) for _ in range(20)]
     for number, client in enumerate(waiting):
         client.sendall(b"%04d" % number)
-    world.gateway(listen=f"127.0.0.1:{port}")
+    world.proxy(gateway.port, own_port=proxy.port)
     for number, client in enumerate(waiting):
         assert receive_exactly(client, 4) == b"%04d" % number
 
 
 def test_a_connection_made_before_the_first_registration_waits(world):
     server = world.echo_server()
+    gateway = world.gateway()
+    world.agent(gateway, "agent2")
     port = free_port()
     near = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{port}", "--name", "agent1",
                             f"0:agent2:127.0.0.1:{server.port}")
     client = world.keep(connect(near.port()))
     client.sendall(b"early")
-    gateway = world.gateway(listen=f"127.0.0.1:{port}")
-    world.agent(gateway, "agent2")
+    near.wait_for("refused", stream="err")
+    world.proxy(gateway.port, own_port=port)
     near.wait_registered()
     assert receive_exactly(client, 5) == b"early"
 
@@ -194,7 +196,7 @@ def test_an_agent_that_reconnects_for_the_other_side(world):
     gateway = world.gateway()
     near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}")
     for _ in range(3):
-        expect_reset(world.keep(connect(near.port())), 7.0)
+        expect_session_reset(near.port(), 7.0)
         far = world.agent(gateway, "agent2")
         echo_once(near.port())
         far.kill()

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from culvert.peers import connect, echo_once, expect_reset, free_port
+from culvert.peers import echo_once, expect_session_reset, free_port
 from culvert.process import run
 
 
@@ -38,8 +38,8 @@ def tunnel_to(world, target, *allow, **options):
     return world.tunnel(target, far_options=words, **options)
 
 
-def assert_forbidden(world, tunnel, index=0):
-    expect_reset(world.keep(connect(tunnel.port(index))), 3.0)
+def assert_forbidden(tunnel, index=0):
+    expect_session_reset(tunnel.port(index), 3.0)
     tunnel.far.wait_for("refused .* for agent1: --allow does not name it", stream="err")
 
 
@@ -54,7 +54,7 @@ def test_without_rules_only_loopback_is_allowed(world):
     if not address:
         pytest.skip("this machine has only loopback")
     server = world.echo_server(address=address)
-    assert_forbidden(world, world.tunnel(f"{address}:{server.port}"))
+    assert_forbidden(world.tunnel(f"{address}:{server.port}"))
     assert server.accepted == 0
 
 
@@ -63,8 +63,8 @@ def test_an_agent_with_rules_dials_nothing(world):
     gateway = world.gateway()
     busy = world.agent(gateway, "agent2", f"0:agent1:127.0.0.1:{server.port}")
     near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}")
-    expect_reset(world.keep(connect(near.port())), 3.0)
-    expect_reset(world.keep(connect(busy.port())), 3.0)
+    expect_session_reset(near.port(), 3.0)
+    expect_session_reset(busy.port(), 3.0)
     assert server.accepted == 0
 
 
@@ -105,7 +105,7 @@ def test_a_rule_that_allows(world, rule):
 def test_a_rule_that_does_not_allow(world, rule):
     server = world.echo_server()
     tunnel = tunnel_to(world, server.port, rule.format(port=server.port))
-    assert_forbidden(world, tunnel)
+    assert_forbidden(tunnel)
     assert server.accepted == 0
 
 
@@ -130,13 +130,13 @@ def test_ipv6_rules(world):
         f"0:{name}:[::1]:{server.port}" for name in ("allowing", "network", "forbidding")))
     echo_once(near.port(0))
     echo_once(near.port(1))
-    expect_reset(world.keep(connect(near.port(2))), 3.0)
+    expect_session_reset(near.port(2), 3.0)
 
 
 def test_an_ipv4_address_written_as_ipv6_is_the_same_address(world):
     server = world.echo_server()
     tunnel = tunnel_to(world, f"[::ffff:127.0.0.1]:{server.port}", f"10.0.0.0/8:{server.port}")
-    assert_forbidden(world, tunnel)
+    assert_forbidden(tunnel)
     assert server.accepted == 0
 
 
@@ -151,7 +151,7 @@ def test_a_name_that_resolves_to_loopback_is_refused(world):
         pytest.skip("/etc/hosts has no other name of loopback")
     server = world.echo_server()
     tunnel = tunnel_to(world, f"{name}:{server.port}", f"{name}:{server.port}")
-    assert_forbidden(world, tunnel)
+    assert_forbidden(tunnel)
     assert server.accepted == 0
 
 
@@ -178,12 +178,12 @@ def test_a_name_that_resolves_to_an_outer_address_is_allowed(world):
     near = world.agent(gateway, "agent1", f"0:agent2:service.test:{server.port}",
                        f"0:agent2:{address}:{server.port}")
     echo_once(near.port(0))
-    expect_reset(world.keep(connect(near.port(1))), 3.0)
+    expect_session_reset(near.port(1), 3.0)
 
 
 def test_a_name_without_an_address(world):
     tunnel = tunnel_to(world, "no-such-host.invalid:80", "*")
-    expect_reset(world.keep(connect(tunnel.port())), 10.0)
+    expect_session_reset(tunnel.port(), 10.0)
 
 
 def test_an_agent_never_dials_its_own_listener(world):
@@ -193,7 +193,7 @@ def test_an_agent_never_dials_its_own_listener(world):
     agent = world.agent(gateway, "agent1", f"{port}:agent1:127.0.0.1:{port}",
                         f"0:agent1:localhost:{port}", options=["--allow", "*"])
     for index in range(2):
-        expect_reset(world.keep(connect(agent.port(index))), 3.0)
+        expect_session_reset(agent.port(index), 3.0)
 
 
 def test_an_agent_never_dials_its_gateway(world):
@@ -202,7 +202,7 @@ def test_an_agent_never_dials_its_gateway(world):
     near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{gateway.port}",
                        f"0:agent2:localhost:{gateway.port}")
     for index in range(2):
-        expect_reset(world.keep(connect(near.port(index))), 3.0)
+        expect_session_reset(near.port(index), 3.0)
 
 
 def test_sessions_from_an_agent_to_itself(world):
@@ -216,5 +216,5 @@ def test_sessions_from_an_agent_to_itself(world):
 def test_a_gateway_that_denies_refuses_every_session(world):
     server = world.echo_server()
     tunnel = world.tunnel(server.port, policy="--auth-deny")
-    expect_reset(world.keep(connect(tunnel.port())), 3.0)
+    expect_session_reset(tunnel.port(), 3.0)
     assert server.accepted == 0

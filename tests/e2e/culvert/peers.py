@@ -144,6 +144,16 @@ def expect_reset(connection, timeout=TIMEOUT):
     assert wait_for_error(connection, timeout) == errno.ECONNRESET
 
 
+def expect_session_reset(port, timeout=TIMEOUT):
+    """A connection to the port is taken and then reset, because its session cannot be."""
+    try:
+        connection = connect(port)
+    except ConnectionResetError:
+        return
+    with connection:
+        expect_reset(connection, timeout)
+
+
 def expect_gone(connection, timeout=TIMEOUT):
     """The connection ends in any way."""
     connection.settimeout(timeout)
@@ -245,10 +255,10 @@ class _Relayed:
 class Proxy:
     """A TCP proxy in front of a port, whose connections can be cut or left half-open."""
 
-    def __init__(self, port):
+    def __init__(self, port, own_port=0):
         self._target = port
         self._relayed = []
-        self._server = Server(self._relay)
+        self._server = Server(self._relay, port=own_port)
         self.port = self._server.port
 
     def _relay(self, near):

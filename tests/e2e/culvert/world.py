@@ -160,8 +160,8 @@ class World:
     def echo_server(self, **options):
         return self.server(echo, **options)
 
-    def proxy(self, port):
-        return self.keep(Proxy(port))
+    def proxy(self, port, own_port=0):
+        return self.keep(Proxy(port, own_port))
 
     def process(self, name, command, **options):
         return self.adopt(Process(name, command, **options))
