@@ -64,7 +64,8 @@ def run_end_to_end(folder, environment, options):
 def sanitizer_environment(sanitizer):
     environment = dict(os.environ)
     if sanitizer == "address":
-        environment["ASAN_OPTIONS"] = "detect_leaks=1:abort_on_error=0:exitcode=99"
+        environment["ASAN_OPTIONS"] = (
+            "detect_leaks=1:abort_on_error=0:exitcode=99:quarantine_size_mb=4")
         environment["UBSAN_OPTIONS"] = "halt_on_error=1:print_stacktrace=1:exitcode=99"
     elif sanitizer == "thread":
         environment["TSAN_OPTIONS"] = "halt_on_error=1:second_deadlock_stack=1:exitcode=99"

@@ -33,6 +33,10 @@ until (: < /dev/tcp/127.0.0.1/80) 2> /dev/null; do sleep 0.05; done
 """
 
 
+NAMESPACES = ["unshare", "--map-root-user", "--net", "--pid", "--mount-proc", "--fork",
+              "--kill-child"]
+
+
 def blocks():
     for name in DOCUMENTS:
         text = pathlib.Path(ROOT, name).read_text(encoding="utf-8")
@@ -42,8 +46,8 @@ def blocks():
 
 
 def has_namespaces():
-    probe = ["unshare", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "true"]
-    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+    probe = subprocess.run([*NAMESPACES, "true"], capture_output=True, check=False)
+    return probe.returncode == 0
 
 
 @pytest.mark.parametrize("commands,expected", list(blocks()))
@@ -56,8 +60,7 @@ def test_block(commands, expected, world):
     os.mkdir(tools)
     os.symlink(BINARY, os.path.join(tools, "culvert"))
     script = world.write("script", PRELUDE + commands)
-    result = run(["unshare", "--map-root-user", "--net", "--pid", "--fork", "--kill-child",
-                  "bash", script], timeout=SECONDS, cwd=folder,
+    result = run([*NAMESPACES, "bash", script], timeout=SECONDS, cwd=folder,
                  env=environment(PATH=f"{tools}:{os.environ['PATH']}:/usr/sbin:/sbin"))
     output = result.stdout + result.stderr
     assert result.returncode == 0, f"{commands}\nended with {result.returncode}:\n{output}"
@@ -127,6 +130,6 @@ def test_files_that_are_named_exist(name):
     for path in re.findall(r"`([\w.*-]+/[\w./*-]*|[\w*-]+\.(?:c|h|py|md))`", text):
         if path.startswith("./") or path.startswith("build"):
             continue
-        places = [pathlib.Path(ROOT), pathlib.Path(ROOT, "src"), pathlib.Path(ROOT).joinpath(name).parent]
+        places = [pathlib.Path(ROOT), pathlib.Path(ROOT, "src"), pathlib.Path(ROOT, name).parent]
         found = any(list(place.glob(path)) or list(place.glob(f"**/{path}")) for place in places)
         assert found or path.startswith("x_") or path == "x.c", f"{name} names {path}"
