@@ -15,7 +15,7 @@
 
 enum {
     CHUNK_SMALL_SIZE = 4096,       /* whole block, its header included */
-    CHUNK_LARGE_SIZE = 256 * 1024, /* payload bytes, the header comes on top */
+    CHUNK_LARGE_SIZE = 512 * 1024, /* payload bytes, the header comes on top */
 };
 
 enum chunk_class { CHUNK_SMALL, CHUNK_LARGE, CHUNK_CLASSES };

@@ -268,7 +268,7 @@ static void compaction_keeps_what_is_dense(void **state)
     assert_int_equal(flatten(&queue, after), size);
     assert_int_equal(queue.bytes, size);
     assert_memory_equal(before, after, size);
-    assert_int_equal(queue.count, 1 + 16 + 1 + 1);
+    assert_int_equal(queue.count, 1 + CHUNK_LARGE_SIZE / 2 / 8192 + 1 + 1);
     assert_false(chunk_is_exclusive(dense));
     chunk_pool_trim(&fixture->pool);
     assert_int_equal(fixture->pool.live, 3);

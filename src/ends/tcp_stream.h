@@ -5,7 +5,7 @@
 #include "net/conn.h"
 #include "relay/stream.h"
 
-enum { TCP_STREAM_WINDOW = 256 * 1024 };
+enum { TCP_STREAM_WINDOW = 512 * 1024 };
 
 /* A stream over a connected descriptor, which it takes on success. It reads when it has events,
  * from the next turn on. */

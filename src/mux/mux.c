@@ -184,7 +184,7 @@ int mux_open(struct mux *mux, const struct message_open *open, struct mux_stream
     return 0;
 }
 
-/* A small slice may pin a chunk of 256 KiB. Looking for such slices costs a walk over all streams,
+/* A small slice may pin a chunk of 512 KiB. Looking for such slices costs a walk over all streams,
  * which a number of new ones must be worth. */
 static void compact_parked(struct mux *mux)
 {
