@@ -5,7 +5,10 @@
 
 #include <signal.h>
 
-enum { LOOK_AGAIN = 50 }; /* milliseconds */
+enum {
+    LOOK_AGAIN = 20,          /* milliseconds */
+    LAST_WORDS = 1000 * 1000, /* microseconds for agents to take what finished sessions left */
+};
 
 /*
  * A barrier goes to every worker and comes back when each has run what was posted to it before and
@@ -99,8 +102,14 @@ static void end_now(struct shutdown *shutdown)
 static void look(struct loop_timer *timer)
 {
     struct shutdown *shutdown = timer->holder;
-    uint64_t now = loop_now(&shutdown->gateway->workers[0].loop);
-    if (atomic_load(&shutdown->gateway->sessions) == 0 || now >= shutdown->deadline)
+    struct gateway *gateway = shutdown->gateway;
+    uint64_t now = loop_now(&gateway->workers[0].loop);
+    if (atomic_load(&gateway->sessions) == 0 && now + LAST_WORDS < shutdown->deadline)
+        shutdown->deadline = now + LAST_WORDS;
+    bool is_quiet = true;
+    for (unsigned i = 0; i < gateway->worker_count; i++)
+        is_quiet = is_quiet && atomic_load(&gateway->workers[i].is_quiet);
+    if (is_quiet || now >= shutdown->deadline)
         end_now(shutdown);
     else
         loop_timer_start(timer, LOOK_AGAIN);

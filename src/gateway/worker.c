@@ -46,6 +46,23 @@ static struct mux_stream *largest_stream(struct relief *relief, size_t *bytes)
     return largest;
 }
 
+/* ---- draining ---- */
+
+enum { QUIET_LOOK = 20 }; /* milliseconds */
+
+static void look_whether_quiet(struct loop_timer *timer)
+{
+    struct worker *worker = timer->holder;
+    bool is_quiet = atomic_load(&worker->gateway->sessions) == 0;
+    size_t cursor = 0;
+    const struct member *member;
+    while (is_quiet && (member = map_next(&worker->members, &cursor)) != NULL)
+        is_quiet = tunnel_is_drained(&member->tunnel);
+    atomic_store(&worker->is_quiet, is_quiet);
+    if (!is_quiet)
+        loop_timer_start(timer, QUIET_LOOK);
+}
+
 /* ---- life ---- */
 
 int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
@@ -65,6 +82,8 @@ int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
     worker->loop.holder = worker;
     error = loop_timer_init(&worker->loop, &worker->sweep, sweep, worker);
     if (error == 0)
+        error = loop_timer_init(&worker->loop, &worker->quiet_look, look_whether_quiet, worker);
+    if (error == 0)
         error = relief_init(&worker->relief, &worker->loop, largest_stream);
     return error;
 }
@@ -72,6 +91,7 @@ int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
 void worker_deinit(struct worker *worker)
 {
     relief_deinit(&worker->relief);
+    loop_timer_close(&worker->quiet_look, NULL);
     loop_timer_close(&worker->sweep, NULL);
     loop_deinit(&worker->loop);
     map_deinit(&worker->visitor_ids);
@@ -221,6 +241,8 @@ static void drain(struct loop *loop, struct loop_message *message)
     struct member *member;
     while ((member = map_next(&worker->members, &cursor)) != NULL)
         (void)tunnel_send(&member->tunnel, &goaway); /* who cannot be told finds out by the close */
+    /* Not now: the goaway and the last sessions' ends are only on their way into the links. */
+    loop_timer_start(&worker->quiet_look, 1);
 }
 
 void worker_drain(struct worker *worker, unsigned seconds)

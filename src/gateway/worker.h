@@ -53,9 +53,11 @@ struct worker {
     struct map visitor_ids;
     struct map members;
     struct list sessions;
-    struct loop_timer sweep; /* ends visitors that are too slow */
+    struct loop_timer sweep;      /* ends visitors that are too slow */
+    struct loop_timer quiet_look; /* while draining */
     struct relief relief;
     bool is_draining;
+    _Atomic bool is_quiet; /* draining, no session is left, the agents have all that was sent */
 };
 
 /* Prepares the worker; its listeners come with worker_listen. Returns 0 or an error. */

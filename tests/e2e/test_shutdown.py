@@ -128,6 +128,15 @@ def test_listeners_close_at_once(world, which):
     assert process.wait(GRACE) == 0
 
 
+def test_a_frozen_agent_does_not_hold_up_the_gateway(world):
+    tunnel = world.tunnel(world.echo_server().port)
+    tunnel.check()
+    tunnel.far.signal(signal.SIGSTOP)
+    start = ask(tunnel.gateway, signal.SIGTERM)
+    assert tunnel.gateway.wait() == 0
+    assert time.monotonic() - start < 3.0
+
+
 def test_a_gateway_tells_its_agents(world):
     """They come back by themselves to the one that is started in its place."""
     server = world.echo_server()
