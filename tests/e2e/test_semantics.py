@@ -276,6 +276,24 @@ def test_a_receiver_that_stops_reading(tunnel, server, direction, sanitized):
         assert size > 0
 
 
+def test_a_gateway_with_a_memory_limit(world, secure, sanitized):
+    """Many stalled sessions end with a reset where they would go past it; others go on."""
+    server = world.server()
+    tunnel = world.tunnel(server.port, world.echo_server().port, secure=secure,
+                          options=["--max-memory", "16M"])
+    tunnel.check(1)
+    before = tunnel.gateway.memory()
+    for _ in range(150):
+        try:
+            fill(tunnel.connect(), patience=0.01)
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+    tunnel.gateway.wait_for("memory", stream="err")
+    if not sanitized:
+        assert tunnel.gateway.memory() - before < 32 * MEGABYTE
+    tunnel.check(1)
+
+
 def test_a_keystroke_beside_a_bulk_stream(tunnel, server, sanitized):
     client = tunnel.connect()
     target = server.accept()
