@@ -4,7 +4,10 @@
 
 #include <assert.h>
 
-static const size_t cached_at_most[CHUNK_CLASSES] = {[CHUNK_SMALL] = 256, [CHUNK_LARGE] = 8};
+static const size_t cached_at_most[CHUNK_CLASSES] = {
+    [CHUNK_SMALL] = CHUNK_SMALL_CACHED,
+    [CHUNK_LARGE] = CHUNK_LARGE_CACHED,
+};
 
 static const size_t block_size[CHUNK_CLASSES] = {
     [CHUNK_SMALL] = CHUNK_SMALL_SIZE,

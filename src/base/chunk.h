@@ -16,6 +16,9 @@
 enum {
     CHUNK_SMALL_SIZE = 4096,       /* whole block, its header included */
     CHUNK_LARGE_SIZE = 512 * 1024, /* payload bytes, the header comes on top */
+    /* Free chunks that a pool keeps. */
+    CHUNK_SMALL_CACHED = 256,
+    CHUNK_LARGE_CACHED = 8,
 };
 
 enum chunk_class { CHUNK_SMALL, CHUNK_LARGE, CHUNK_CLASSES };

@@ -77,9 +77,10 @@ static void the_cache_is_bounded(void **state)
     for (int i = 0; i < COUNT / 10; i++)
         chunk_unref(large[i]);
     assert_int_equal(pool.free_count[CHUNK_SMALL], 256);
-    assert_int_equal(pool.free_count[CHUNK_LARGE], 16);
-    assert_int_equal(pool.live, 256 + 16);
-    assert_int_equal(account.used, 256 * CHUNK_SMALL_SIZE + 16 * LARGE_BLOCK);
+    assert_int_equal(pool.free_count[CHUNK_LARGE], CHUNK_LARGE_CACHED);
+    assert_int_equal(pool.live, CHUNK_SMALL_CACHED + CHUNK_LARGE_CACHED);
+    assert_int_equal(account.used,
+                     CHUNK_SMALL_CACHED * CHUNK_SMALL_SIZE + CHUNK_LARGE_CACHED * LARGE_BLOCK);
     assert_int_equal(chunk_pool_deinit(&pool), 0);
     assert_int_equal(account.used, 0);
 }
