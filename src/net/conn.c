@@ -307,6 +307,19 @@ static void on_closed(uv_handle_t *handle)
     memory_free(conn);
 }
 
+/* Closing a TCP socket with unread input resets it and what was sent may be lost. */
+static void discard_input(int fd)
+{
+    char waste[4096];
+    size_t discarded = 0;
+    ssize_t got;
+
+    do {
+        got = recv(fd, waste, sizeof(waste), MSG_DONTWAIT);
+        discarded += got > 0 ? (size_t)got : 0;
+    } while (got > 0 && discarded < DISCARD_MAX);
+}
+
 void conn_close(struct conn *conn, bool abort)
 {
     assert(conn->state != STATE_CLOSED);
@@ -319,9 +332,8 @@ void conn_close(struct conn *conn, bool abort)
                 tls_session_end(conn->tls);
             tls_session_flush(conn->tls);
         }
-        /* Closing a TCP socket with unread input resets it and what was sent may be lost. */
         if (!conn->is_input_over)
-            recv(conn->fd, NULL, DISCARD_MAX, MSG_DONTWAIT | MSG_TRUNC);
+            discard_input(conn->fd);
     }
     conn->state = STATE_CLOSED;
     loop_task_cancel(&conn->arm);
