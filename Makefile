@@ -69,8 +69,8 @@ fuzz: build-fuzz/build.ninja
 	@scripts/run_fuzz build-fuzz $(FUZZ_SECONDS)
 
 coverage: build-coverage/build.ninja
-	@$(PYTHON) scripts/run_tests.py --build build-coverage $(TEST_OPTIONS)
-	@scripts/report_coverage build-coverage
+	@$(PYTHON) scripts/run_tests.py --build build-coverage $(TEST_OPTIONS); code=$$?; \
+		scripts/report_coverage build-coverage && exit $$code
 
 bench: dependencies-bench build/build.ninja
 	@$(NINJA) -C build --quiet culvert bench-tools
@@ -80,9 +80,10 @@ bench: dependencies-bench build/build.ninja
 demo: dependencies-demo build
 	@$(PYTHON) scripts/demo --culvert build/culvert $(if $(filter 1,$(ONCE)),--once)
 
-install: build
+install: build/build.ninja
 	@meson configure build --prefix $(PREFIX) >/dev/null
-	@DESTDIR=$(DESTDIR) meson install -C build --quiet
+	@$(NINJA) -C build --quiet >/dev/null
+	@DESTDIR=$(DESTDIR) meson install -C build --quiet --no-rebuild
 	@echo "installed under $(DESTDIR)$(PREFIX)"
 
 clean:
