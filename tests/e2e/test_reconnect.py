@@ -1,5 +1,6 @@
 """Links that are lost, and gateways that are not there."""
 
+import signal
 import threading
 import time
 
@@ -9,6 +10,14 @@ from culvert.peers import (connect, echo_once, expect_gone, expect_reset,
                            expect_session_reset, free_port, receive_exactly)
 from culvert.process import eventually
 from culvert.services import WebServer
+
+
+def works(port):
+    try:
+        echo_once(port)
+        return True
+    except (AssertionError, OSError):
+        return False
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
@@ -134,6 +143,7 @@ def test_a_server_that_says_anything(world, answer):
     assert agent.is_running()
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers(world):
     """An agent does not wait for it for ever."""
     server = world.server()
@@ -188,6 +198,22 @@ def test_a_link_that_is_cut_in_the_middle(world, secure):
         expect_gone(client, 3.0)
         far.wait_registered(since=since)
         echo_once(near.port())
+
+
+def test_a_gateway_that_falls_silent(world, secure):
+    """Data that is not answered for a few seconds tells the agent that the link is dead."""
+    tunnel = world.tunnel(world.echo_server().port, secure=secure)
+    client = tunnel.connect()
+    client.sendall(b"x")
+    receive_exactly(client, 1)
+    since = tunnel.near.mark()
+    tunnel.gateway.signal(signal.SIGSTOP)
+    client.sendall(b"y")
+    expect_reset(client, 8.0)
+    tunnel.near.wait_for("lost the link.*silent", since=since, stream="err")
+    tunnel.gateway.signal(signal.SIGCONT)
+    tunnel.near.wait_registered(since=since)
+    eventually(lambda: works(tunnel.port()), 5.0, "no session came through")
 
 
 def test_an_agent_that_reconnects_for_the_other_side(world):

@@ -68,6 +68,7 @@ def test_an_open_session_may_finish(world, secure, which):
     assert time.monotonic() - start < 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["gateway", "near", "far"])
 def test_a_session_that_does_not_finish_is_ended(world, which):
     server = world.server()
