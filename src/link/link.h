@@ -23,11 +23,11 @@ enum {
     LINK_MIN_KEPT = 4 * 1024 * 1024,
     LINK_MAX_KEPT = 16 * 1024 * 1024,
     LINK_CONTROL_RESERVE = 256 * 1024,
-    LINK_MESSAGE_COST = 64,           /* charged per message on top of its bytes */
+    LINK_MESSAGE_COST = 64,            /* charged per message on top of its bytes */
     LINK_RECEIVED_BYTES = 1024 * 1024, /* a `received` is due after this much */
-    LINK_RECEIVED_DELAY = 100 * 1000, /* or after this long, in microseconds */
-    LINK_QUICK_TRIP = 20 * 1000,      /* a round trip of data that is quick on any path */
-    LINK_COPY_LIMIT = 1024,           /* a smaller payload is copied behind its header */
+    LINK_RECEIVED_DELAY = 100 * 1000,  /* or after this long, in microseconds */
+    LINK_QUICK_TRIP = 20 * 1000,       /* a round trip of data that is quick on any path */
+    LINK_COPY_LIMIT = 1024,            /* a smaller payload is copied behind its header */
     LINK_HEAD_SIZE = 32,
     LINK_MAX_DATA_COST = MESSAGE_MAX_DATA + LINK_HEAD_SIZE + LINK_MESSAGE_COST,
 };
