@@ -118,12 +118,6 @@ static void refused(struct uplink *uplink, int code, const char *why)
     end_soon(agent);
 }
 
-static void refuse(struct stream *stream, int code, const char *reason)
-{
-    stream->operations->reset(stream, code, reason);
-    stream->operations->close(stream);
-}
-
 static void peer_opened(struct uplink *uplink, struct mux_stream *mux_stream,
                         const struct message_open *open)
 {
@@ -133,11 +127,11 @@ static void peer_opened(struct uplink *uplink, struct mux_stream *mux_stream,
     char host[MESSAGE_MAX_HOST + 1];
     if (text_copy(open->kind, kind, sizeof(kind)) != 0 ||
         text_copy(open->host, host, sizeof(host)) != 0) {
-        refuse(asking, REASON_PROTOCOL, NULL);
+        stream_refuse(asking, REASON_PROTOCOL, NULL);
         return;
     }
     if (agent->is_stopping) {
-        refuse(asking, REASON_SHUTDOWN, "the agent is stopping");
+        stream_refuse(asking, REASON_SHUTDOWN, "the agent is stopping");
         return;
     }
     char asked[MESSAGE_MAX_NAME + MESSAGE_MAX_HOST + 32];
@@ -148,8 +142,9 @@ static void peer_opened(struct uplink *uplink, struct mux_stream *mux_stream,
     struct stream *answering = NULL;
     int error = outlet_dial(&agent->loop, &target, &agent->config->whitelist, &answering);
     if (error != 0) {
-        refuse(asking, error == CULVERT_ERROR_UNSUPPORTED ? REASON_UNSUPPORTED : REASON_NO_MEMORY,
-               NULL);
+        stream_refuse(asking,
+                      error == CULVERT_ERROR_UNSUPPORTED ? REASON_UNSUPPORTED : REASON_NO_MEMORY,
+                      NULL);
         return;
     }
     session_answer(&agent->sessions, asking, answering, asked);

@@ -27,12 +27,6 @@ struct waiting {
     char client[ADDRESS_TEXT_SIZE];
 };
 
-static void drop(struct stream *stream, int code, const char *reason)
-{
-    stream->operations->reset(stream, code, reason);
-    stream->operations->close(stream);
-}
-
 /* ---- sessions ---- */
 
 static void start_session(struct forward *forward, struct stream *stream, const char *client)
@@ -50,7 +44,7 @@ static void start_session(struct forward *forward, struct stream *stream, const 
     int error = mux_open(table->mux, &open, &towards);
     if (error != 0) {
         log_warning("no session to %s: %s", forward->target, error_text(error));
-        drop(stream, REASON_NO_MEMORY, NULL);
+        stream_refuse(stream, REASON_NO_MEMORY, NULL);
         return;
     }
     session_join(table->sessions, stream, &towards->stream, forward->target);
@@ -63,7 +57,7 @@ static void end_waiting(struct forward_table *table, struct waiting *waiting, co
     list_remove(&waiting->node);
     table->waiting_count--;
     log_warning("a connection to %s was reset: %s", waiting->forward->target, why);
-    drop(waiting->stream, REASON_LINK_LOST, why);
+    stream_refuse(waiting->stream, REASON_LINK_LOST, why);
     memory_free(waiting);
 }
 
@@ -90,7 +84,7 @@ static void wait_for_link(struct forward *forward, struct stream *stream, const 
         waiting = memory_allocate_zero(sizeof(*waiting));
     if (waiting == NULL) {
         log_warning("a connection to %s was reset: too many wait for the gateway", forward->target);
-        drop(stream, REASON_LIMIT, NULL);
+        stream_refuse(stream, REASON_LIMIT, NULL);
         return;
     }
     waiting->forward = forward;

@@ -55,19 +55,13 @@ static void ended(struct relay *relay, int code, const char *reason)
         table->emptied(table);
 }
 
-static void drop(struct stream *stream)
-{
-    stream->operations->reset(stream, REASON_NO_MEMORY, NULL);
-    stream->operations->close(stream);
-}
-
 static struct session *join(struct session_table *table, struct stream *asking,
                             struct stream *answering)
 {
     struct session *session = memory_allocate_zero(sizeof(*session));
     if (session == NULL) {
-        drop(asking);
-        drop(answering);
+        stream_refuse(asking, REASON_NO_MEMORY, NULL);
+        stream_refuse(answering, REASON_NO_MEMORY, NULL);
         return NULL;
     }
     session->table = table;

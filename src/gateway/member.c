@@ -56,9 +56,7 @@ static void peer_opened(struct tunnel *tunnel, struct mux_stream *stream,
         member->opens = 0;
     }
     if (++member->opens > MEMBER_OPENS_PER_SECOND) {
-        stream->stream.operations->reset(&stream->stream, REASON_LIMIT,
-                                         "too many sessions a second");
-        stream->stream.operations->close(&stream->stream);
+        stream_refuse(&stream->stream, REASON_LIMIT, "too many sessions a second");
         return;
     }
     session_request(member, &stream->stream, open);

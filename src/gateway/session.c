@@ -39,20 +39,14 @@ static void ended(struct relay *relay, int code, const char *reason)
     loop_bury(&session->worker->loop, &session->burial);
 }
 
-static void refuse(struct stream *stream, int code, const char *reason)
-{
-    stream->operations->reset(stream, code, reason);
-    stream->operations->close(stream);
-}
-
 /* Joins the streams, which it takes also when it fails. */
 static void join(struct worker *worker, struct stream *asking, struct stream *answering,
                  bool is_answering_half)
 {
     struct session *session = memory_allocate_zero(sizeof(*session));
     if (session == NULL) {
-        refuse(asking, REASON_NO_MEMORY, NULL);
-        refuse(answering, REASON_NO_MEMORY, NULL);
+        stream_refuse(asking, REASON_NO_MEMORY, NULL);
+        stream_refuse(answering, REASON_NO_MEMORY, NULL);
         return;
     }
     session->worker = worker;
@@ -82,13 +76,14 @@ static void open_towards(struct worker *worker, uint64_t member_id, struct strea
 {
     struct member *member = member_find(worker, member_id);
     if (member == NULL) {
-        refuse(asking, REASON_UNKNOWN_AGENT, "the agent has just gone");
+        stream_refuse(asking, REASON_UNKNOWN_AGENT, "the agent has just gone");
         return;
     }
     struct mux_stream *stream = NULL;
     int error = mux_open(&member->tunnel.mux, open, &stream);
     if (error != 0) {
-        refuse(asking, error == CULVERT_ERROR_NO_MEMORY ? REASON_NO_MEMORY : REASON_LIMIT, NULL);
+        stream_refuse(asking, error == CULVERT_ERROR_NO_MEMORY ? REASON_NO_MEMORY : REASON_LIMIT,
+                      NULL);
         return;
     }
     join(worker, asking, &stream->stream, is_answering_half);
@@ -142,7 +137,7 @@ static void open_across(struct worker *worker, struct member_ref target, struct 
     struct travelling_open *travelling = pack(open);
     if (travelling == NULL || crossing_new(&worker->loop, &other->loop, &near, &far) != 0) {
         memory_free(travelling);
-        refuse(asking, REASON_NO_MEMORY, NULL);
+        stream_refuse(asking, REASON_NO_MEMORY, NULL);
         return;
     }
     travelling->message.run = open_arrived;
@@ -192,7 +187,7 @@ static void refuse_request(const struct member *member, struct stream *stream,
 {
     log_info("refused session %s -> %.*s:%.*s:%u: %s", member->name, (int)open->agent.size,
              open->agent.data, (int)open->host.size, open->host.data, open->port, reason);
-    refuse(stream, code, reason);
+    stream_refuse(stream, code, reason);
 }
 
 void session_request(struct member *member, struct stream *stream, const struct message_open *open)

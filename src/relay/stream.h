@@ -62,4 +62,11 @@ struct stream {
     void *holder;                       /* for the holder's use */
 };
 
+/* Resets a stream and lets go of it, for one who has not joined it. */
+static inline void stream_refuse(struct stream *stream, int code, const char *reason)
+{
+    stream->operations->reset(stream, code, reason);
+    stream->operations->close(stream);
+}
+
 #endif
