@@ -181,9 +181,7 @@ static int watch_signals(struct agent *agent)
 
 static int start(struct agent *agent)
 {
-    struct agent_config *config = agent->config;
-    char why[512] = "";
-    account_init(&agent->account, config->max_memory);
+    account_init(&agent->account, agent->config->max_memory);
     int error = loop_init(&agent->loop, 0, &agent->account);
     if (error == 0)
         error = loop_timer_init(&agent->loop, &agent->stop_timer, look_at_stop, agent);
@@ -195,11 +193,18 @@ static int start(struct agent *agent)
     agent->sessions.emptied = sessions_emptied;
     if (error == 0)
         error = forward_table_init(&agent->forwards, &agent->loop, &agent->sessions);
-    if (error == 0)
-        error = uplink_init(&agent->uplink, &uplink_handlers, agent, &agent->loop, config, why,
-                            sizeof(why));
     if (error != 0)
-        log_error("the agent cannot start: %s", why[0] != 0 ? why : error_text(error));
+        log_error("the agent cannot start: %s", error_text(error));
+    return error;
+}
+
+static int prepare_uplink(struct agent *agent)
+{
+    char why[512] = "";
+    int error = uplink_init(&agent->uplink, &uplink_handlers, agent, &agent->loop, agent->config,
+                            why, sizeof(why));
+    if (error != 0)
+        log_error("the agent cannot start: %s", why);
     return error;
 }
 
@@ -217,9 +222,13 @@ static void close_all(struct agent *agent)
 int agent_run(struct agent_config *config)
 {
     struct agent agent = {.config = config, .end = {.run = end}, .exit_code = EXIT_CODE_OK};
-    /* When the start fails the process ends, and with it what was opened. */
+    /* When the system is short of something the process ends, and with it what was opened. */
     if (start(&agent) != 0)
         return EXIT_CODE_FAILURE;
+    if (prepare_uplink(&agent) != 0) {
+        close_all(&agent);
+        return EXIT_CODE_FAILURE;
+    }
     int bound =
         forward_table_bind(&agent.forwards, config->rules, config->rule_count, &config->whitelist);
     if (bound < 0 || (bound == 0 && config->rule_count > 0)) {

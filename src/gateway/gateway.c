@@ -179,10 +179,6 @@ static int start(struct gateway *gateway)
     int error = registry_init(&gateway->registry, seed);
     if (error == 0)
         error = start_workers(gateway);
-    if (error == 0)
-        error = load_tls(gateway);
-    if (error == 0)
-        error = start_watch(gateway);
     return error;
 }
 
@@ -191,6 +187,17 @@ static int listen_everywhere(struct gateway *gateway)
     int error = 0;
     for (size_t i = 0; i < gateway->config->listen_count && error == 0; i++)
         error = listen_once(gateway, &gateway->config->listens[i]);
+    return error;
+}
+
+/* What the user may have got wrong. */
+static int open_all(struct gateway *gateway)
+{
+    int error = load_tls(gateway);
+    if (error == 0)
+        error = start_watch(gateway);
+    if (error == 0)
+        error = listen_everywhere(gateway);
     return error;
 }
 
@@ -212,22 +219,20 @@ int gateway_run(const struct gateway_config *config)
 {
     struct gateway gateway = {.config = config};
     struct shutdown shutdown;
-    int error = start(&gateway);
-    /* Before the ports are told: who has read that we listen may ask us to end. */
-    if (error == 0)
-        error = shutdown_init(&shutdown, &gateway, reload);
-    if (error == 0)
-        error = listen_everywhere(&gateway);
-    if (error != 0) {
-        /* Nothing runs yet: the process ends, and with it what was opened. */
-        return error == -EADDRINUSE ? EXIT_CODE_NO_PORT : EXIT_CODE_FAILURE;
-    }
-    error = start_threads(&gateway);
-    if (error != 0)
+    /* Signals are taken before the ports are told: who has read that we listen may ask us to end.
+     * When the system is short of something the process ends, and with it what was opened. */
+    if (start(&gateway) != 0 || shutdown_init(&shutdown, &gateway, reload) != 0)
         return EXIT_CODE_FAILURE;
-    error = loop_run(&gateway.workers[0].loop);
+    int error = open_all(&gateway);
+    if (error == 0) {
+        if (start_threads(&gateway) != 0)
+            return EXIT_CODE_FAILURE;
+        error = loop_run(&gateway.workers[0].loop);
+        log_info("the gateway has ended");
+    }
     shutdown_deinit(&shutdown);
     stop_all(&gateway);
-    log_info("the gateway has ended");
+    if (error == -EADDRINUSE)
+        return EXIT_CODE_NO_PORT;
     return error == 0 ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
 }

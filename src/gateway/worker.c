@@ -88,8 +88,16 @@ int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
     return error;
 }
 
+static void close_listeners(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->listener_count; i++)
+        listener_close(worker->listeners[i]);
+    worker->listener_count = 0;
+}
+
 void worker_deinit(struct worker *worker)
 {
+    close_listeners(worker);
     relief_deinit(&worker->relief);
     loop_timer_close(&worker->quiet_look, NULL);
     loop_timer_close(&worker->sweep, NULL);
@@ -227,9 +235,7 @@ static void drain(struct loop *loop, struct loop_message *message)
     unsigned seconds = order->seconds;
     memory_free(order);
     worker->is_draining = true;
-    for (size_t i = 0; i < worker->listener_count; i++)
-        listener_close(worker->listeners[i]);
-    worker->listener_count = 0;
+    close_listeners(worker);
     struct list_node *node;
     while ((node = list_first(&worker->visitors)) != NULL)
         visitor_end(CONTAINER_OF(node, struct visitor, node), CULVERT_ERROR_REFUSED,
