@@ -75,6 +75,7 @@ int tunnel_attach(struct tunnel *tunnel, struct carrier *carrier,
     tunnel->failure = 0;
     tunnel->pong_due = false;
     tunnel->ping_pending = 0;
+    tunnel->blocked_since = 0;
     tunnel->ping_wanted = false;
     tunnel->last_heard = loop_now(tunnel->loop);
     tunnel->last_ping = tunnel->last_heard;

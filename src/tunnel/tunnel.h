@@ -58,6 +58,7 @@ struct tunnel {
     uint64_t last_heard;
     uint64_t last_ping;      /* when we sent the last */
     uint64_t ping_pending;   /* when the unanswered one was sent; 0: none */
+    uint64_t blocked_since;  /* since when the carrier takes nothing; 0: it does */
     uint64_t round_trips[8]; /* the last ones; the smallest counts */
     unsigned round_trip_next;
     uint64_t pong_opaque;

@@ -9,6 +9,8 @@ enum {
     SECOND = 1000 * 1000,
     BUSY_PING = SECOND, /* while data moves, the round trip is measured as often */
     GATEWAY_PATIENCE = 3 * TUNNEL_KEEPALIVE * SECOND,
+    BLOCKED_PATIENCE = 10 * SECOND, /* when the carrier takes nothing and nothing is heard */
+    LONGEST_PATIENCE = 6 * SECOND,  /* however far the peer is */
 };
 
 static uint64_t round_trip(const struct tunnel *tunnel)
@@ -49,6 +51,16 @@ void tunnel_ping(struct tunnel *tunnel)
     loop_defer(tunnel->loop, &tunnel->flush);
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t most(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* When to ping: after a silence of the keepalive interval, or of a second while messages wait for
  * their acknowledgement. */
 static uint64_t ping_due(const struct tunnel *tunnel)
@@ -56,37 +68,35 @@ static uint64_t ping_due(const struct tunnel *tunnel)
     if (tunnel->ping_pending != 0)
         return UINT64_MAX;
     uint64_t silence = tunnel->link.count > 0 ? SECOND : (uint64_t)TUNNEL_KEEPALIVE * SECOND;
-    uint64_t from = tunnel->last_heard > tunnel->last_ping ? tunnel->last_heard : tunnel->last_ping;
-    return from + silence;
+    return most(tunnel->last_heard, tunnel->last_ping) + silence;
 }
 
-/* When to give the carrier up if nothing is heard until then. */
+/* When to give the carrier up if nothing is heard until then. One that takes nothing cannot be
+ * pinged: on a slow line it may be in the middle of a batch, which is given more time. */
 static uint64_t death_due(const struct tunnel *tunnel)
 {
     if (!tunnel->dials)
         return tunnel->last_heard + GATEWAY_PATIENCE;
+    if (tunnel->blocked_since != 0)
+        return most(tunnel->last_heard, tunnel->blocked_since) + BLOCKED_PATIENCE;
     if (tunnel->ping_pending == 0)
         return UINT64_MAX;
-    uint64_t patience = 4 * round_trip(tunnel);
-    if (patience < (uint64_t)TUNNEL_PATIENCE * SECOND)
-        patience = (uint64_t)TUNNEL_PATIENCE * SECOND;
-    uint64_t from =
-        tunnel->last_heard > tunnel->ping_pending ? tunnel->last_heard : tunnel->ping_pending;
-    return from + patience;
-}
-
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
+    uint64_t patience = most(4 * round_trip(tunnel), (uint64_t)TUNNEL_PATIENCE * SECOND);
+    return most(tunnel->last_heard, tunnel->ping_pending) + least(patience, LONGEST_PATIENCE);
 }
 
 void tunnel_arm_timer(struct tunnel *tunnel)
 {
     if (tunnel->carrier == NULL || tunnel->is_closed)
         return;
+    bool is_ready = tunnel->carrier->operations->is_ready(tunnel->carrier);
+    if (is_ready)
+        tunnel->blocked_since = 0;
+    else if (tunnel->blocked_since == 0)
+        tunnel->blocked_since = loop_now(tunnel->loop);
     uint64_t due = death_due(tunnel);
     /* While the carrier takes nothing, its `ready` leads to the next flush, not the clock. */
-    if (tunnel->is_fresh && tunnel->carrier->operations->is_ready(tunnel->carrier))
+    if (tunnel->is_fresh && is_ready)
         due = least(due, least(ping_due(tunnel), link_timeout(&tunnel->link)));
     /* A timer that fires too early only looks again; so it is moved only towards now. */
     if (due >= tunnel->timer_due)

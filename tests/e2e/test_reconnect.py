@@ -216,6 +216,29 @@ def test_a_gateway_that_falls_silent(world, secure):
     eventually(lambda: works(tunnel.port()), 5.0, "no session came through")
 
 
+def test_a_gateway_that_falls_silent_under_bulk(world):
+    """A carrier that takes nothing cannot be pinged; it is given up all the same."""
+    tunnel = world.tunnel(world.echo_server().port)
+    client = tunnel.connect()
+    client.sendall(b"x")
+    receive_exactly(client, 1)
+    since = tunnel.near.mark()
+    tunnel.gateway.signal(signal.SIGSTOP)
+    client.setblocking(False)
+
+    def is_stuck():
+        try:
+            client.send(bytes(1 << 20))
+        except BlockingIOError:
+            return True
+        return False
+
+    eventually(is_stuck, 5.0, "the tunnel takes data for ever")
+    tunnel.near.wait_for("lost the link.*silent", since=since, stream="err", timeout=15.0)
+    tunnel.gateway.signal(signal.SIGCONT)
+    tunnel.near.wait_registered(since=since)
+
+
 def test_an_agent_that_reconnects_for_the_other_side(world):
     """The asking agent keeps working while the dialling one comes and goes."""
     server = world.echo_server()
