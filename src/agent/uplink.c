@@ -13,6 +13,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+enum { FIRST_EPOCH = 1 }; /* a link has one carrier so far */
+
 /* A link outlives the uplink's interest in it until the loop has let go of its timer. */
 struct uplink_link {
     struct tunnel tunnel;
@@ -104,6 +106,8 @@ static int welcomed(struct tunnel *tunnel, const struct message_welcome *welcome
     struct uplink *uplink = tunnel->holder;
     if (!welcome->ok)
         return take_refusal(uplink, welcome);
+    if (welcome->epoch != FIRST_EPOCH)
+        return CULVERT_ERROR_PROTOCOL;
     int error = link_attach(&tunnel->link, welcome->epoch, welcome->first, welcome->received);
     if (error != 0)
         return error;
@@ -164,8 +168,8 @@ static int shake_hands(struct uplink *uplink, struct carrier *carrier)
         .name = text_of(uplink->config->name),
         .key = text_of(uplink->config->key),
         .window = MUX_WINDOW,
-        .epoch = 1,
-        .first = 1,
+        .epoch = FIRST_EPOCH,
+        .first = link_first(&link->tunnel.link),
     };
     return tunnel_attach(&link->tunnel, carrier, &handshake);
 }
