@@ -64,7 +64,8 @@ class Process:
             self.child = subprocess.Popen(
                 [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=errors, text=True, preexec_fn=_die_with_parent)
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self):
         for line in self.child.stdout:
@@ -95,6 +96,7 @@ class Process:
             except subprocess.TimeoutExpired:
                 self.child.kill()
                 self.child.wait()
+        self.reader.join(5)
         self.child.stdout.close()
 
 
