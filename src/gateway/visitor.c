@@ -119,6 +119,10 @@ static void dispatch(struct visitor *visitor, const struct http1_head *head, siz
         answer_http(visitor, "400 Bad Request", "",
                     "This gateway serves WebSockets of the protocol " UPGRADE_PROTOCOL " only.\n");
         break;
+    case UPGRADE_PAGE:
+        log_warning("a web page asked to register as an agent from %s", visitor->address);
+        answer_http(visitor, "403 Forbidden", "", "Web pages cannot register as agents.\n");
+        break;
     case UPGRADE_BAD:
         answer_http(visitor, "400 Bad Request", "Sec-WebSocket-Version: 13\r\n",
                     "The WebSocket upgrade is malformed.\n");

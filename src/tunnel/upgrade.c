@@ -76,8 +76,11 @@ enum upgrade_kind upgrade_classify(const struct http1_head *head)
         !websocket_key_is_valid(key->value.data, key->value.size) || version == NULL ||
         !text_equals(version->value, "13"))
         return UPGRADE_BAD;
-    return http1_has_token(head, "Sec-WebSocket-Protocol", UPGRADE_PROTOCOL) ? UPGRADE_NATIVE
-                                                                             : UPGRADE_UNKNOWN;
+    if (!http1_has_token(head, "Sec-WebSocket-Protocol", UPGRADE_PROTOCOL))
+        return UPGRADE_UNKNOWN;
+    /* RFC 6455 §10.2: a browser always says where a script came from. Without this, any web page
+     * could register at a gateway that its reader can reach. */
+    return http1_find(head, "Origin") != NULL ? UPGRADE_PAGE : UPGRADE_NATIVE;
 }
 
 int upgrade_write_response(const struct http1_head *head,

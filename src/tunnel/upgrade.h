@@ -32,6 +32,7 @@ enum upgrade_kind {
     UPGRADE_NATIVE,  /* ours */
     UPGRADE_UNKNOWN, /* a WebSocket for a protocol that is not served */
     UPGRADE_BAD,     /* a malformed upgrade (RFC 6455 §4.2.1) */
+    UPGRADE_PAGE,    /* ours, but asked for by a web page (it has an Origin): never an agent */
 };
 
 /* What a request at the gateway's port wants. */

@@ -65,6 +65,10 @@ static void classifies_requests(void **state)
                        "Sec-WebSocket-Protocol: other, culvert.1\r\n\r\n",
          UPGRADE_NATIVE},
         {UPGRADE_START "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+                       "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n"
+                       "Sec-WebSocket-Protocol: culvert.1\r\nOrigin: https://evil.example\r\n\r\n",
+         UPGRADE_PAGE},
+        {UPGRADE_START "Upgrade: websocket\r\nConnection: Upgrade\r\n"
                        "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n\r\n",
          UPGRADE_UNKNOWN},
         {UPGRADE_START "Upgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -59,6 +59,7 @@ GARBAGE = {
     "old-websocket": upgrade_request().replace(b"Version: 13", b"Version: 8"),
     "other-protocol": upgrade_request(protocol="chat"),
     "no-protocol": upgrade_request().replace(b"Sec-WebSocket-Protocol", b"X-Protocol"),
+    "web-page": upgrade_request().replace(b"\r\n\r\n", b"\r\nOrigin: http://localhost\r\n\r\n"),
     "post-upgrade": upgrade_request().replace(b"GET", b"POST"),
     "old-http-upgrade": upgrade_request().replace(b"HTTP/1.1", b"HTTP/1.0"),
 }
