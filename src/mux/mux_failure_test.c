@@ -11,27 +11,11 @@
 #include "base/memory.h"
 #include "base/reason.h"
 
-/* `a` dials and so opens 1, 3, 5...; `b` opens 2, 4, 6... */
-struct pair {
-    struct fake_end a, b;
-};
-
-static struct pair pair;
+static struct fake_pair pair;
 
 static int set_up(void **state)
 {
-    fake_end_init(&pair.a, true);
-    fake_end_init(&pair.b, false);
-    *state = &pair;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    fake_end_deinit(&pair.a);
-    fake_end_deinit(&pair.b);
-    return 0;
+    return fake_pair_init(&pair, state);
 }
 
 static void abort_resets_each_stream_once(void **state)
@@ -188,7 +172,7 @@ static void events_may_end_any_stream(void **state)
     for (size_t hook = 0; hook < sizeof hooks / sizeof hooks[0]; hook++) {
         for (int event = EVENT_DATA; event <= EVENT_OPENED; event++) {
             run_with_hook(hooks[hook], (enum event)event);
-            tear_down(state);
+            fake_pair_deinit(state);
             set_up(state);
         }
     }
@@ -305,7 +289,7 @@ static void broken_stream_that_is_reset_or_closed_stays_silent(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, fake_pair_deinit)
     const struct CMUnitTest tests[] = {
         TEST(abort_resets_each_stream_once),
         TEST(abort_spares_a_stream_that_has_ended_both_ways),

@@ -302,3 +302,19 @@ struct fake_holder *fake_join(struct fake_end *a, struct fake_end *b, struct fak
     assert_int_equal(1, near->opened);
     return near;
 }
+
+int fake_pair_init(struct fake_pair *pair, void **state)
+{
+    fake_end_init(&pair->a, true);
+    fake_end_init(&pair->b, false);
+    *state = pair;
+    return 0;
+}
+
+int fake_pair_deinit(void **state)
+{
+    struct fake_pair *pair = *state;
+    fake_end_deinit(&pair->a);
+    fake_end_deinit(&pair->b);
+    return 0;
+}

@@ -46,6 +46,15 @@ void fake_end_init(struct fake_end *end, bool dials);
 /* Aborts, closes and frees everything, and checks that nothing is left. */
 void fake_end_deinit(struct fake_end *end);
 
+/* `a` dials and so opens 1, 3, 5...; `b` opens 2, 4, 6... */
+struct fake_pair {
+    struct fake_end a, b;
+};
+
+/* A fixture's set-up, which leaves the pair in `state`, and its tear-down. */
+int fake_pair_init(struct fake_pair *pair, void **state);
+int fake_pair_deinit(void **state);
+
 struct fake_holder *fake_open(struct fake_end *end);
 /* A stream that `a` opened and `b` accepted; `far` is b's end of it. */
 struct fake_holder *fake_join(struct fake_end *a, struct fake_end *b, struct fake_holder **far);

@@ -10,27 +10,11 @@
 #include "base/error.h"
 #include "base/reason.h"
 
-/* `a` dials and so opens 1, 3, 5...; `b` opens 2, 4, 6... */
-struct pair {
-    struct fake_end a, b;
-};
-
-static struct pair pair;
+static struct fake_pair pair;
 
 static int set_up(void **state)
 {
-    fake_end_init(&pair.a, true);
-    fake_end_init(&pair.b, false);
-    *state = &pair;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    fake_end_deinit(&pair.a);
-    fake_end_deinit(&pair.b);
-    return 0;
+    return fake_pair_init(&pair, state);
 }
 
 static void ids_that_cannot_be_cut_the_link(void **state)
@@ -224,7 +208,7 @@ static void our_own_opens_never_cut_the_link(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, fake_pair_deinit)
     const struct CMUnitTest tests[] = {
         TEST(ids_that_cannot_be_cut_the_link),      TEST(what_crossed_a_close_is_ignored),
         TEST(wrong_data_resets_its_stream),         TEST(wrong_credit_and_acks_reset_their_stream),

@@ -12,27 +12,11 @@
 
 #include <string.h>
 
-/* `a` dials and so opens 1, 3, 5...; `b` opens 2, 4, 6... */
-struct pair {
-    struct fake_end a, b;
-};
-
-static struct pair pair;
+static struct fake_pair pair;
 
 static int set_up(void **state)
 {
-    fake_end_init(&pair.a, true);
-    fake_end_init(&pair.b, false);
-    *state = &pair;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    fake_end_deinit(&pair.a);
-    fake_end_deinit(&pair.b);
-    return 0;
+    return fake_pair_init(&pair, state);
 }
 
 static void stream_is_small(void **state)
@@ -291,7 +275,7 @@ static void reset_before_the_ack_follows_the_open(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, fake_pair_deinit)
     const struct CMUnitTest tests[] = {
         TEST(stream_is_small),
         TEST(open_carries_its_target_and_ids_have_a_side),

@@ -81,7 +81,7 @@ static void run_short(struct listener *listener, int error)
         char text[ADDRESS_TEXT_SIZE];
         listener->last_logged = now;
         listener_text(listener, text, sizeof(text));
-        log_warning("%s cannot accept connections for now: %s", text, error_text(-error));
+        log_warning("%s cannot accept connections at the moment: %s", text, error_text(-error));
     }
     listener->is_paused = true;
     update(listener);
