@@ -33,6 +33,7 @@ static void refuse(struct visitor *visitor, int code, const char *why)
 /* ---- the name ---- */
 
 static void claim(struct visitor *visitor);
+static void check_key_again(struct visitor *visitor);
 
 static void become_member(struct visitor *visitor)
 {
@@ -69,7 +70,7 @@ static void probe_answered(struct worker *worker, struct member_probe *probe)
     if (is_alive)
         refuse(visitor, REASON_NAME_TAKEN, "an agent with this name is connected and answers");
     else
-        claim(visitor);
+        check_key_again(visitor);
 }
 
 static void probe_holder(struct visitor *visitor, struct member_ref holder)
@@ -84,6 +85,8 @@ static void probe_holder(struct visitor *visitor, struct member_ref holder)
     probe->visitor = visitor->id;
     probe->gateway = visitor->worker->gateway;
     probe->answered = probe_answered;
+    log_debug("agent %s from %s has to wait: the holder of its name is asked", visitor->name,
+              visitor->address);
     member_probe(probe);
 }
 
@@ -133,26 +136,50 @@ static void key_answered(struct loop *loop, struct store_question *question)
     }
 }
 
-static void check_key(struct visitor *visitor, struct text key)
+/* NULL: out of memory, and the visitor was refused. */
+static struct key_question *ask(struct visitor *visitor)
 {
-    struct worker *worker = visitor->worker;
-    if (worker->gateway->watch == NULL) {
-        claim(visitor);
-        return;
-    }
     struct key_question *asked = memory_allocate_zero(sizeof(*asked));
     if (asked == NULL) {
         refuse(visitor, REASON_NO_MEMORY, "the gateway is out of memory");
-        return;
+        return NULL;
     }
     asked->visitor = visitor->id;
-    asked->question.loop = &worker->loop;
+    asked->question.loop = &visitor->worker->loop;
     asked->question.answered = key_answered;
-    int error = store_watch_check(worker->gateway->watch, &asked->question, visitor->name, key);
-    if (error != 0) {
-        memory_free(asked);
-        refuse(visitor, REASON_LIMIT, "too many agents are logging in");
+    return asked;
+}
+
+static void not_asked(struct visitor *visitor, struct key_question *asked)
+{
+    memory_free(asked);
+    refuse(visitor, REASON_LIMIT, "too many agents are logging in");
+}
+
+static void check_key(struct visitor *visitor, struct text key)
+{
+    struct store_watch *watch = visitor->worker->gateway->watch;
+    if (watch == NULL) {
+        claim(visitor);
+        return;
     }
+    struct key_question *asked = ask(visitor);
+    if (asked != NULL && store_watch_check(watch, &asked->question, visitor->name, key) != 0)
+        not_asked(visitor, asked);
+}
+
+/* The key may have been revoked while the name's holder was asked whether it is there, and who is
+ * no member yet is not among those whose keys are looked at then. */
+static void check_key_again(struct visitor *visitor)
+{
+    struct store_watch *watch = visitor->worker->gateway->watch;
+    if (watch == NULL) {
+        claim(visitor);
+        return;
+    }
+    struct key_question *asked = ask(visitor);
+    if (asked != NULL && store_watch_recheck(watch, &asked->question, visitor->key_id) != 0)
+        not_asked(visitor, asked);
 }
 
 /* ---- the handshake ---- */

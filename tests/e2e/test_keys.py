@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import stat
 
 import pytest
@@ -164,3 +165,16 @@ def test_the_old_key_and_its_link_end_with_its_grace(world, gateway):
     agent.wait_for("refused.*key", since=since)
     world.agent(gateway, "agent1", key=new)
     refused(world, gateway, "agent1", "--key", old)
+
+
+def test_a_key_that_is_revoked_while_its_name_is_asked_for(world):
+    """A second agent waits until a frozen first has been given up; its key must still be good then."""
+    gateway = world.gateway("--log-level", "debug", is_open=False)
+    key = gateway.add_key("agent1")
+    world.agent(gateway, "agent1", key=key).signal(signal.SIGSTOP)
+    second = world.bare_agent("agent1-again", "--url", gateway.url(), "--name", "agent1", "--key",
+                              key)
+    gateway.wait_for("the holder of its name is asked")
+    assert gateway.key("revoke", "agent1").returncode == 0
+    assert second.wait() == 3
+    assert "registered as" not in second.output("out")
