@@ -33,6 +33,10 @@ const char *reason_text(int code)
         return "the far end does not know this kind of target";
     case REASON_NAME_TAKEN:
         return "another agent has this name";
+    case REASON_POLICY_FAILED:
+        return "the policy could not be asked";
+    case REASON_CLOSED:
+        return "closed by the peer";
     }
     return "unknown reason";
 }

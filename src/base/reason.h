@@ -22,6 +22,9 @@ enum reason_code {
     REASON_SHUTDOWN = 12,     /* a process on the way is stopping */
     REASON_UNSUPPORTED = 13,  /* the far end does not know this kind of target */
     REASON_NAME_TAKEN = 14,   /* another agent has this name and answers */
+    REASON_POLICY_FAILED =
+        15,             /* the policy could not be asked: its script failed or was too slow */
+    REASON_CLOSED = 16, /* the peer has closed both directions; what it sent before is delivered */
 };
 
 /* A short text such as "connection refused by the target"; static storage, never NULL. */

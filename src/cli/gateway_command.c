@@ -101,7 +101,7 @@ static int take_grant(void *settings, const char *value, char *why)
     struct gateway_command *command = settings;
     (void)value;
     (void)why;
-    command->config.policy.grant = true;
+    command->config.grant = true;
     return 0;
 }
 
@@ -110,7 +110,7 @@ static int take_deny(void *settings, const char *value, char *why)
     struct gateway_command *command = settings;
     (void)value;
     (void)why;
-    command->config.policy.deny = true;
+    command->config.deny = true;
     return 0;
 }
 
@@ -187,7 +187,7 @@ int gateway_command_parse(char *const *words, struct gateway_command *command,
     if (result != 0)
         return result;
     struct gateway_config *config = &command->config;
-    if (!config->policy.grant && !config->policy.deny)
+    if (!config->grant && !config->deny)
         return complain(why, "no policy is chosen: give --auth-grant to let every agent reach "
                              "every other, or --auth-deny to refuse every session");
     if ((config->tls_certificate == NULL) != (config->tls_key == NULL))

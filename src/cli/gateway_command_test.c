@@ -24,8 +24,8 @@ static void test_defaults(void **state)
 {
     (void)state;
     parse(WORDS("--auth-grant"));
-    assert_true(command.config.policy.grant);
-    assert_false(command.config.policy.deny);
+    assert_true(command.config.grant);
+    assert_false(command.config.deny);
     assert_false(command.config.open);
     assert_int_equal(command.config.listen_count, 1);
     assert_string_equal(command.config.listens[0].host, "");
@@ -44,8 +44,8 @@ static void test_all_options(void **state)
     (void)state;
     parse(WORDS("-authdeny", "--open", "--tls-cert=c.pem", "--tls-key", "k.pem", "--data", "/d",
                 "--threads=3", "--max-memory", "1G", "--log-level=debug", "--log-format", "json"));
-    assert_true(command.config.policy.deny);
-    assert_false(command.config.policy.grant);
+    assert_true(command.config.deny);
+    assert_false(command.config.grant);
     assert_true(command.config.open);
     assert_string_equal(command.config.tls_certificate, "c.pem");
     assert_string_equal(command.config.tls_key, "k.pem");
@@ -60,7 +60,7 @@ static void test_both_policies_can_stand(void **state)
 {
     (void)state;
     parse(WORDS("-authgrant", "--auth-deny"));
-    assert_true(command.config.policy.grant && command.config.policy.deny);
+    assert_true(command.config.grant && command.config.deny);
 }
 
 static void check_listen(const char *value, const char *host, uint16_t port)

@@ -101,6 +101,7 @@ struct message_open {
     struct text key;
     struct text source; /* option: the asking agent; the gateway overwrites it */
     struct text client; /* option: the asking client's address; informative */
+    struct text guid;   /* Hubble 0.1 only: the session's name there; never on a native wire */
 };
 
 struct message_reset {
@@ -125,6 +126,9 @@ struct message {
     bool is_counted;
     bool is_known; /* false: a type of a later version; skip it */
     uint64_t sid;  /* open, data, reset, fin, credit, datagram, stream ack */
+    /* Hubble 0.1 alone (codec/hubble.h); message_decode leaves them as they are: */
+    struct text guid; /* names the session, in place of sid */
+    int64_t order;    /* of data: 1, 2, 3 ... a session and direction */
     union {
         struct message_handshake handshake;
         struct message_welcome welcome;

@@ -2,8 +2,6 @@
 #ifndef GATEWAY_GATEWAY_H
 #define GATEWAY_GATEWAY_H
 
-#include "policy/policy.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,7 +16,8 @@ struct gateway_config {
     size_t listen_count;
     const char *tls_certificate; /* both or neither NULL */
     const char *tls_key;
-    struct policy policy;
+    bool grant;        /* policy: every session is allowed */
+    bool deny;         /* policy: none is; wins */
     bool open;         /* agents need no key */
     const char *data;  /* directory of the store; NULL: the default */
     unsigned threads;  /* event loops, at least 1 */

@@ -6,6 +6,7 @@
 #include "base/reason.h"
 #include "gateway/crossing.h"
 #include "gateway/member.h"
+#include "policy/policy.h"
 #include "relay/relay.h"
 
 #include <stdio.h>
@@ -167,19 +168,15 @@ static int copy_texts(const struct message_open *open, struct request_texts *tex
     return str_is_agent_name(open->agent) && open->host.size > 0 ? 0 : CULVERT_ERROR_INVALID;
 }
 
-static struct policy_verdict ask_policy(const struct member *member,
-                                        const struct request_texts *texts, uint16_t port)
+static struct policy_verdict ask_policy(const struct member *member)
 {
-    struct policy_request request = {
-        .source = member->name,
-        .address = member->address,
-        .kind = texts->kind,
-        .agent = texts->agent,
-        .host = texts->host,
-        .port = port,
-        .key = texts->key,
-    };
-    return policy_ask(&member->worker->gateway->config->policy, &request);
+    const struct gateway_config *config = member->worker->gateway->config;
+    struct policy_verdict verdict;
+    if (config->deny)
+        policy_refuse(&verdict, "the gateway denies every session");
+    else
+        policy_allow(&verdict, "the gateway grants every session");
+    return verdict;
 }
 
 static void refuse_request(const struct member *member, struct stream *stream,
@@ -203,7 +200,7 @@ void session_request(struct member *member, struct stream *stream, const struct 
         refuse_request(member, stream, open, REASON_SHUTDOWN, "the gateway is stopping");
         return;
     }
-    struct policy_verdict verdict = ask_policy(member, &texts, open->port);
+    struct policy_verdict verdict = ask_policy(member);
     if (!verdict.allowed) {
         refuse_request(member, stream, open, REASON_FORBIDDEN, verdict.reason);
         return;

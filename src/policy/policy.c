@@ -1,13 +1,59 @@
 #include "policy/policy.h"
 
-#include <stddef.h>
+#include <stdarg.h>
+#include <stdio.h>
 
-struct policy_verdict policy_ask(const struct policy *policy, const struct policy_request *request)
+static void set(struct policy_verdict *verdict, bool allowed, bool failed, const char *reason,
+                va_list arguments)
 {
-    (void)request;
-    if (policy->deny)
-        return (struct policy_verdict){false, "the gateway denies every session"};
-    if (policy->grant)
-        return (struct policy_verdict){true, "the gateway grants every session"};
-    return (struct policy_verdict){false, "the gateway has no policy that allows it"};
+    verdict->allowed = allowed;
+    verdict->failed = failed;
+    vsnprintf(verdict->reason, sizeof(verdict->reason), reason, arguments);
+}
+
+void policy_allow(struct policy_verdict *verdict, const char *reason, ...)
+{
+    va_list arguments;
+    va_start(arguments, reason);
+    set(verdict, true, false, reason, arguments);
+    va_end(arguments);
+}
+
+void policy_refuse(struct policy_verdict *verdict, const char *reason, ...)
+{
+    va_list arguments;
+    va_start(arguments, reason);
+    set(verdict, false, false, reason, arguments);
+    va_end(arguments);
+}
+
+void policy_fail(struct policy_verdict *verdict, const char *reason, ...)
+{
+    va_list arguments;
+    va_start(arguments, reason);
+    set(verdict, false, true, reason, arguments);
+    va_end(arguments);
+}
+
+bool policy_matches(const char *pattern, const char *value)
+{
+    const char *star = NULL; /* behind the last `*` */
+    const char *mark = NULL; /* how much of the value that one stands for */
+    while (*value != '\0') {
+        if (*pattern == '*') {
+            star = ++pattern;
+            mark = value;
+        } else if (*pattern == '?' || *pattern == *value) {
+            pattern++;
+            value++;
+        } else if (star != NULL) {
+            pattern = star;
+            value = ++mark;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*')
+        pattern++;
+    return *pattern == '\0';
 }

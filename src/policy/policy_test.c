@@ -4,41 +4,64 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
-static const struct policy_request REQUEST = {
-    .source = "agent1",
-    .address = "192.0.2.1",
-    .kind = "tcp",
-    .agent = "agent2",
-    .host = "127.0.0.1",
-    .port = 22,
-    .key = "",
-};
-
-static void check(bool grant, bool deny, bool allowed)
-{
-    struct policy policy = {.grant = grant, .deny = deny};
-    struct policy_verdict verdict = policy_ask(&policy, &REQUEST);
-    assert_int_equal(verdict.allowed, allowed);
-    assert_non_null(verdict.reason);
-    assert_true(verdict.reason[0] != '\0');
-}
-
-static void test_all_that_are_set_must_allow(void **state)
+static void test_verdicts_have_reasons_that_fit(void **state)
 {
     (void)state;
-    check(false, false, false);
-    check(true, false, true);
-    check(false, true, false);
-    check(true, true, false);
+    struct policy_verdict verdict;
+    policy_allow(&verdict, "line %d allows it", 3);
+    assert_true(verdict.allowed);
+    assert_false(verdict.failed);
+    assert_string_equal(verdict.reason, "line 3 allows it");
+    policy_refuse(&verdict, "no");
+    assert_false(verdict.allowed);
+    assert_false(verdict.failed);
+    char longest[2 * POLICY_REASON_SIZE];
+    memset(longest, 'x', sizeof(longest) - 1);
+    longest[sizeof(longest) - 1] = '\0';
+    policy_fail(&verdict, "%s", longest);
+    assert_false(verdict.allowed);
+    assert_true(verdict.failed);
+    assert_int_equal(strlen(verdict.reason), POLICY_REASON_SIZE - 1);
+}
+
+static void test_patterns(void **state)
+{
+    (void)state;
+    assert_true(policy_matches("*", ""));
+    assert_true(policy_matches("*", "anything"));
+    assert_true(policy_matches("web", "web"));
+    assert_false(policy_matches("web", "web2"));
+    assert_false(policy_matches("web2", "web"));
+    assert_true(policy_matches("web-?", "web-1"));
+    assert_false(policy_matches("web-?", "web-"));
+    assert_false(policy_matches("web-?", "web-12"));
+    assert_true(policy_matches("*-db", "east-db"));
+    assert_true(policy_matches("a*b*c", "axxbyybzzc"));
+    assert_false(policy_matches("a*b*c", "axxbyybzzcd"));
+    assert_true(policy_matches("**", ""));
+    assert_false(policy_matches("", "a"));
+    assert_true(policy_matches("", ""));
+}
+
+static void test_a_hostile_pattern_costs_little(void **state)
+{
+    (void)state;
+    char value[4097];
+    memset(value, 'a', sizeof(value) - 1);
+    value[sizeof(value) - 1] = '\0';
+    assert_false(policy_matches("a*a*a*a*a*a*a*a*a*a*a*a*a*a*b", value));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_that_are_set_must_allow),
+        cmocka_unit_test(test_verdicts_have_reasons_that_fit),
+        cmocka_unit_test(test_patterns),
+        cmocka_unit_test(test_a_hostile_pattern_costs_little),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

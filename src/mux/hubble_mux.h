@@ -1,0 +1,113 @@
+/*
+ * The sessions of a Hubble 0.1 connection as streams (docs/hubble.md). Pure, as mux/mux.h: decoded
+ * messages in, encoded messages out, time as an argument. What 0.1 lacks is made up for here:
+ *
+ * - It has no credit. What this side delivers and its holders have not consumed is bounded, for a
+ *   stream and for all; at a bound the owner is asked to stop reading the carrier.
+ * - An original answers an open before it can take data. So data towards it is held until its ack
+ *   and one ping and pong after it.
+ * - It has no half-close: whoever ends a direction ends both. At the gateway a `finish` is
+ *   therefore withheld from the peer until its own direction has ended, or has been silent for a
+ *   while (HUBBLE_LINGER_*), for else it might wait for us for ever. An agent ends at once, as the
+ *   originals do.
+ * - A closed connection's last bytes are still delivered: `fin` comes first, and the reset with
+ *   REASON_CLOSED when all that was delivered has been consumed.
+ */
+#ifndef MUX_HUBBLE_MUX_H
+#define MUX_HUBBLE_MUX_H
+
+#include "base/account.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "base/slice.h"
+#include "codec/hubble.h"
+#include "relay/stream.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum hubble_role {
+    HUBBLE_GATEWAY, /* the peer is an agent: it sends 05, is sent 04 */
+    HUBBLE_AGENT,   /* the peer is a proxy: the other way round */
+};
+
+enum {
+    HUBBLE_STREAM_WINDOW = 1024 * 1024,    /* delivered and not consumed, of one stream */
+    HUBBLE_LINK_WINDOW = 8 * 1024 * 1024,  /* of all */
+    HUBBLE_MAX_STREAMS = 65536,            /* that the peer may have open */
+    HUBBLE_MAX_CONTROL_QUEUE = 256 * 1024, /* bytes of queued control messages */
+    HUBBLE_CHUNK = 32 * 1024,              /* payload of the data messages that we send */
+    /* seconds */
+    HUBBLE_ASK_TIME = 30,         /* an agent waits for the ack of its open */
+    HUBBLE_ANSWER_TIME = 120,     /* the gateway waits for a responder's ack */
+    HUBBLE_LINGER_ASKING = 1,     /* the peer asked for the session, is silent, and the other end
+                                     has ended: it most likely waits for that end */
+    HUBBLE_LINGER_ANSWERING = 30, /* the same where the peer answers */
+};
+
+struct hubble_mux;
+struct hubble_stream;
+
+struct hubble_mux_owner {
+    /* As mux_owner. open->guid is set. */
+    void (*peer_opened)(struct hubble_mux *mux, struct stream *stream,
+                        const struct message_open *open);
+    /* There is something to pull; called once until the next pull. */
+    void (*wants_to_send)(struct hubble_mux *mux);
+    /* Stop reading the carrier, or go on. */
+    void (*wants_to_read)(struct hubble_mux *mux, bool on);
+    /* Send the peer a ping of the carrier's; hubble_mux_ponged when it has answered one that was
+     * sent from now on. */
+    void (*wants_ping)(struct hubble_mux *mux);
+};
+
+/* The rest of the struct is the implementation's to fill in. */
+struct hubble_mux {
+    const struct hubble_mux_owner *owner;
+    void *holder; /* for the owner's use */
+    enum hubble_role role;
+};
+
+/* `seed`: random numbers, for the map and for GUIDs. */
+int hubble_mux_init(struct hubble_mux *mux, const struct hubble_mux_owner *owner, void *holder,
+                    enum hubble_role role, const uint64_t seed[2], struct chunk_pool *pool,
+                    struct account *account);
+/* As mux_abort and mux_deinit. */
+void hubble_mux_abort(struct hubble_mux *mux, int code, const char *reason);
+void hubble_mux_deinit(struct hubble_mux *mux);
+
+/* Opens a session towards the peer under open->guid, or under a new one (a random UUID, version 4)
+ * if that is empty or in use on this connection. As mux_open. */
+int hubble_mux_open(struct hubble_mux *mux, const struct message_open *open, uint64_t now,
+                    struct stream **stream);
+
+/* Acts on everything but handshakes and their acks, which it ignores. `payload` as for mux_receive.
+ * A session that is not known, and what the spec says is ignored, is ignored. An error means that
+ * the connection must be cut. `now` in microseconds. */
+int hubble_mux_receive(struct hubble_mux *mux, const struct message *message,
+                       struct slice_queue *payload, uint64_t now);
+
+/* Appends the next message to send, whole, to `out`. Returns 1, 0 if there is none, or an error.
+ * Reports `written` and `finished`. */
+int hubble_mux_pull(struct hubble_mux *mux, struct slice_queue *out, uint64_t now);
+
+/* The peer has answered a ping that `wants_ping` asked for. */
+void hubble_mux_ponged(struct hubble_mux *mux);
+
+/* When hubble_mux_tick is due, microseconds; UINT64_MAX: never. */
+uint64_t hubble_mux_deadline(const struct hubble_mux *mux);
+void hubble_mux_tick(struct hubble_mux *mux, uint64_t now);
+
+/* As mux_turn_ends; also tells events that became due inside of operations. To be called at the end
+ * of every turn in which wants_to_send was called. */
+void hubble_mux_turn_ends(struct hubble_mux *mux, uint64_t now);
+
+/* Nothing waits to be sent. */
+bool hubble_mux_is_drained(const struct hubble_mux *mux);
+
+/* Bytes held for the stream that holds the most (0: none); and its end, with a reset both ways. */
+size_t hubble_mux_largest(const struct hubble_mux *mux, struct hubble_stream **stream);
+void hubble_stream_fail(struct hubble_stream *stream, int code, const char *reason);
+
+#endif

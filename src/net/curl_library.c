@@ -1,0 +1,55 @@
+#include "net/curl_library.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <string.h>
+
+static struct curl_library library;
+static const struct curl_library *loaded;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* Copies the address of the function, since C has no cast from an object's pointer to one. */
+static int find(void *handle, const char *name, void *function)
+{
+    void *address = dlsym(handle, name);
+    memcpy(function, &address, sizeof(address));
+    return address == NULL;
+}
+
+static void load(void)
+{
+    void *handle = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
+    if (handle == NULL)
+        return;
+    CURLcode (*global_init)(long flags) = NULL;
+    int missing = find(handle, "curl_global_init", &global_init) +
+                  find(handle, "curl_easy_init", &library.easy_init) +
+                  find(handle, "curl_easy_setopt", &library.easy_setopt) +
+                  find(handle, "curl_easy_perform", &library.easy_perform) +
+                  find(handle, "curl_easy_getinfo", &library.easy_getinfo) +
+                  find(handle, "curl_easy_reset", &library.easy_reset) +
+                  find(handle, "curl_easy_cleanup", &library.easy_cleanup) +
+                  find(handle, "curl_easy_escape", &library.easy_escape) +
+                  find(handle, "curl_easy_strerror", &library.easy_strerror) +
+                  find(handle, "curl_free", &library.free) +
+                  find(handle, "curl_slist_append", &library.slist_append) +
+                  find(handle, "curl_slist_free_all", &library.slist_free_all) +
+                  find(handle, "curl_multi_init", &library.multi_init) +
+                  find(handle, "curl_multi_add_handle", &library.multi_add_handle) +
+                  find(handle, "curl_multi_remove_handle", &library.multi_remove_handle) +
+                  find(handle, "curl_multi_perform", &library.multi_perform) +
+                  find(handle, "curl_multi_poll", &library.multi_poll) +
+                  find(handle, "curl_multi_info_read", &library.multi_info_read) +
+                  find(handle, "curl_multi_cleanup", &library.multi_cleanup);
+    if (missing == 0 && global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
+        loaded = &library;
+    else
+        dlclose(handle);
+}
+
+const struct curl_library *curl_library(void)
+{
+    pthread_once(&once, load);
+    return loaded;
+}

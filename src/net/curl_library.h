@@ -1,0 +1,35 @@
+/*
+ * libcurl, loaded when it is first needed: linked, it and what it links would cost every process 4
+ * MB. What is not among these functions is not used of it.
+ */
+#ifndef NET_CURL_LIBRARY_H
+#define NET_CURL_LIBRARY_H
+
+#include <curl/curl.h>
+
+struct curl_library {
+    CURL *(*easy_init)(void);
+    CURLcode (*easy_setopt)(CURL *handle, CURLoption option, ...);
+    CURLcode (*easy_perform)(CURL *handle);
+    CURLcode (*easy_getinfo)(CURL *handle, CURLINFO info, ...);
+    void (*easy_reset)(CURL *handle);
+    void (*easy_cleanup)(CURL *handle);
+    char *(*easy_escape)(CURL *handle, const char *string, int length);
+    const char *(*easy_strerror)(CURLcode code);
+    void (*free)(void *memory);
+    struct curl_slist *(*slist_append)(struct curl_slist *list, const char *string);
+    void (*slist_free_all)(struct curl_slist *list);
+    CURLM *(*multi_init)(void);
+    CURLMcode (*multi_add_handle)(CURLM *multi, CURL *handle);
+    CURLMcode (*multi_remove_handle)(CURLM *multi, CURL *handle);
+    CURLMcode (*multi_perform)(CURLM *multi, int *running);
+    CURLMcode (*multi_poll)(CURLM *multi, struct curl_waitfd *extra, unsigned count, int timeout,
+                            int *ready);
+    CURLMsg *(*multi_info_read)(CURLM *multi, int *left);
+    CURLMcode (*multi_cleanup)(CURLM *multi);
+};
+
+/* Any thread. NULL if there is no libcurl on this machine. It is never unloaded. */
+const struct curl_library *curl_library(void);
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * The access list: rules, one a line, the first that matches decides, none means no.
+ *
+ *   # who may reach whom
+ *   @ops = alice-*, bob
+ *   allow @ops -> db-?  10.0.0.0/8  5432,6000-6010
+ *   allow *    -> web   localhost   80,443         key s3cret
+ *   deny  *    -> *     *           *
+ *
+ * FROM and TO are agent names with `*` and `?`, or a @group that the file defines (anywhere in it;
+ * its members are such patterns, separated by commas; no group within a group); `-` as FROM is
+ * someone without a name, whom `*` does not stand for. HOST is a name (compared as text, in any
+ * case; `*` and `?` as above), an address or a CIDR; a name never matches an address or a CIDR,
+ * since only the far agent can resolve it; `*` is every host. PORTS is a list of ports and ranges,
+ * or `*`. `key KEY` asks for that connection key (compared in constant time, never shown). `#`
+ * begins a comment.
+ */
+#ifndef POLICY_ACL_H
+#define POLICY_ACL_H
+
+#include "policy/policy.h"
+
+enum { ACL_MAX_SIZE = 4 * 1024 * 1024 /* of the text */ };
+
+struct acl;
+
+/* Parses the text of a file; `name` is what messages call it (FILE, copied). Returns 0;
+ * CULVERT_ERROR_INVALID with "FILE:LINE: what" in `why`, which never holds a key;
+ * CULVERT_ERROR_TOO_LARGE or CULVERT_ERROR_NO_MEMORY, also with a sentence. */
+int acl_parse(const char *name, const char *text, size_t size, struct acl **acl, char *why,
+              size_t why_size);
+void acl_free(struct acl *acl);
+
+/* Sets the verdict, with a reason such as "policy.acl:12 allows it". Returns the line that gave it,
+ * 0 if none did. Does not change the list: any number of threads may ask. */
+unsigned acl_ask(const struct acl *acl, const struct policy_request *request,
+                 struct policy_verdict *verdict);
+
+/* How many rules there are. */
+size_t acl_count(const struct acl *acl);
+
+#endif
