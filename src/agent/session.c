@@ -55,6 +55,8 @@ static void ended(struct relay *relay, int code, const char *reason)
         table->emptied(table);
 }
 
+static const struct relay_owner relay_handlers = {.ended = ended};
+
 static struct session *join(struct session_table *table, struct stream *asking,
                             struct stream *answering)
 {
@@ -68,7 +70,7 @@ static struct session *join(struct session_table *table, struct stream *asking,
     session->burial.run = bury;
     list_append(&table->sessions, &session->node);
     table->count++;
-    relay_join(&session->relay, asking, answering, ended);
+    relay_join(&session->relay, asking, answering, &relay_handlers);
     return session;
 }
 

@@ -42,6 +42,8 @@ static void on_ended(struct relay *relay, int code, const char *reason)
     fixture->code = code;
 }
 
+static const struct relay_owner owner = {.ended = on_ended};
+
 static int set_up(void **state)
 {
     static struct fixture fixture;
@@ -62,7 +64,7 @@ static int set_up(void **state)
 
 static void join(struct fixture *fixture)
 {
-    relay_join(&fixture->relay, fixture->asking, fixture->answering, on_ended);
+    relay_join(&fixture->relay, fixture->asking, fixture->answering, &owner);
 }
 
 static int tear_down(void **state)

@@ -40,6 +40,8 @@ static void ended(struct relay *relay, int code, const char *reason)
     loop_bury(&session->worker->loop, &session->burial);
 }
 
+static const struct relay_owner relay_handlers = {.ended = ended};
+
 /* Joins the streams, which it takes also when it fails. */
 static void join(struct worker *worker, struct stream *asking, struct stream *answering,
                  bool is_answering_half)
@@ -56,7 +58,7 @@ static void join(struct worker *worker, struct stream *asking, struct stream *an
     list_append(&worker->sessions, &session->node);
     if (!is_answering_half)
         atomic_fetch_add(&worker->gateway->sessions, 1);
-    relay_join(&session->relay, asking, answering, ended);
+    relay_join(&session->relay, asking, answering, &relay_handlers);
 }
 
 void session_abort_all(struct worker *worker, int code, const char *reason)

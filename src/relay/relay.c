@@ -32,6 +32,16 @@ static void open_if_answered(struct relay_side *side)
     relay->is_open = true;
     struct stream *asking = relay->side[0].stream;
     asking->operations->accept(asking);
+    if (relay->owner->opened != NULL)
+        relay->owner->opened(relay);
+}
+
+/* Whoever is the first to end, a direction or all, has ended the session. */
+static void note_end(struct relay_side *side)
+{
+    struct relay *relay = side->relay;
+    if (relay->ended_by == RELAY_OWNER)
+        relay->ended_by = side == &relay->side[0] ? RELAY_ASKING : RELAY_ANSWERING;
 }
 
 static void end_if_complete(struct relay *relay)
@@ -42,7 +52,7 @@ static void end_if_complete(struct relay *relay)
     }
     relay->is_over = true;
     close_both(relay);
-    relay->ended(relay, REASON_NONE, NULL);
+    relay->owner->ended(relay, REASON_NONE, NULL);
 }
 
 /* `broken` is the side that has ended by itself, or NULL. */
@@ -62,7 +72,7 @@ static void end_early(struct relay *relay, const struct relay_side *broken, int 
             stream->operations->reset(stream, code, reason);
     }
     close_both(relay);
-    relay->ended(relay, code, reason);
+    relay->owner->ended(relay, code, reason);
 }
 
 static void on_opened(struct stream *stream)
@@ -93,6 +103,7 @@ static void on_fin(struct stream *stream)
         return;
     open_if_answered(side);
     side->fin = true;
+    note_end(side);
     struct stream *other = other_of(side)->stream;
     other->operations->finish(other);
     if (!relay->is_over)
@@ -102,8 +113,10 @@ static void on_fin(struct stream *stream)
 static void on_reset(struct stream *stream, int code, const char *reason)
 {
     struct relay_side *side = side_of(stream);
-    if (!side->relay->is_over)
-        end_early(side->relay, side, code, reason);
+    if (side->relay->is_over)
+        return;
+    note_end(side);
+    end_early(side->relay, side, code, reason);
 }
 
 static void on_written(struct stream *stream, size_t bytes)
@@ -134,11 +147,12 @@ static const struct stream_events relay_events = {
 };
 
 void relay_join(struct relay *relay, struct stream *asking, struct stream *answering,
-                relay_ended *ended)
+                const struct relay_owner *owner)
 {
     *relay = (struct relay){
         .side = {{.stream = asking, .relay = relay}, {.stream = answering, .relay = relay}},
-        .ended = ended,
+        .owner = owner,
+        .ended_by = RELAY_OWNER,
     };
     for (int i = 0; i < 2; i++) {
         relay->side[i].stream->events = &relay_events;

@@ -21,13 +21,21 @@ struct relay_side {
     bool finished;     /* what was written to it has left, the half-close too */
 };
 
-/* Called after both streams were closed; the relay's memory is the owner's again, though a caller
- * up the stack may still look at it: free it at the end of the loop's turn. */
-typedef void relay_ended(struct relay *relay, int code, const char *reason);
+struct relay_owner {
+    /* The answering side has reported that it is there. May be NULL. */
+    void (*opened)(struct relay *relay);
+    /* Called after both streams were closed; the relay's memory is the owner's again, though a
+     * caller up the stack may still look at it: free it at the end of the loop's turn. */
+    void (*ended)(struct relay *relay, int code, const char *reason);
+};
+
+/* Who ended first: sent a fin, or was reset. */
+enum relay_end { RELAY_ASKING, RELAY_ANSWERING, RELAY_OWNER };
 
 struct relay {
     struct relay_side side[2]; /* [0] asked for the session, [1] answers */
-    relay_ended *ended;
+    const struct relay_owner *owner;
+    enum relay_end ended_by;
     bool is_open; /* side[1] has reported that it is there */
     bool is_over;
 };
@@ -35,7 +43,7 @@ struct relay {
 /* Joins the streams and takes them; sets their events and holders. `asking` is accepted when
  * `answering` reports `opened`. Embedded by value in the owner's session. */
 void relay_join(struct relay *relay, struct stream *asking, struct stream *answering,
-                relay_ended *ended);
+                const struct relay_owner *owner);
 
 /* Resets both sides and ends. No effect when it is over. */
 void relay_abort(struct relay *relay, int code, const char *reason);

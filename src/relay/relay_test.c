@@ -34,7 +34,7 @@ struct fixture {
     struct journal journal;
     struct relay relay;
     struct fake fake[2];
-    int ended;
+    int opened, ended;
 };
 
 __attribute__((format(printf, 2, 3))) static void note(struct fixture *fixture, const char *format,
@@ -128,6 +128,15 @@ static void on_ended(struct relay *relay, int code, const char *reason)
     relay_abort(relay, REASON_SHUTDOWN, NULL);
 }
 
+static void on_opened(struct relay *relay)
+{
+    struct fixture *fixture = CONTAINER_OF(relay, struct fixture, relay);
+    fixture->opened++;
+    assert_false(relay->is_over);
+}
+
+static const struct relay_owner owner = {.opened = on_opened, .ended = on_ended};
+
 static int set_up(void **state)
 {
     static struct fixture fixture;
@@ -139,7 +148,7 @@ static int set_up(void **state)
         fixture.fake[i].fixture = &fixture;
         fixture.fake[i].name = (char)('0' + i);
     }
-    relay_join(&fixture.relay, &fixture.fake[0].stream, &fixture.fake[1].stream, on_ended);
+    relay_join(&fixture.relay, &fixture.fake[0].stream, &fixture.fake[1].stream, &owner);
     *state = &fixture;
     return 0;
 }
@@ -387,6 +396,42 @@ static void the_reason_may_live_in_the_stream(void **state)
     assert_non_null(strstr(f->journal.text, "ended(77,rrrr"));
 }
 
+static void the_owner_learns_when_it_opens(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(f->opened, 0);
+    opened(f);
+    data(f, 1, "answer");
+    assert_int_equal(f->opened, 1);
+}
+
+static void the_owner_learns_who_ended(void **state)
+{
+    struct fixture *f = *state;
+    opened(f);
+    assert_int_equal(f->relay.ended_by, RELAY_OWNER);
+    fin(f, 1);
+    fin(f, 0);
+    assert_int_equal(f->relay.ended_by, RELAY_ANSWERING);
+    reset(f, 0, REASON_RESET, NULL);
+    assert_int_equal(f->relay.ended_by, RELAY_ANSWERING);
+}
+
+static void a_reset_tells_who_ended(void **state)
+{
+    struct fixture *f = *state;
+    reset(f, 0, REASON_RESET, NULL);
+    assert_int_equal(f->relay.ended_by, RELAY_ASKING);
+    assert_int_equal(f->opened, 0);
+}
+
+static void an_abort_is_the_owners(void **state)
+{
+    struct fixture *f = *state;
+    relay_abort(&f->relay, REASON_SHUTDOWN, NULL);
+    assert_int_equal(f->relay.ended_by, RELAY_OWNER);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -408,6 +453,10 @@ int main(void)
         TEST(an_abort_comes_inside_an_event),
         TEST(late_events_do_nothing),
         TEST(the_reason_may_live_in_the_stream),
+        TEST(the_owner_learns_when_it_opens),
+        TEST(the_owner_learns_who_ended),
+        TEST(a_reset_tells_who_ended),
+        TEST(an_abort_is_the_owners),
     };
     return cmocka_run_group_tests_name("relay", tests, NULL, NULL);
 }

@@ -1,0 +1,85 @@
+#include "relay/hold.h"
+
+#include "base/reason.h"
+
+static void let_go(struct hold *hold)
+{
+    hold->stream->operations->close(hold->stream);
+    hold->stream = NULL;
+    slice_queue_deinit(&hold->data);
+    hold->gone(hold);
+}
+
+static void on_opened(struct stream *stream)
+{
+    (void)stream;
+}
+
+static void on_data(struct stream *stream, struct slice_queue *data)
+{
+    struct hold *hold = stream->holder;
+    if (hold->stream != NULL && slice_queue_append(&hold->data, data) != 0) {
+        stream->operations->reset(stream, REASON_NO_MEMORY, NULL);
+        let_go(hold);
+    }
+    slice_queue_clear(data);
+}
+
+static void on_fin(struct stream *stream)
+{
+    struct hold *hold = stream->holder;
+    hold->fin = true;
+}
+
+static void on_reset(struct stream *stream, int code, const char *reason)
+{
+    (void)code;
+    (void)reason;
+    let_go(stream->holder);
+}
+
+static void on_written(struct stream *stream, size_t bytes)
+{
+    (void)stream;
+    (void)bytes;
+}
+
+static const struct stream_events hold_events = {
+    .opened = on_opened,
+    .data = on_data,
+    .fin = on_fin,
+    .reset = on_reset,
+    .written = on_written,
+    .finished = on_opened,
+};
+
+void hold_start(struct hold *hold, struct stream *stream, void (*gone)(struct hold *hold))
+{
+    *hold = (struct hold){.stream = stream, .data = SLICE_QUEUE_NULL, .gone = gone};
+    stream->events = &hold_events;
+    stream->holder = hold;
+}
+
+struct stream *hold_release(struct hold *hold)
+{
+    struct stream *stream = hold->stream;
+    hold->stream = NULL;
+    return stream;
+}
+
+void hold_pass_on(struct hold *hold, struct stream *stream)
+{
+    if (hold->data.bytes > 0)
+        stream->events->data(stream, &hold->data);
+    if (hold->fin)
+        stream->events->fin(stream);
+    slice_queue_deinit(&hold->data);
+}
+
+void hold_deinit(struct hold *hold)
+{
+    slice_queue_deinit(&hold->data);
+    if (hold->stream != NULL)
+        stream_refuse(hold->stream, REASON_SHUTDOWN, NULL);
+    hold->stream = NULL;
+}
