@@ -96,11 +96,11 @@ static void signalled(uv_signal_t *handle, int number)
 
 /* ---- the uplink's events ---- */
 
-static void up(struct uplink *uplink, struct mux *mux)
+static void up(struct uplink *uplink, struct tunnel *tunnel)
 {
     struct agent *agent = uplink->holder;
     if (!agent->is_stopping)
-        forward_table_up(&agent->forwards, mux);
+        forward_table_up(&agent->forwards, tunnel);
 }
 
 static void down(struct uplink *uplink)
@@ -118,11 +118,10 @@ static void refused(struct uplink *uplink, int code, const char *why)
     end_soon(agent);
 }
 
-static void peer_opened(struct uplink *uplink, struct mux_stream *mux_stream,
+static void peer_opened(struct uplink *uplink, struct stream *asking,
                         const struct message_open *open)
 {
     struct agent *agent = uplink->holder;
-    struct stream *asking = &mux_stream->stream;
     char kind[MESSAGE_MAX_KIND + 1];
     char host[MESSAGE_MAX_HOST + 1];
     if (text_copy(open->kind, kind, sizeof(kind)) != 0 ||
@@ -159,11 +158,11 @@ static const struct uplink_owner uplink_handlers = {
 
 /* ---- life ---- */
 
-static struct mux_stream *largest_stream(struct relief *relief, size_t *bytes)
+static struct tunnel *largest_tunnel(struct relief *relief)
 {
     struct agent *agent = CONTAINER_OF(relief, struct agent, relief);
-    struct mux *mux = uplink_mux(&agent->uplink);
-    return mux != NULL ? mux_largest(mux, bytes) : NULL;
+    struct tunnel *tunnel = uplink_tunnel(&agent->uplink);
+    return tunnel != NULL && tunnel_largest(tunnel) > 0 ? tunnel : NULL;
 }
 
 static int watch_signals(struct agent *agent)
@@ -186,7 +185,7 @@ static int start(struct agent *agent)
     if (error == 0)
         error = loop_timer_init(&agent->loop, &agent->stop_timer, look_at_stop, agent);
     if (error == 0)
-        error = relief_init(&agent->relief, &agent->loop, largest_stream);
+        error = relief_init(&agent->relief, &agent->loop, largest_tunnel);
     if (error == 0)
         error = watch_signals(agent);
     session_table_init(&agent->sessions, &agent->loop);

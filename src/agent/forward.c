@@ -40,14 +40,14 @@ static void start_session(struct forward *forward, struct stream *stream, const 
         .key = text_of(forward->rule.key),
         .client = text_of(client),
     };
-    struct mux_stream *towards = NULL;
-    int error = mux_open(table->mux, &open, &towards);
+    struct stream *towards = NULL;
+    int error = tunnel_open(table->tunnel, &open, &towards);
     if (error != 0) {
         log_warning("no session to %s: %s", forward->target, error_text(error));
         stream_refuse(stream, REASON_NO_MEMORY, NULL);
         return;
     }
-    session_join(table->sessions, stream, &towards->stream, forward->target);
+    session_join(table->sessions, stream, towards, forward->target);
 }
 
 /* ---- waiting ---- */
@@ -99,7 +99,7 @@ static void wait_for_link(struct forward *forward, struct stream *stream, const 
 static void accepted(struct inlet *inlet, struct stream *stream, const char *client)
 {
     struct forward *forward = inlet_holder(inlet);
-    if (forward->table->mux != NULL)
+    if (forward->table->tunnel != NULL)
         start_session(forward, stream, client);
     else
         wait_for_link(forward, stream, client);
@@ -159,9 +159,9 @@ int forward_table_bind(struct forward_table *table, const struct rule *rules, si
     return bound;
 }
 
-void forward_table_up(struct forward_table *table, struct mux *mux)
+void forward_table_up(struct forward_table *table, struct tunnel *tunnel)
 {
-    table->mux = mux;
+    table->tunnel = tunnel;
     for (size_t i = 0; i < table->count; i++) {
         if (table->forwards[i].inlet != NULL)
             inlet_accept(table->forwards[i].inlet, true);
@@ -177,7 +177,7 @@ void forward_table_up(struct forward_table *table, struct mux *mux)
 
 void forward_table_down(struct forward_table *table)
 {
-    table->mux = NULL;
+    table->tunnel = NULL;
 }
 
 void forward_table_close(struct forward_table *table)

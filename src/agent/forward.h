@@ -9,8 +9,8 @@
 #include "agent/rule.h"
 #include "agent/session.h"
 #include "ends/inlet.h"
-#include "mux/mux.h"
 #include "policy/whitelist.h"
+#include "tunnel/tunnel.h"
 
 #include <stdbool.h>
 
@@ -22,7 +22,7 @@ enum {
 struct forward_table {
     struct loop *loop;
     struct session_table *sessions;
-    struct mux *mux; /* of the link that is up; NULL while it is away */
+    struct tunnel *tunnel; /* NULL while the link is away */
     struct forward *forwards;
     size_t count;
     struct list waiting;
@@ -39,7 +39,7 @@ int forward_table_bind(struct forward_table *table, const struct rule *rules, si
                        struct whitelist *whitelist);
 
 /* The link is up: connections are accepted, and those that wait go on. */
-void forward_table_up(struct forward_table *table, struct mux *mux);
+void forward_table_up(struct forward_table *table, struct tunnel *tunnel);
 /* The link is away. */
 void forward_table_down(struct forward_table *table);
 

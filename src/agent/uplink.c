@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/reason.h"
 #include "net/address.h"
+#include "tunnel/native_tunnel.h"
 #include "tunnel/upgrade.h"
 #include "tunnel/websocket_carrier.h"
 
@@ -13,25 +14,12 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-enum { FIRST_EPOCH = 1 }; /* a link has one carrier so far */
-
-/* A link outlives the uplink's interest in it until the loop has let go of its timer. */
-struct uplink_link {
-    struct tunnel tunnel;
-    struct loop_task burial;
-};
-
-static void bury_link(struct loop_task *task)
+static void close_tunnel(struct uplink *uplink, int code, const char *reason)
 {
-    memory_free(CONTAINER_OF(task, struct uplink_link, burial));
-}
-
-static void close_link(struct uplink *uplink, int code, const char *reason)
-{
-    struct uplink_link *link = uplink->link;
-    uplink->link = NULL;
-    if (link != NULL)
-        tunnel_close(&link->tunnel, code, reason, &link->burial);
+    struct tunnel *tunnel = uplink->tunnel;
+    uplink->tunnel = NULL;
+    if (tunnel != NULL)
+        tunnel_close(tunnel, code, reason);
 }
 
 /* ---- trying again ---- */
@@ -63,7 +51,7 @@ static void retry(struct uplink *uplink, const char *what, const char *why)
     uint64_t delay = next_delay(uplink);
     log_warning("%s %s: %s; trying again in %.1f s", what, uplink->url_text, why,
                 (double)delay / 1000);
-    close_link(uplink, REASON_LINK_LOST, why);
+    close_tunnel(uplink, REASON_LINK_LOST, why);
     loop_timer_start(&uplink->timer, delay);
 }
 
@@ -74,7 +62,7 @@ static void cannot_connect(struct uplink *uplink, const char *why)
 
 /* ---- the link ---- */
 
-static void peer_opened(struct tunnel *tunnel, struct mux_stream *stream,
+static void peer_opened(struct tunnel *tunnel, struct stream *stream,
                         const struct message_open *open)
 {
     struct uplink *uplink = tunnel->holder;
@@ -88,37 +76,30 @@ static bool is_final(int code)
            code == REASON_UNSUPPORTED;
 }
 
-static int take_refusal(struct uplink *uplink, const struct message_welcome *welcome)
+static void take_refusal(struct uplink *uplink, const struct message_welcome *welcome)
 {
+    if (uplink->was_up || !is_final(welcome->code))
+        return;
     char why[MESSAGE_MAX_REASON + 64];
     snprintf(why, sizeof(why), "the gateway refused: %.*s", (int)welcome->message.size,
              welcome->message.data);
-    tunnel_fail(&uplink->link->tunnel, CULVERT_ERROR_REFUSED, why);
-    if (!uplink->was_up && is_final(welcome->code)) {
-        uplink->is_refused = true;
-        uplink->owner->refused(uplink, welcome->code, why);
-    }
-    return CULVERT_ERROR_REFUSED;
+    uplink->is_refused = true;
+    uplink->owner->refused(uplink, welcome->code, why);
 }
 
-static int welcomed(struct tunnel *tunnel, const struct message_welcome *welcome)
+static void welcomed(struct tunnel *tunnel, const struct message_welcome *welcome)
 {
     struct uplink *uplink = tunnel->holder;
-    if (!welcome->ok)
-        return take_refusal(uplink, welcome);
-    if (welcome->epoch != FIRST_EPOCH)
-        return CULVERT_ERROR_PROTOCOL;
-    int error = link_attach(&tunnel->link, welcome->epoch, welcome->first, welcome->received);
-    if (error != 0)
-        return error;
+    if (!welcome->ok) {
+        take_refusal(uplink, welcome);
+        return;
+    }
     loop_timer_stop(&uplink->timer);
     uplink->up_since = loop_now(uplink->loop);
     uplink->was_up = true;
     printf("registered as %s at %s\n", uplink->config->name, uplink->url_text);
     fflush(stdout);
-    mux_set_peer_window(&tunnel->mux, welcome->window);
-    uplink->owner->up(uplink, &tunnel->mux);
-    return 0;
+    uplink->owner->up(uplink, tunnel);
 }
 
 static void went_away(struct tunnel *tunnel, const struct message_goaway *goaway)
@@ -130,11 +111,13 @@ static void went_away(struct tunnel *tunnel, const struct message_goaway *goaway
 static void lost(struct tunnel *tunnel, int error, const char *why)
 {
     struct uplink *uplink = tunnel->holder;
-    (void)error;
+    char text[MESSAGE_MAX_REASON + 64];
     if (uplink->is_refused)
         return;
     if (uplink->up_since == 0) {
-        cannot_connect(uplink, why);
+        snprintf(text, sizeof(text), "%s%s",
+                 error == CULVERT_ERROR_REFUSED ? "the gateway refused: " : "", why);
+        cannot_connect(uplink, text);
         return;
     }
     if (loop_now(uplink->loop) - uplink->up_since > (uint64_t)UPLINK_STABLE * 1000000)
@@ -151,27 +134,18 @@ static const struct tunnel_owner tunnel_handlers = {
     .lost = lost,
 };
 
-static int shake_hands(struct uplink *uplink, struct carrier *carrier)
+/* Makes the tunnel, which takes the carrier unless it fails. */
+static int make_tunnel(struct uplink *uplink, struct carrier *carrier)
 {
-    struct uplink_link *link = memory_allocate_zero(sizeof(*link));
-    if (link == NULL)
-        return CULVERT_ERROR_NO_MEMORY;
-    link->burial.run = bury_link;
-    int error = tunnel_init(&link->tunnel, &tunnel_handlers, uplink, uplink->loop, true);
-    if (error != 0) {
-        memory_free(link);
+    struct native_tunnel *tunnel = NULL;
+    int error = native_tunnel_new(&tunnel_handlers, uplink, uplink->loop, true, &tunnel);
+    if (error != 0)
         return error;
-    }
-    uplink->link = link;
-    struct message_handshake handshake = {
-        .version = text_of("1"),
-        .name = text_of(uplink->config->name),
-        .key = text_of(uplink->config->key),
-        .window = MUX_WINDOW,
-        .epoch = FIRST_EPOCH,
-        .first = link_first(&link->tunnel.link),
-    };
-    return tunnel_attach(&link->tunnel, carrier, &handshake);
+    uplink->tunnel = &tunnel->base;
+    error = native_tunnel_register(tunnel, carrier, uplink->config->name, uplink->config->key);
+    if (error != 0)
+        native_tunnel_fail(tunnel, error, error_text(error));
+    return 0;
 }
 
 /* ---- the upgrade ---- */
@@ -186,11 +160,11 @@ static void upgraded(struct uplink *uplink, const uint8_t *ahead, size_t ahead_s
     }
     uplink->conn = NULL;
     head_reader_deinit(&uplink->reader);
-    error = shake_hands(uplink, carrier);
-    if (uplink->link == NULL)
-        carrier_close(carrier, error, NULL);
-    if (error != 0)
-        cannot_connect(uplink, error_text(error));
+    error = make_tunnel(uplink, carrier);
+    if (error == 0)
+        return;
+    carrier_close(carrier, error, NULL);
+    cannot_connect(uplink, error_text(error));
 }
 
 static void readable(struct conn *conn)
@@ -326,7 +300,7 @@ static void dial_gateway(struct uplink *uplink)
 static void timer_fired(struct loop_timer *timer)
 {
     struct uplink *uplink = timer->holder;
-    if (uplink->conn != NULL || uplink->link != NULL)
+    if (uplink->conn != NULL || uplink->tunnel != NULL)
         cannot_connect(uplink, "the server did not answer in time");
     else
         dial_gateway(uplink);
@@ -358,24 +332,20 @@ void uplink_start(struct uplink *uplink)
     dial_gateway(uplink);
 }
 
-struct mux *uplink_mux(struct uplink *uplink)
+struct tunnel *uplink_tunnel(struct uplink *uplink)
 {
-    return uplink->link != NULL ? &uplink->link->tunnel.mux : NULL;
+    return uplink->tunnel;
 }
 
 void uplink_announce_stop(struct uplink *uplink, unsigned seconds)
 {
-    if (uplink->up_since == 0)
-        return;
-    struct message message = {.type = MESSAGE_GOAWAY, .is_known = true, .is_counted = true};
-    message.goaway.reason = text_of("the agent is stopping");
-    message.goaway.seconds = seconds;
-    (void)tunnel_send(&uplink->link->tunnel, &message); /* a courtesy: the close tells as much */
+    if (uplink->up_since != 0)
+        tunnel_announce_stop(uplink->tunnel, "the agent is stopping", seconds);
 }
 
 bool uplink_is_drained(const struct uplink *uplink)
 {
-    return uplink->up_since == 0 || tunnel_is_drained(&uplink->link->tunnel);
+    return uplink->up_since == 0 || tunnel_is_drained(uplink->tunnel);
 }
 
 void uplink_close(struct uplink *uplink)
@@ -390,7 +360,7 @@ void uplink_close(struct uplink *uplink)
     if (uplink->conn != NULL)
         conn_close(uplink->conn, false);
     uplink->conn = NULL;
-    close_link(uplink, REASON_SHUTDOWN, "the agent is stopping");
+    close_tunnel(uplink, REASON_SHUTDOWN, "the agent is stopping");
 }
 
 void uplink_deinit(struct uplink *uplink)

@@ -24,18 +24,16 @@ struct uplink;
 
 struct uplink_owner {
     /* Registered: streams may be opened. */
-    void (*up)(struct uplink *uplink, struct mux *mux);
+    void (*up)(struct uplink *uplink, struct tunnel *tunnel);
     /* The link is lost; its streams have been reset. */
     void (*down)(struct uplink *uplink);
     /* The gateway said no for a reason that trying again will not change, and the agent never was
      * registered. */
     void (*refused)(struct uplink *uplink, int code, const char *why);
     /* Another agent wants to reach something here. */
-    void (*peer_opened)(struct uplink *uplink, struct mux_stream *stream,
+    void (*peer_opened)(struct uplink *uplink, struct stream *stream,
                         const struct message_open *open);
 };
-
-struct uplink_link;
 
 struct uplink {
     const struct uplink_owner *owner;
@@ -49,10 +47,10 @@ struct uplink {
     struct conn *conn; /* until the upgrade */
     struct head_reader reader;
     char websocket_key[WEBSOCKET_KEY_SIZE + 1];
-    struct uplink_link *link; /* from the upgrade on */
-    uint64_t up_since;        /* 0: not registered */
-    unsigned failures;        /* in a row */
-    bool is_refused;          /* for good: the owner was told and ends */
+    struct tunnel *tunnel; /* from the upgrade on */
+    uint64_t up_since;     /* 0: not registered */
+    unsigned failures;     /* in a row */
+    bool is_refused;       /* for good: the owner was told and ends */
     bool was_up;
     bool is_closed;
 };
@@ -62,8 +60,8 @@ int uplink_init(struct uplink *uplink, const struct uplink_owner *owner, void *h
                 struct loop *loop, struct agent_config *config, char *why, size_t why_size);
 void uplink_start(struct uplink *uplink);
 
-/* The streams of the link, or NULL while there is none. */
-struct mux *uplink_mux(struct uplink *uplink);
+/* NULL while there is none. */
+struct tunnel *uplink_tunnel(struct uplink *uplink);
 /* Tells the gateway that we are about to stop. */
 void uplink_announce_stop(struct uplink *uplink, unsigned seconds);
 /* Whether the gateway has taken in all that we sent, or there is no link. */

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/reason.h"
 #include "gateway/session.h"
+#include "tunnel/native_tunnel.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,11 +13,7 @@
 
 static void bury(struct loop_task *task)
 {
-    struct member *member = CONTAINER_OF(task, struct member, burial);
-    if (--member->handles > 0)
-        loop_timer_close(&member->probe_timer, &member->burial);
-    else
-        memory_free(member);
+    memory_free(CONTAINER_OF(task, struct member, burial));
 }
 
 static void answer_probes(struct member *member, bool is_alive)
@@ -38,15 +35,14 @@ void member_end(struct member *member, int code, const char *reason)
     log_info("agent %s at %s is gone: %s", member->name, member->address, reason);
     registry_release(&worker->gateway->registry, member->name, member->id);
     map_remove(&worker->members, member->id);
-    loop_timer_stop(&member->probe_timer);
     answer_probes(member, false);
-    member->handles = 2;
-    tunnel_close(&member->tunnel, code, reason, &member->burial);
+    tunnel_close(member->tunnel, code, reason);
+    loop_timer_close(&member->probe_timer, &member->burial);
 }
 
 /* ---- events of the tunnel ---- */
 
-static void peer_opened(struct tunnel *tunnel, struct mux_stream *stream,
+static void peer_opened(struct tunnel *tunnel, struct stream *stream,
                         const struct message_open *open)
 {
     struct member *member = tunnel->holder;
@@ -56,10 +52,10 @@ static void peer_opened(struct tunnel *tunnel, struct mux_stream *stream,
         member->opens = 0;
     }
     if (++member->opens > MEMBER_OPENS_PER_SECOND) {
-        stream_refuse(&stream->stream, REASON_LIMIT, "too many sessions a second");
+        stream_refuse(stream, REASON_LIMIT, "too many sessions a second");
         return;
     }
-    session_request(member, &stream->stream, open);
+    session_request(member, stream, open);
 }
 
 static void went_away(struct tunnel *tunnel, const struct message_goaway *goaway)
@@ -100,23 +96,20 @@ static void probe_timed_out(struct loop_timer *timer)
     member_end(member, REASON_LINK_LOST, "it did not answer while another with its name came");
 }
 
-static int welcome(struct member *member, const struct message_handshake *handshake)
+/* Makes the tunnel that the handshake asks for, which takes the carrier unless it fails. */
+static int make_tunnel(struct member *member, const struct message_handshake *handshake,
+                       struct carrier *carrier)
 {
-    struct tunnel *tunnel = &member->tunnel;
-    int error = link_attach(&tunnel->link, handshake->epoch, handshake->first, 0);
+    struct native_tunnel *tunnel = NULL;
+    if (getrandom(member->link_id, sizeof(member->link_id), 0) != (ssize_t)sizeof(member->link_id))
+        return CULVERT_ERROR_NO_MEMORY;
+    int error = native_tunnel_new(&tunnel_handlers, member, &member->worker->loop, false, &tunnel);
     if (error != 0)
         return error;
-    struct message message = {.type = MESSAGE_ACK, .is_handshake_ack = true, .is_known = true};
-    message.welcome.ok = true;
-    message.welcome.epoch = handshake->epoch;
-    message.welcome.first = link_first(&tunnel->link);
-    message.welcome.keepalive = TUNNEL_KEEPALIVE;
-    message.welcome.window = MUX_WINDOW;
-    memcpy(message.welcome.link, member->link_id, sizeof(member->link_id));
-    error = tunnel_send(tunnel, &message);
-    if (error == 0)
-        tunnel_begin(tunnel, handshake->window);
-    return error;
+    member->tunnel = &tunnel->base;
+    if (native_tunnel_welcome(tunnel, carrier, handshake, member->link_id) != 0)
+        native_tunnel_fail(tunnel, CULVERT_ERROR_PROTOCOL, "its handshake cannot be");
+    return 0;
 }
 
 int member_new(struct worker *worker, const struct member_login *login, struct carrier *carrier)
@@ -132,34 +125,20 @@ int member_new(struct worker *worker, const struct member_login *login, struct c
     snprintf(member->name, sizeof(member->name), "%s", login->name);
     snprintf(member->address, sizeof(member->address), "%s", login->address);
     int error = loop_timer_init(&worker->loop, &member->probe_timer, probe_timed_out, member);
-    if (error != 0)
-        goto no_timer;
-    error = tunnel_init(&member->tunnel, &tunnel_handlers, member, &worker->loop, false);
-    if (error != 0)
-        goto no_tunnel;
-    if (getrandom(member->link_id, sizeof(member->link_id), 0) !=
-            (ssize_t)sizeof(member->link_id) ||
-        map_insert(&worker->members, member->id, member) != 0) {
-        error = CULVERT_ERROR_NO_MEMORY;
-        goto no_member;
+    if (error != 0) {
+        memory_free(member);
+        return error;
     }
-    tunnel_attach(&member->tunnel, carrier, NULL);
+    error = map_insert(&worker->members, member->id, member);
+    if (error == 0)
+        error = make_tunnel(member, login->handshake, carrier);
+    if (error != 0) {
+        map_remove(&worker->members, member->id);
+        loop_timer_close(&member->probe_timer, &member->burial);
+        return error;
+    }
     log_info("agent %s registered from %s", member->name, member->address);
-    if (welcome(member, login->handshake) != 0)
-        member_end(member, REASON_PROTOCOL, "its handshake cannot be");
     return 0;
-
-no_member:
-    member->handles = 2;
-    tunnel_close(&member->tunnel, REASON_NO_MEMORY, NULL, &member->burial);
-    return error;
-no_tunnel:
-    member->handles = 1;
-    loop_timer_close(&member->probe_timer, &member->burial);
-    return error;
-no_timer:
-    memory_free(member);
-    return error;
 }
 
 struct member *member_find(struct worker *worker, uint64_t id)
@@ -188,7 +167,7 @@ static void probe_arrived(struct loop *loop, struct loop_message *message)
     }
     if (list_is_empty(&member->probes)) {
         loop_timer_start(&member->probe_timer, MEMBER_PROBE_TIME);
-        tunnel_ping(&member->tunnel);
+        tunnel_ping(member->tunnel);
     }
     list_append(&member->probes, &probe->node);
 }

@@ -6,6 +6,7 @@
 #include "gateway/worker.h"
 #include "net/address.h"
 #include "store/store.h"
+#include "tunnel/carrier.h"
 #include "tunnel/tunnel.h"
 
 enum {
@@ -14,7 +15,7 @@ enum {
 };
 
 struct member {
-    struct tunnel tunnel;
+    struct tunnel *tunnel;
     struct worker *worker;
     uint64_t id;
     char name[STORE_NAME_SIZE];
@@ -24,7 +25,6 @@ struct member {
     struct list probes; /* of those who want its name */
     struct loop_timer probe_timer;
     struct loop_task burial;
-    unsigned handles; /* timers and the tunnel that must be gone before the memory is */
     uint64_t open_second;
     unsigned opens;
     bool is_over;

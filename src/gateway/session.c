@@ -82,14 +82,14 @@ static void open_towards(struct worker *worker, uint64_t member_id, struct strea
         stream_refuse(asking, REASON_UNKNOWN_AGENT, "the agent has just gone");
         return;
     }
-    struct mux_stream *stream = NULL;
-    int error = mux_open(&member->tunnel.mux, open, &stream);
+    struct stream *stream = NULL;
+    int error = tunnel_open(member->tunnel, open, &stream);
     if (error != 0) {
         stream_refuse(asking, error == CULVERT_ERROR_NO_MEMORY ? REASON_NO_MEMORY : REASON_LIMIT,
                       NULL);
         return;
     }
-    join(worker, asking, &stream->stream, is_answering_half);
+    join(worker, asking, stream, is_answering_half);
 }
 
 /* An open on its way to another worker; the texts lie behind it. */

@@ -28,19 +28,18 @@ static void sweep(struct loop_timer *timer)
         loop_timer_start(&worker->sweep, 1000);
 }
 
-static struct mux_stream *largest_stream(struct relief *relief, size_t *bytes)
+static struct tunnel *largest_tunnel(struct relief *relief)
 {
     struct worker *worker = CONTAINER_OF(relief, struct worker, relief);
-    struct mux_stream *largest = NULL;
+    struct tunnel *largest = NULL;
+    size_t most = 0;
     size_t cursor = 0;
     struct member *member;
-    *bytes = 0;
     while ((member = map_next(&worker->members, &cursor)) != NULL) {
-        size_t held = 0;
-        struct mux_stream *candidate = mux_largest(&member->tunnel.mux, &held);
-        if (candidate != NULL && held > *bytes) {
-            *bytes = held;
-            largest = candidate;
+        size_t held = tunnel_largest(member->tunnel);
+        if (held > most) {
+            most = held;
+            largest = member->tunnel;
         }
     }
     return largest;
@@ -57,7 +56,7 @@ static void look_whether_quiet(struct loop_timer *timer)
     size_t cursor = 0;
     const struct member *member;
     while (is_quiet && (member = map_next(&worker->members, &cursor)) != NULL)
-        is_quiet = tunnel_is_drained(&member->tunnel);
+        is_quiet = tunnel_is_drained(member->tunnel);
     atomic_store(&worker->is_quiet, is_quiet);
     if (!is_quiet)
         loop_timer_start(timer, QUIET_LOOK);
@@ -84,7 +83,7 @@ int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
     if (error == 0)
         error = loop_timer_init(&worker->loop, &worker->quiet_look, look_whether_quiet, worker);
     if (error == 0)
-        error = relief_init(&worker->relief, &worker->loop, largest_stream);
+        error = relief_init(&worker->relief, &worker->loop, largest_tunnel);
     return error;
 }
 
@@ -240,13 +239,10 @@ static void drain(struct loop *loop, struct loop_message *message)
     while ((node = list_first(&worker->visitors)) != NULL)
         visitor_end(CONTAINER_OF(node, struct visitor, node), CULVERT_ERROR_REFUSED,
                     "the gateway is stopping");
-    struct message goaway = {.type = MESSAGE_GOAWAY, .is_known = true, .is_counted = true};
-    goaway.goaway.reason = text_of("the gateway is stopping");
-    goaway.goaway.seconds = seconds;
     size_t cursor = 0;
     struct member *member;
     while ((member = map_next(&worker->members, &cursor)) != NULL)
-        (void)tunnel_send(&member->tunnel, &goaway); /* who cannot be told finds out by the close */
+        tunnel_announce_stop(member->tunnel, "the gateway is stopping", seconds);
     /* Not now: the goaway and the last sessions' ends are only on their way into the links. */
     loop_timer_start(&worker->quiet_look, 1);
 }

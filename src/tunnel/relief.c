@@ -6,13 +6,12 @@
 static void relieve(struct loop_task *task)
 {
     struct relief *relief = CONTAINER_OF(task, struct relief, task);
-    size_t bytes = 0;
-    struct mux_stream *stream = relief->largest(relief, &bytes);
-    if (stream == NULL || account_level(relief->loop->account) != ACCOUNT_FULL)
+    struct tunnel *tunnel = relief->largest(relief);
+    if (tunnel == NULL || account_level(relief->loop->account) != ACCOUNT_FULL)
         return;
     log_warning("memory is at its limit (--max-memory): a session that holds %zu bytes is reset",
-                bytes);
-    mux_stream_fail(stream, REASON_NO_MEMORY, "a process on the way is at its memory limit");
+                tunnel_largest(tunnel));
+    tunnel_end_largest(tunnel, REASON_NO_MEMORY, "a process on the way is at its memory limit");
 }
 
 /* Once a turn. Without a session to reset nothing is put off to the next turn, which would come at
@@ -21,16 +20,15 @@ static void look(uv_prepare_t *prepare)
 {
     struct relief *relief = prepare->data;
     struct loop *loop = relief->loop;
-    size_t bytes = 0;
     if (account_level(loop->account) != ACCOUNT_FULL)
         return;
     chunk_pool_trim(&loop->pool);
-    if (account_level(loop->account) == ACCOUNT_FULL && relief->largest(relief, &bytes) != NULL)
+    if (account_level(loop->account) == ACCOUNT_FULL && relief->largest(relief) != NULL)
         loop_defer_next(loop, &relief->task);
 }
 
 int relief_init(struct relief *relief, struct loop *loop,
-                struct mux_stream *(*largest)(struct relief *, size_t *))
+                struct tunnel *(*largest)(struct relief *))
 {
     *relief = (struct relief){.loop = loop, .largest = largest, .task = {.run = relieve}};
     int error = uv_prepare_init(&loop->uv, &relief->prepare);

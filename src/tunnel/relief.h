@@ -6,20 +6,20 @@
 #ifndef TUNNEL_RELIEF_H
 #define TUNNEL_RELIEF_H
 
-#include "mux/mux.h"
 #include "net/loop.h"
+#include "tunnel/tunnel.h"
 
 struct relief {
     struct loop *loop;
-    /* Of all streams on the loop the one that holds the most, or NULL. */
-    struct mux_stream *(*largest)(struct relief *relief, size_t *bytes);
+    /* Of all tunnels on the loop the one whose largest stream holds the most, or NULL. */
+    struct tunnel *(*largest)(struct relief *relief);
     uv_prepare_t prepare;
     struct loop_task task;
 };
 
 /* Returns 0 or an error. */
 int relief_init(struct relief *relief, struct loop *loop,
-                struct mux_stream *(*largest)(struct relief *, size_t *));
+                struct tunnel *(*largest)(struct relief *));
 /* After the loop has ended, before it is deinitialised. */
 void relief_deinit(struct relief *relief);
 

@@ -1,34 +1,35 @@
 /* The way in: pieces from the carrier, messages to the link and the mux. */
 #include "base/error.h"
-#include "tunnel/tunnel_inner.h"
+#include "tunnel/native_inner.h"
 
-static int take_ping(struct tunnel *tunnel, uint64_t opaque)
+static int take_ping(struct native_tunnel *tunnel, uint64_t opaque)
 {
-    uint64_t second = loop_now(tunnel->loop) / 1000000;
+    uint64_t second = loop_now(tunnel->base.loop) / 1000000;
     if (second != tunnel->peer_ping_second) {
         tunnel->peer_ping_second = second;
         tunnel->peer_pings = 0;
     }
-    if (++tunnel->peer_pings > TUNNEL_PINGS_PER_SECOND)
+    if (++tunnel->peer_pings > NATIVE_PINGS_PER_SECOND)
         return CULVERT_ERROR_LIMIT;
     tunnel->pong_opaque = opaque;
     tunnel->pong_due = true;
-    loop_defer(tunnel->loop, &tunnel->flush);
+    loop_defer(tunnel->base.loop, &tunnel->flush);
     return 0;
 }
 
-static int take_uncounted(struct tunnel *tunnel, const struct message *message)
+static int take_uncounted(struct native_tunnel *tunnel, const struct message *message)
 {
     switch (message->type) {
     case MESSAGE_PING:
         return take_ping(tunnel, message->opaque);
     case MESSAGE_PONG:
-        tunnel_take_pong(tunnel, message->opaque);
+        native_take_pong(tunnel, message->opaque);
         return 0;
     case MESSAGE_RECEIVED: {
-        int error = link_acknowledged(&tunnel->link, message->received, loop_now(tunnel->loop));
+        int error =
+            link_acknowledged(&tunnel->link, message->received, loop_now(tunnel->base.loop));
         /* What was kept is free: data that waited for room may go on. */
-        loop_defer(tunnel->loop, &tunnel->flush);
+        loop_defer(tunnel->base.loop, &tunnel->flush);
         return error;
     }
     case MESSAGE_DATAGRAM:
@@ -38,10 +39,10 @@ static int take_uncounted(struct tunnel *tunnel, const struct message *message)
     }
 }
 
-static int take_counted(struct tunnel *tunnel, const struct message *message,
+static int take_counted(struct native_tunnel *tunnel, const struct message *message,
                         struct slice_queue *payload, size_t size)
 {
-    uint64_t now = loop_now(tunnel->loop);
+    uint64_t now = loop_now(tunnel->base.loop);
     if (message->is_known && message->type == MESSAGE_SKIP)
         return link_take_skip(&tunnel->link, message->skip, now) < 0 ? CULVERT_ERROR_PROTOCOL : 0;
     int is_new = link_take(&tunnel->link, size, now);
@@ -50,27 +51,38 @@ static int take_counted(struct tunnel *tunnel, const struct message *message,
     if (!message->is_known)
         return 0;
     if (message->type == MESSAGE_GOAWAY) {
-        tunnel->owner->went_away(tunnel, &message->goaway);
+        tunnel->base.owner->went_away(&tunnel->base, &message->goaway);
         return 0;
     }
     return mux_receive(&tunnel->mux, message, payload, now);
 }
 
-static int take_welcome(struct tunnel *tunnel, const struct message *message)
+static int take_welcome(struct native_tunnel *tunnel, const struct message *message)
 {
     if (message->type != MESSAGE_ACK || !message->is_handshake_ack)
         return CULVERT_ERROR_PROTOCOL;
-    int error = tunnel->owner->welcomed(tunnel, &message->welcome);
+    const struct message_welcome *welcome = &message->welcome;
+    if (!welcome->ok) {
+        char why[MESSAGE_MAX_REASON + 1];
+        (void)text_copy(welcome->message, why, sizeof(why)); /* fits: the decoder checks it */
+        native_tunnel_fail(tunnel, CULVERT_ERROR_REFUSED, why);
+        tunnel->base.owner->welcomed(&tunnel->base, welcome);
+        return CULVERT_ERROR_REFUSED;
+    }
+    if (welcome->epoch != NATIVE_FIRST_EPOCH)
+        return CULVERT_ERROR_PROTOCOL;
+    int error = link_attach(&tunnel->link, welcome->epoch, welcome->first, welcome->received);
     if (error != 0)
         return error;
-    tunnel_begin(tunnel, message->welcome.window);
+    native_tunnel_begin(tunnel, welcome->window);
+    tunnel->base.owner->welcomed(&tunnel->base, welcome);
     return 0;
 }
 
-int tunnel_take_message(struct inbound *inbound, const struct message *message,
+int native_take_message(struct inbound *inbound, const struct message *message,
                         struct slice_queue *payload, size_t size)
 {
-    struct tunnel *tunnel = CONTAINER_OF(inbound, struct tunnel, inbound);
+    struct native_tunnel *tunnel = CONTAINER_OF(inbound, struct native_tunnel, inbound);
     if (tunnel->expects_welcome)
         return take_welcome(tunnel, message);
     if (message->is_known && (message->type == MESSAGE_HANDSHAKE || message->is_handshake_ack))
@@ -80,8 +92,8 @@ int tunnel_take_message(struct inbound *inbound, const struct message *message,
         error = take_counted(tunnel, message, payload, size);
     else
         error = message->is_known ? take_uncounted(tunnel, message) : 0;
-    if (link_report_is_due(&tunnel->link, loop_now(tunnel->loop)))
-        loop_defer(tunnel->loop, &tunnel->flush);
+    if (link_report_is_due(&tunnel->link, loop_now(tunnel->base.loop)))
+        loop_defer(tunnel->base.loop, &tunnel->flush);
     return error;
 }
 
@@ -102,42 +114,42 @@ static const char *explain(int error)
 
 static void on_data(struct carrier *carrier, struct slice piece)
 {
-    struct tunnel *tunnel = carrier->holder;
+    struct native_tunnel *tunnel = carrier->holder;
     if (tunnel->failure != 0) {
         slice_drop(&piece);
         return;
     }
     int error = inbound_take(&tunnel->inbound, piece);
     if (error != 0)
-        tunnel_fail(tunnel, error, explain(error));
+        native_tunnel_fail(tunnel, error, explain(error));
 }
 
 static void on_message_end(struct carrier *carrier)
 {
-    struct tunnel *tunnel = carrier->holder;
+    struct native_tunnel *tunnel = carrier->holder;
     if (tunnel->failure == 0 && !inbound_is_whole(&tunnel->inbound))
-        tunnel_fail(tunnel, CULVERT_ERROR_PROTOCOL, "the peer sent half a message");
+        native_tunnel_fail(tunnel, CULVERT_ERROR_PROTOCOL, "the peer sent half a message");
 }
 
 static void on_read_end(struct carrier *carrier)
 {
-    struct tunnel *tunnel = carrier->holder;
+    struct native_tunnel *tunnel = carrier->holder;
     if (!tunnel->is_closed)
-        tunnel_heard(tunnel);
+        native_heard(tunnel);
 }
 
 static void on_ready(struct carrier *carrier)
 {
-    struct tunnel *tunnel = carrier->holder;
-    loop_defer(tunnel->loop, &tunnel->flush);
+    struct native_tunnel *tunnel = carrier->holder;
+    loop_defer(tunnel->base.loop, &tunnel->flush);
 }
 
 static void on_lost(struct carrier *carrier, int error, const char *why)
 {
-    tunnel_fail(carrier->holder, error, why);
+    native_tunnel_fail(carrier->holder, error, why);
 }
 
-const struct carrier_events tunnel_carrier_events = {
+const struct carrier_events native_carrier_events = {
     .data = on_data,
     .message_end = on_message_end,
     .read_end = on_read_end,

@@ -1,9 +1,9 @@
 /* The way out: batches from what must be answered, what the link has not sent, and what the mux
  * wants to say. */
 #include "base/error.h"
-#include "tunnel/tunnel_inner.h"
+#include "tunnel/native_inner.h"
 
-static int push_number(struct tunnel *tunnel, enum message_type type, uint64_t number)
+static int push_number(struct native_tunnel *tunnel, enum message_type type, uint64_t number)
 {
     struct message message = {.type = type, .is_known = true};
     if (type == MESSAGE_RECEIVED)
@@ -20,7 +20,7 @@ static int push_number(struct tunnel *tunnel, enum message_type type, uint64_t n
 }
 
 /* Pings and pongs: what is not counted and does not wait. */
-static int push_liveness(struct tunnel *tunnel)
+static int push_liveness(struct native_tunnel *tunnel)
 {
     int error = 0;
     if (tunnel->pong_due) {
@@ -28,7 +28,7 @@ static int push_liveness(struct tunnel *tunnel)
         error = push_number(tunnel, MESSAGE_PONG, tunnel->pong_opaque);
     }
     if (error == 0 && tunnel->ping_wanted) {
-        uint64_t now = loop_now(tunnel->loop);
+        uint64_t now = loop_now(tunnel->base.loop);
         tunnel->ping_wanted = false;
         tunnel->last_ping = now;
         if (tunnel->ping_pending == 0)
@@ -39,10 +39,10 @@ static int push_liveness(struct tunnel *tunnel)
 }
 
 /* Moves the mux's next message into the link. Returns 1, 0 if there is none, or an error. */
-static int pull(struct tunnel *tunnel)
+static int pull(struct native_tunnel *tunnel)
 {
     struct mux_output output;
-    uint64_t now = loop_now(tunnel->loop);
+    uint64_t now = loop_now(tunnel->base.loop);
     int result = mux_pull(&tunnel->mux, link_has_room(&tunnel->link), &output, now);
     if (result <= 0)
         return result;
@@ -51,7 +51,7 @@ static int pull(struct tunnel *tunnel)
     return error != 0 ? error : 1;
 }
 
-static int push_counted(struct tunnel *tunnel, size_t limit)
+static int push_counted(struct native_tunnel *tunnel, size_t limit)
 {
     uint32_t sent = 0;
     int error = 0;
@@ -76,7 +76,7 @@ static int push_counted(struct tunnel *tunnel, size_t limit)
 }
 
 /* Fills the batch. A `received` rides along for nothing when there is a batch anyway. */
-static int fill(struct tunnel *tunnel)
+static int fill(struct native_tunnel *tunnel)
 {
     struct link *link = &tunnel->link;
     int error = push_liveness(tunnel);
@@ -84,22 +84,23 @@ static int fill(struct tunnel *tunnel)
         error = push_counted(tunnel, tunnel->carrier->operations->batch_limit(tunnel->carrier));
     bool has_news = link->received != link->reported;
     if (error == 0 && tunnel->is_fresh && has_news &&
-        (tunnel->batch.bytes > 0 || link_report_is_due(link, loop_now(tunnel->loop)))) {
+        (tunnel->batch.bytes > 0 || link_report_is_due(link, loop_now(tunnel->base.loop)))) {
         error = push_number(tunnel, MESSAGE_RECEIVED, link->received);
         link_reported(link);
     }
     return error;
 }
 
-static void send_batches(struct tunnel *tunnel)
+static void send_batches(struct native_tunnel *tunnel)
 {
     struct carrier *carrier = tunnel->carrier;
     while (tunnel->failure == 0 && carrier->operations->is_ready(carrier)) {
         int error = fill(tunnel);
         if (error != 0) {
-            tunnel_fail(tunnel, error,
-                        error == CULVERT_ERROR_LIMIT ? "the peer does not take our control messages"
-                                                     : error_text(error));
+            native_tunnel_fail(tunnel, error,
+                               error == CULVERT_ERROR_LIMIT
+                                   ? "the peer does not take our control messages"
+                                   : error_text(error));
             return;
         }
         if (tunnel->batch.bytes == 0)
@@ -108,9 +109,9 @@ static void send_batches(struct tunnel *tunnel)
     }
 }
 
-void tunnel_flush(struct loop_task *task)
+void native_flush(struct loop_task *task)
 {
-    struct tunnel *tunnel = CONTAINER_OF(task, struct tunnel, flush);
+    struct native_tunnel *tunnel = CONTAINER_OF(task, struct native_tunnel, flush);
     if (tunnel->is_closed)
         return;
     if (tunnel->carrier != NULL)
@@ -119,7 +120,7 @@ void tunnel_flush(struct loop_task *task)
     if (tunnel->batch.bytes == 0)
         slice_arena_rest(&tunnel->arena);
     if (tunnel->failure == 0) {
-        tunnel_arm_timer(tunnel);
+        native_arm_timer(tunnel);
         return;
     }
     if (tunnel->carrier == NULL)
@@ -129,5 +130,5 @@ void tunnel_flush(struct loop_task *task)
     tunnel->is_fresh = false;
     inbound_deinit(&tunnel->inbound);
     slice_queue_clear(&tunnel->batch);
-    tunnel->owner->lost(tunnel, tunnel->failure, tunnel->failure_text);
+    tunnel->base.owner->lost(&tunnel->base, tunnel->failure, tunnel->failure_text);
 }

@@ -1,7 +1,7 @@
 /* Whether the peer is still there, and how far away. Native carriers are always read, so a silent
  * one is a dead one. */
 #include "base/error.h"
-#include "tunnel/tunnel_inner.h"
+#include "tunnel/native_inner.h"
 
 #include <stdio.h>
 
@@ -13,7 +13,7 @@ enum {
     LONGEST_PATIENCE = 6 * SECOND,  /* however far the peer is */
 };
 
-static uint64_t round_trip(const struct tunnel *tunnel)
+static uint64_t round_trip(const struct native_tunnel *tunnel)
 {
     uint64_t smallest = UINT64_MAX;
     for (size_t i = 0; i < sizeof(tunnel->round_trips) / sizeof(tunnel->round_trips[0]); i++) {
@@ -23,32 +23,33 @@ static uint64_t round_trip(const struct tunnel *tunnel)
     return smallest == UINT64_MAX ? 0 : smallest;
 }
 
-void tunnel_take_pong(struct tunnel *tunnel, uint64_t opaque)
+void native_take_pong(struct native_tunnel *tunnel, uint64_t opaque)
 {
-    uint64_t now = loop_now(tunnel->loop);
+    uint64_t now = loop_now(tunnel->base.loop);
     if (tunnel->ping_pending == 0 || opaque < tunnel->ping_pending || opaque > now)
         return; /* not an answer to the ping that waits */
     tunnel->ping_pending = 0;
     size_t slots = sizeof(tunnel->round_trips) / sizeof(tunnel->round_trips[0]);
     tunnel->round_trips[tunnel->round_trip_next++ % slots] = now > opaque ? now - opaque : 1;
     mux_set_round_trip(&tunnel->mux, round_trip(tunnel));
-    if (tunnel->owner->ponged != NULL)
-        tunnel->owner->ponged(tunnel);
+    if (tunnel->base.owner->ponged != NULL)
+        tunnel->base.owner->ponged(&tunnel->base);
 }
 
-void tunnel_heard(struct tunnel *tunnel)
+void native_heard(struct native_tunnel *tunnel)
 {
-    tunnel->last_heard = loop_now(tunnel->loop);
+    tunnel->last_heard = loop_now(tunnel->base.loop);
     if (tunnel->is_fresh && tunnel->last_heard - tunnel->last_ping > BUSY_PING) {
         tunnel->ping_wanted = true;
-        loop_defer(tunnel->loop, &tunnel->flush);
+        loop_defer(tunnel->base.loop, &tunnel->flush);
     }
 }
 
-void tunnel_ping(struct tunnel *tunnel)
+void native_ping(struct tunnel *base)
 {
+    struct native_tunnel *tunnel = CONTAINER_OF(base, struct native_tunnel, base);
     tunnel->ping_wanted = true;
-    loop_defer(tunnel->loop, &tunnel->flush);
+    loop_defer(tunnel->base.loop, &tunnel->flush);
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -63,7 +64,7 @@ static uint64_t most(uint64_t a, uint64_t b)
 
 /* When to ping: after a silence of the keepalive interval, or of a second while messages wait for
  * their acknowledgement. */
-static uint64_t ping_due(const struct tunnel *tunnel)
+static uint64_t ping_due(const struct native_tunnel *tunnel)
 {
     if (tunnel->ping_pending != 0)
         return UINT64_MAX;
@@ -73,7 +74,7 @@ static uint64_t ping_due(const struct tunnel *tunnel)
 
 /* When to give the carrier up if nothing is heard until then. One that takes nothing cannot be
  * pinged: on a slow line it may be in the middle of a batch, which is given more time. */
-static uint64_t death_due(const struct tunnel *tunnel)
+static uint64_t death_due(const struct native_tunnel *tunnel)
 {
     if (!tunnel->dials)
         return tunnel->last_heard + GATEWAY_PATIENCE;
@@ -85,7 +86,7 @@ static uint64_t death_due(const struct tunnel *tunnel)
     return most(tunnel->last_heard, tunnel->ping_pending) + least(patience, LONGEST_PATIENCE);
 }
 
-void tunnel_arm_timer(struct tunnel *tunnel)
+void native_arm_timer(struct native_tunnel *tunnel)
 {
     if (tunnel->carrier == NULL || tunnel->is_closed)
         return;
@@ -93,7 +94,7 @@ void tunnel_arm_timer(struct tunnel *tunnel)
     if (is_ready)
         tunnel->blocked_since = 0;
     else if (tunnel->blocked_since == 0)
-        tunnel->blocked_since = loop_now(tunnel->loop);
+        tunnel->blocked_since = loop_now(tunnel->base.loop);
     uint64_t due = death_due(tunnel);
     /* While the carrier takes nothing, its `ready` leads to the next flush, not the clock. */
     if (tunnel->is_fresh && is_ready)
@@ -101,15 +102,15 @@ void tunnel_arm_timer(struct tunnel *tunnel)
     /* A timer that fires too early only looks again; so it is moved only towards now. */
     if (due >= tunnel->timer_due)
         return;
-    uint64_t now = loop_now(tunnel->loop);
+    uint64_t now = loop_now(tunnel->base.loop);
     tunnel->timer_due = due;
     loop_timer_start(&tunnel->timer, due <= now ? 1 : (due - now) / 1000 + 1);
 }
 
-void tunnel_timer_fired(struct loop_timer *timer)
+void native_timer_fired(struct loop_timer *timer)
 {
-    struct tunnel *tunnel = timer->holder;
-    uint64_t now = loop_now(tunnel->loop);
+    struct native_tunnel *tunnel = timer->holder;
+    uint64_t now = loop_now(tunnel->base.loop);
     tunnel->timer_due = UINT64_MAX;
     if (tunnel->carrier == NULL || tunnel->is_closed)
         return;
@@ -117,11 +118,11 @@ void tunnel_timer_fired(struct loop_timer *timer)
         char why[96];
         snprintf(why, sizeof(why), "the peer was silent for %llu s",
                  (unsigned long long)((now - tunnel->last_heard) / SECOND));
-        tunnel_fail(tunnel, CULVERT_ERROR_TIMED_OUT, why);
+        native_tunnel_fail(tunnel, CULVERT_ERROR_TIMED_OUT, why);
         return;
     }
     if (tunnel->is_fresh && now >= ping_due(tunnel))
         tunnel->ping_wanted = true;
     /* The flush does what is due and arms the timer for what comes next. */
-    loop_defer(tunnel->loop, &tunnel->flush);
+    loop_defer(tunnel->base.loop, &tunnel->flush);
 }

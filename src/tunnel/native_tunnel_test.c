@@ -1,5 +1,5 @@
 /* Two tunnels on one loop, joined by WebSocket carriers over a socket pair. */
-#include "tunnel/tunnel.h"
+#include "tunnel/native_tunnel.h"
 
 #include "base/error.h"
 #include "base/reason.h"
@@ -16,8 +16,8 @@
 enum { TIME_LIMIT = 20 * 1000, BULK = 8 * 1024 * 1024, PIECE = 32 * 1024 };
 
 struct side {
-    struct tunnel tunnel;
-    struct loop_task closed;
+    struct native_tunnel *tunnel;
+    struct pair *pair;
     struct stream *stream;
     size_t to_write, outstanding, got;
     uint64_t sum_written, sum_got;
@@ -25,7 +25,6 @@ struct side {
     int code;
     unsigned pongs;
     int lost;
-    bool is_closed;
 };
 
 struct pair {
@@ -38,14 +37,9 @@ struct pair {
     int far_fd; /* the gateway's, to play tricks with */
 };
 
-static struct pair *pair_of(struct tunnel *tunnel)
-{
-    return tunnel->holder;
-}
-
 static struct side *side_of(struct tunnel *tunnel)
 {
-    return CONTAINER_OF(tunnel, struct side, tunnel);
+    return tunnel->holder;
 }
 
 static void look(struct pair *pair)
@@ -72,7 +66,7 @@ static void write_more(struct side *side)
         }
         struct slice slice;
         struct slice_queue queue = SLICE_QUEUE_NULL;
-        assert_int_equal(slice_copy(&side->tunnel.loop->pool, bytes, size, &slice), 0);
+        assert_int_equal(slice_copy(&side->tunnel->base.loop->pool, bytes, size, &slice), 0);
         assert_int_equal(slice_queue_push(&queue, slice), 0);
         side->outstanding += size;
         side->to_write -= size;
@@ -99,19 +93,19 @@ static void data(struct stream *stream, struct slice_queue *queue)
         stream->operations->consumed(stream, slice->size);
         slice_queue_skip(queue, slice->size);
     }
-    look(pair_of(&side->tunnel));
+    look(side->pair);
 }
 
 static void fin(struct stream *stream)
 {
     holder_of(stream)->fin = true;
-    look(pair_of(&holder_of(stream)->tunnel));
+    look(holder_of(stream)->pair);
 }
 
 static void finished(struct stream *stream)
 {
     holder_of(stream)->finished = true;
-    look(pair_of(&holder_of(stream)->tunnel));
+    look(holder_of(stream)->pair);
 }
 
 static void was_reset(struct stream *stream, int code, const char *reason)
@@ -122,7 +116,7 @@ static void was_reset(struct stream *stream, int code, const char *reason)
     side->code = code;
     stream->operations->close(stream);
     side->stream = NULL;
-    look(pair_of(&side->tunnel));
+    look(side->pair);
 }
 
 static void written(struct stream *stream, size_t bytes)
@@ -150,21 +144,14 @@ static void hold(struct side *side, struct stream *stream)
 
 /* ---- the tunnels' owner ---- */
 
-static void peer_opened(struct tunnel *tunnel, struct mux_stream *stream,
+static void peer_opened(struct tunnel *tunnel, struct stream *stream,
                         const struct message_open *open)
 {
     struct side *side = side_of(tunnel);
     assert_true(text_equals(open->host, "db.example"));
-    hold(side, &stream->stream);
-    stream->stream.operations->accept(&stream->stream);
+    hold(side, stream);
+    stream->operations->accept(stream);
     write_more(side);
-}
-
-static int welcomed(struct tunnel *tunnel, const struct message_welcome *welcome)
-{
-    if (!welcome->ok)
-        return CULVERT_ERROR_REFUSED;
-    return link_attach(&tunnel->link, welcome->epoch, welcome->first, welcome->received);
 }
 
 static void went_away(struct tunnel *tunnel, const struct message_goaway *goaway)
@@ -176,19 +163,18 @@ static void went_away(struct tunnel *tunnel, const struct message_goaway *goaway
 static void ponged(struct tunnel *tunnel)
 {
     side_of(tunnel)->pongs++;
-    look(pair_of(tunnel));
+    look(side_of(tunnel)->pair);
 }
 
 static void lost(struct tunnel *tunnel, int error, const char *why)
 {
     assert_non_null(why);
     side_of(tunnel)->lost = error;
-    look(pair_of(tunnel));
+    look(side_of(tunnel)->pair);
 }
 
 static const struct tunnel_owner owner = {
     .peer_opened = peer_opened,
-    .welcomed = welcomed,
     .went_away = went_away,
     .ponged = ponged,
     .lost = lost,
@@ -203,11 +189,6 @@ static void limit_reached(struct loop_timer *timer)
     struct pair *pair = timer->holder;
     pair->timed_out = true;
     loop_stop(&pair->loop);
-}
-
-static void is_closed(struct loop_task *task)
-{
-    CONTAINER_OF(task, struct side, closed)->is_closed = true;
 }
 
 static struct carrier *carrier_on(struct pair *pair, int fd, enum websocket_role role)
@@ -233,13 +214,13 @@ static void start(struct pair *pair)
     struct side *sides[] = {&pair->agent, &pair->gateway};
     for (int i = 0; i < 2; i++) {
         struct side *side = sides[i];
-        side->closed.run = is_closed;
-        assert_int_equal(tunnel_init(&side->tunnel, &owner, pair, &pair->loop, i == 0), 0);
+        side->pair = pair;
+        assert_int_equal(native_tunnel_new(&owner, side, &pair->loop, i == 0, &side->tunnel), 0);
         struct carrier *carrier =
             carrier_on(pair, fds[i], i == 0 ? WEBSOCKET_CLIENT : WEBSOCKET_SERVER);
-        assert_int_equal(tunnel_attach(&side->tunnel, carrier, NULL), 0);
-        assert_int_equal(link_attach(&side->tunnel.link, 1, 1, 0), 0);
-        tunnel_begin(&side->tunnel, MUX_WINDOW);
+        assert_int_equal(native_tunnel_attach(side->tunnel, carrier, NULL), 0);
+        assert_int_equal(link_attach(&side->tunnel->link, 1, 1, 0), 0);
+        native_tunnel_begin(side->tunnel, MUX_WINDOW);
     }
     pair->far_fd = fds[1];
 }
@@ -259,11 +240,10 @@ static void end(struct pair *pair)
         /* One that has not ended is reset by the tunnel's close, which its holder then closes. */
         if (side->stream != NULL && side->fin && side->finished)
             side->stream->operations->close(side->stream);
-        tunnel_close(&side->tunnel, REASON_SHUTDOWN, "the test is over", &side->closed);
+        tunnel_close(&side->tunnel->base, REASON_SHUTDOWN, "the test is over");
     }
     loop_timer_close(&pair->limit, NULL);
     loop_deinit(&pair->loop);
-    assert_true(pair->agent.is_closed && pair->gateway.is_closed);
     assert_int_equal(pair->account.used, 0);
 }
 
@@ -275,9 +255,9 @@ static void open_stream(struct pair *pair)
         .host = text_of("db.example"),
         .port = 5432,
     };
-    struct mux_stream *stream = NULL;
-    assert_int_equal(mux_open(&pair->agent.tunnel.mux, &open, &stream), 0);
-    hold(&pair->agent, &stream->stream);
+    struct stream *stream = NULL;
+    assert_int_equal(tunnel_open(&pair->agent.tunnel->base, &open, &stream), 0);
+    hold(&pair->agent, stream);
     write_more(&pair->agent);
 }
 
@@ -308,7 +288,7 @@ static void carries_bulk_both_ways(void **state)
 static bool agent_was_ponged_twice(struct pair *pair)
 {
     if (pair->agent.pongs == 1)
-        tunnel_ping(&pair->agent.tunnel);
+        tunnel_ping(&pair->agent.tunnel->base);
     return pair->agent.pongs >= 2;
 }
 
@@ -318,7 +298,7 @@ static void answers_pings(void **state)
     struct pair pair;
     start(&pair);
     run(&pair, agent_was_ponged_twice);
-    assert_true(pair.agent.tunnel.mux.round_trip > 0);
+    assert_true(pair.agent.tunnel->mux.round_trip > 0);
     end(&pair);
 }
 
@@ -352,7 +332,7 @@ static void garbage_is_a_protocol_error(void **state)
     struct pair pair;
     start(&pair);
     /* An unmasked frame from the client's side. */
-    struct conn *conn = websocket_carrier_conn(pair.agent.tunnel.carrier);
+    struct conn *conn = websocket_carrier_conn(pair.agent.tunnel->carrier);
     struct iovec vector = {(char[]){(char)0x82, 1, 0}, 3};
     assert_int_equal(conn_write(conn, &vector, 1), 3);
     run(&pair, gateway_has_lost);

@@ -1,0 +1,261 @@
+#include "tunnel/native_inner.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+static const struct tunnel_operations operations;
+
+static struct native_tunnel *from_base(struct tunnel *base)
+{
+    return CONTAINER_OF(base, struct native_tunnel, base);
+}
+
+static void mux_wants_to_send(struct mux *mux)
+{
+    struct native_tunnel *tunnel = mux->holder;
+    loop_defer(tunnel->base.loop, &tunnel->flush);
+}
+
+static void mux_peer_opened(struct mux *mux, struct mux_stream *stream,
+                            const struct message_open *open)
+{
+    struct native_tunnel *tunnel = mux->holder;
+    tunnel->base.owner->peer_opened(&tunnel->base, &stream->stream, open);
+}
+
+static const struct mux_owner mux_handlers = {
+    .peer_opened = mux_peer_opened,
+    .wants_to_send = mux_wants_to_send,
+};
+
+static void bury(struct loop_task *task)
+{
+    memory_free(CONTAINER_OF(task, struct native_tunnel, burial));
+}
+
+int native_tunnel_new(const struct tunnel_owner *owner, void *holder, struct loop *loop, bool dials,
+                      struct native_tunnel **out)
+{
+    uint64_t seed = 0;
+    if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
+        return CULVERT_ERROR_NO_MEMORY;
+    struct native_tunnel *tunnel = memory_allocate_zero(sizeof(*tunnel));
+    if (tunnel == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    tunnel->base = (struct tunnel){&operations, owner, holder, loop};
+    tunnel->dials = dials;
+    tunnel->timer_due = UINT64_MAX;
+    tunnel->flush.run = native_flush;
+    tunnel->burial.run = bury;
+    int error =
+        mux_init(&tunnel->mux, &mux_handlers, tunnel, dials, seed, &loop->pool, loop->account);
+    if (error != 0) {
+        memory_free(tunnel);
+        return error;
+    }
+    error = loop_timer_init(loop, &tunnel->timer, native_timer_fired, tunnel);
+    if (error != 0) {
+        mux_deinit(&tunnel->mux);
+        memory_free(tunnel);
+        return error;
+    }
+    link_init(&tunnel->link, &loop->pool, loop->account);
+    slice_arena_init(&tunnel->arena, &loop->pool);
+    inbound_init(&tunnel->inbound, native_take_message);
+    *out = tunnel;
+    return 0;
+}
+
+static void detach(struct native_tunnel *tunnel, int error, const char *reason)
+{
+    if (tunnel->carrier == NULL)
+        return;
+    carrier_close(tunnel->carrier, error, reason);
+    tunnel->carrier = NULL;
+    tunnel->is_fresh = false;
+    inbound_deinit(&tunnel->inbound);
+    slice_queue_clear(&tunnel->batch);
+}
+
+int native_tunnel_attach(struct native_tunnel *tunnel, struct carrier *carrier,
+                         const struct message_handshake *handshake)
+{
+    detach(tunnel, 0, "replaced by a newer connection");
+    carrier->events = &native_carrier_events;
+    carrier->holder = tunnel;
+    tunnel->carrier = carrier;
+    carrier->operations->read(carrier, true); /* a login may have paused it */
+    tunnel->failure = 0;
+    tunnel->pong_due = false;
+    tunnel->ping_pending = 0;
+    tunnel->blocked_since = 0;
+    tunnel->ping_wanted = false;
+    tunnel->last_heard = loop_now(tunnel->base.loop);
+    tunnel->last_ping = tunnel->last_heard;
+    tunnel->expects_welcome = handshake != NULL;
+    /* Whoever took the handshake had stopped the reading until the name was settled. */
+    carrier->operations->read(carrier, true);
+    native_arm_timer(tunnel);
+    if (handshake == NULL)
+        return 0;
+    struct message message = {.type = MESSAGE_HANDSHAKE, .is_known = true, .handshake = *handshake};
+    return native_tunnel_send(tunnel, &message);
+}
+
+void native_tunnel_begin(struct native_tunnel *tunnel, uint32_t peer_window)
+{
+    tunnel->expects_welcome = false;
+    tunnel->is_fresh = true;
+    mux_set_peer_window(&tunnel->mux, peer_window);
+    tunnel->ping_wanted = true; /* the first measure of the round trip */
+    loop_defer(tunnel->base.loop, &tunnel->flush);
+}
+
+int native_tunnel_send(struct native_tunnel *tunnel, const struct message *message)
+{
+    uint8_t *room = slice_arena_reserve(&tunnel->arena, MESSAGE_MAX_CONTROL);
+    if (room == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    int size = message_encode(message, room, MESSAGE_MAX_CONTROL);
+    if (size < 0)
+        return size;
+    struct slice slice = slice_arena_commit(&tunnel->arena, (size_t)size);
+    int error = 0;
+    if (message_type_is_counted((uint8_t)message->type) && message->type != MESSAGE_ACK)
+        error = link_append(&tunnel->link, NULL, 0, slice, true, loop_now(tunnel->base.loop));
+    else
+        error = slice_queue_push(&tunnel->batch, slice);
+    loop_defer(tunnel->base.loop, &tunnel->flush);
+    return error;
+}
+
+void native_tunnel_fail(struct native_tunnel *tunnel, int error, const char *why)
+{
+    if (tunnel->failure != 0 || tunnel->is_closed)
+        return;
+    tunnel->failure = error;
+    snprintf(tunnel->failure_text, sizeof(tunnel->failure_text), "%s",
+             why != NULL ? why : error_text(error));
+    if (tunnel->carrier != NULL)
+        tunnel->carrier->operations->read(tunnel->carrier, false);
+    loop_defer(tunnel->base.loop, &tunnel->flush);
+}
+
+/* ---- beginning ---- */
+
+int native_tunnel_register(struct native_tunnel *tunnel, struct carrier *carrier, const char *name,
+                           const char *key)
+{
+    struct message_handshake handshake = {
+        .version = text_of("1"),
+        .name = text_of(name),
+        .key = text_of(key),
+        .window = MUX_WINDOW,
+        .epoch = NATIVE_FIRST_EPOCH,
+        .first = link_first(&tunnel->link),
+    };
+    return native_tunnel_attach(tunnel, carrier, &handshake);
+}
+
+int native_tunnel_welcome(struct native_tunnel *tunnel, struct carrier *carrier,
+                          const struct message_handshake *handshake,
+                          const uint8_t link_id[static MESSAGE_LINK_ID_SIZE])
+{
+    native_tunnel_attach(tunnel, carrier, NULL);
+    int error = link_attach(&tunnel->link, handshake->epoch, handshake->first, 0);
+    if (error != 0)
+        return error;
+    struct message message = {.type = MESSAGE_ACK, .is_handshake_ack = true, .is_known = true};
+    message.welcome.ok = true;
+    message.welcome.epoch = handshake->epoch;
+    message.welcome.first = link_first(&tunnel->link);
+    message.welcome.keepalive = TUNNEL_KEEPALIVE;
+    message.welcome.window = MUX_WINDOW;
+    memcpy(message.welcome.link, link_id, MESSAGE_LINK_ID_SIZE);
+    error = native_tunnel_send(tunnel, &message);
+    if (error == 0)
+        native_tunnel_begin(tunnel, handshake->window);
+    return error;
+}
+
+/* ---- as any tunnel ---- */
+
+static int open_stream(struct tunnel *base, const struct message_open *open, struct stream **stream)
+{
+    struct native_tunnel *tunnel = from_base(base);
+    struct message_open sent = *open;
+    /* A connection's key is for the gateway's policy alone, never for an agent. */
+    if (!tunnel->dials)
+        sent.key = TEXT_NULL;
+    struct mux_stream *made = NULL;
+    int error = mux_open(&tunnel->mux, &sent, &made);
+    if (error == 0)
+        *stream = mux_stream_base(made);
+    return error;
+}
+
+static void announce_stop(struct tunnel *base, const char *reason, unsigned seconds)
+{
+    struct message message = {.type = MESSAGE_GOAWAY, .is_known = true, .is_counted = true};
+    message.goaway.reason = text_of(reason);
+    message.goaway.seconds = seconds;
+    /* A courtesy: the close tells as much. */
+    (void)native_tunnel_send(from_base(base), &message);
+}
+
+static bool is_drained(const struct tunnel *base)
+{
+    const struct native_tunnel *tunnel = CONTAINER_OF(base, const struct native_tunnel, base);
+    if (tunnel->carrier == NULL || tunnel->failure != 0)
+        return true;
+    return tunnel->link.count == 0 && tunnel->mux.control.count == 0 && tunnel->mux.queued == 0;
+}
+
+static size_t largest(struct tunnel *base)
+{
+    size_t bytes = 0;
+    (void)mux_largest(&from_base(base)->mux, &bytes);
+    return bytes;
+}
+
+static void end_largest(struct tunnel *base, int code, const char *reason)
+{
+    size_t bytes = 0;
+    struct mux_stream *stream = mux_largest(&from_base(base)->mux, &bytes);
+    if (stream != NULL)
+        mux_stream_fail(stream, code, reason);
+}
+
+static void close_tunnel(struct tunnel *base, int code, const char *reason)
+{
+    struct native_tunnel *tunnel = from_base(base);
+    if (tunnel->is_closed)
+        return;
+    tunnel->is_closed = true;
+    loop_task_cancel(&tunnel->flush);
+    mux_abort(&tunnel->mux, code, reason);
+    detach(tunnel, tunnel->failure, reason);
+    mux_deinit(&tunnel->mux);
+    link_deinit(&tunnel->link);
+    inbound_deinit(&tunnel->inbound);
+    slice_queue_deinit(&tunnel->batch);
+    slice_arena_deinit(&tunnel->arena);
+    /* mux_abort's streams may have asked for a flush. */
+    loop_task_cancel(&tunnel->flush);
+    loop_timer_close(&tunnel->timer, &tunnel->burial);
+}
+
+static const struct tunnel_operations operations = {
+    .dialect = "culvert.1",
+    .open = open_stream,
+    .ping = native_ping,
+    .announce_stop = announce_stop,
+    .is_drained = is_drained,
+    .largest = largest,
+    .end_largest = end_largest,
+    .close = close_tunnel,
+};
