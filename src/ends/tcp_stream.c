@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/reason.h"
 #include "ends/failure.h"
+#include "ends/farewell.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -323,11 +324,15 @@ static void detach(struct tcp_stream *stream, bool abort)
 static void stream_reset(struct stream *base, int code, const char *reason)
 {
     struct tcp_stream *stream = from_base(base);
-    /* A RST carries neither. */
-    (void)code;
-    (void)reason;
-    if (!stream->is_closed)
-        detach(stream, true);
+    (void)reason; /* a RST carries none */
+    if (stream->is_closed)
+        return;
+    /* The far end has closed its socket, which is no reason to lose what it sent before. */
+    if (code == REASON_CLOSED && stream->conn != NULL && stream->failure == 0 && !stream->is_over) {
+        farewell(stream->conn, &stream->out);
+        stream->conn = NULL;
+    }
+    detach(stream, true);
 }
 
 static void stream_consumed(struct stream *base, size_t bytes)

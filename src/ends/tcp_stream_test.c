@@ -291,6 +291,46 @@ static void a_reset_sends_rst(void **state)
     assert_int_equal(f->holder.resets, 0);
 }
 
+/* The peer's window is full: most of what was written still waits, and must arrive. */
+static void an_orderly_end_loses_nothing(void **state)
+{
+    struct fixture *f = *state;
+    char bytes[4096];
+    struct stream *stream = open_stream(f);
+    block(f);
+    test_holder_write(&f->holder, &f->test.loop.pool, "the last word");
+    stream->operations->reset(stream, REASON_CLOSED, NULL);
+    close_stream(f);
+    test_loop_idle(&f->test);
+    /* What the peer still sends is no reason for a RST. */
+    assert_int_equal(send(f->peer, "late", 4, MSG_NOSIGNAL), 4);
+    char tail[32] = "";
+    ssize_t size;
+    do {
+        test_loop_until(&f->test, something_arrived, f);
+        size = receive(f, bytes, sizeof(bytes));
+        size_t kept = size < 13 ? 0 : 13;
+        memcpy(tail, bytes + (size < 0 ? 0 : (size_t)size) - kept, kept);
+    } while (size > 0);
+    assert_int_equal(size, 0);
+    assert_string_equal(tail, "the last word");
+    close(f->peer);
+    f->peer = -1;
+    test_loop_idle(&f->test);
+    assert_int_equal(test_loop_chunks_held(&f->test), 0);
+}
+
+static void a_loop_that_ends_first_aborts_the_farewell(void **state)
+{
+    struct fixture *f = *state;
+    struct stream *stream = open_stream(f);
+    block(f);
+    stream->operations->reset(stream, REASON_CLOSED, NULL);
+    close_stream(f);
+    assert_true(test_loop_chunks_held(&f->test) > 0);
+    /* tear_down asserts that everything was closed and came home. */
+}
+
 static void a_close_before_both_have_ended_sends_rst(void **state)
 {
     struct fixture *f = *state;
@@ -399,6 +439,8 @@ int main(void)
         TEST(a_broken_pipe_resets),
         TEST(a_write_without_memory_resets_in_a_later_turn),
         TEST(a_reset_sends_rst),
+        TEST(an_orderly_end_loses_nothing),
+        TEST(a_loop_that_ends_first_aborts_the_farewell),
         TEST(a_close_before_both_have_ended_sends_rst),
         TEST(a_close_after_both_have_ended_sends_none),
         TEST(a_pending_stream_keeps_what_is_written),

@@ -24,8 +24,10 @@ static void refuse(struct visitor *visitor, int code, const char *why)
     struct slice slice = SLICE_NULL;
     if (size > 0 && slice_copy(&visitor->worker->loop.pool, buffer, (size_t)size, &slice) == 0 &&
         slice_queue_push(&batch, slice) == 0 &&
-        visitor->carrier->operations->is_ready(visitor->carrier))
+        visitor->carrier->operations->is_ready(visitor->carrier)) {
         visitor->carrier->operations->send(visitor->carrier, &batch);
+        visitor->carrier->operations->flush(visitor->carrier);
+    }
     slice_queue_deinit(&batch);
     visitor_end(visitor, CULVERT_ERROR_REFUSED, why);
 }

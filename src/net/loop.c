@@ -108,6 +108,7 @@ int loop_init(struct loop *loop, unsigned index, struct account *account)
     list_init(&loop->tasks);
     list_init(&loop->burial);
     list_init(&loop->next);
+    list_init(&loop->endings);
 
     uv_prepare_init(&loop->uv, &loop->prepare);
     uv_check_init(&loop->uv, &loop->check);
@@ -146,6 +147,12 @@ void loop_deinit(struct loop *loop)
     chunk_pool_own(&loop->pool);
     while (atomic_load_explicit(&loop->mailbox, memory_order_relaxed) != NULL)
         drain_mailbox(loop);
+    run_tasks(loop);
+    struct list_node *node;
+    while ((node = list_pop(&loop->endings)) != NULL) {
+        struct loop_task *task = CONTAINER_OF(node, struct loop_task, node);
+        task->run(task);
+    }
     run_tasks(loop);
 
     uv_close((uv_handle_t *)&loop->wake, NULL);
@@ -196,6 +203,12 @@ void loop_bury(struct loop *loop, struct loop_task *task)
 {
     if (!list_node_is_linked(&task->node))
         list_append(&loop->burial, &task->node);
+}
+
+void loop_at_end(struct loop *loop, struct loop_task *task)
+{
+    if (!list_node_is_linked(&task->node))
+        list_append(&loop->endings, &task->node);
 }
 
 void loop_task_cancel(struct loop_task *task)

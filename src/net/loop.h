@@ -45,11 +45,12 @@ struct loop {
     uv_async_t wake;
     _Atomic(struct loop_message *) mailbox;
     _Atomic(bool) is_stopping;
-    struct list tasks;  /* flushes and the like */
-    struct list burial; /* frees; run after all tasks */
-    struct list next;   /* for the next turn */
-    uv_idle_t idle;     /* runs while `next` holds any, so that the turn does not wait */
-    uint64_t now;       /* 0: to be read anew */
+    struct list tasks;   /* flushes and the like */
+    struct list burial;  /* frees; run after all tasks */
+    struct list next;    /* for the next turn */
+    struct list endings; /* for when the loop has ended */
+    uv_idle_t idle;      /* runs while `next` holds any, so that the turn does not wait */
+    uint64_t now;        /* 0: to be read anew */
 };
 
 /* `account` is borrowed. To be called on the thread that will run it, or before any other thread
@@ -78,6 +79,8 @@ void loop_defer(struct loop *loop, struct loop_task *task);
 void loop_defer_next(struct loop *loop, struct loop_task *task);
 /* The same as loop_defer after all tasks: to free what callers up the stack may still look at. */
 void loop_bury(struct loop *loop, struct loop_task *task);
+/* Runs the task in loop_deinit: for what has no owner any more who could close it. */
+void loop_at_end(struct loop *loop, struct loop_task *task);
 /* Takes a task off before it ran. */
 void loop_task_cancel(struct loop_task *task);
 

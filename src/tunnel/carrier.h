@@ -13,13 +13,18 @@
 struct carrier;
 
 struct carrier_operations {
-    /* Sends the batch as one message and takes its slices. Only while is_ready says so. */
+    /* Takes the batch's slices as one message. Only while is_ready says so; further messages may
+     * follow at once, until `flush`. */
     void (*send)(struct carrier *carrier, struct slice_queue *batch);
-    /* Whether the last batch has left, so that the next may be given. */
+    /* Writes what was given to `send`. */
+    void (*flush)(struct carrier *carrier);
+    /* Whether all that was given has left, so that more may be. */
     bool (*is_ready)(const struct carrier *carrier);
     /* How many bytes the next batch should hold at most: what the line takes in about a
      * millisecond, so that a small message never waits long behind a large one. */
     size_t (*batch_limit)(const struct carrier *carrier);
+    /* Asks the peer for a sign of life below the messages; `ponged` tells of the answer. */
+    void (*ping)(struct carrier *carrier);
     /* Reads no more until it is turned on again. */
     void (*read)(struct carrier *carrier, bool on);
     /* Tells the peer `reason` if it can and closes; frees the carrier at the end of the turn. No
@@ -36,6 +41,8 @@ struct carrier_events {
     void (*read_end)(struct carrier *carrier);
     /* is_ready has become true again. */
     void (*ready)(struct carrier *carrier);
+    /* The peer has answered a ping. NULL for who never pings. */
+    void (*ponged)(struct carrier *carrier);
     /* The carrier is of no more use; the holder closes it. `why` is a sentence's end, borrowed. */
     void (*lost)(struct carrier *carrier, int error, const char *why);
 };

@@ -106,6 +106,7 @@ static void send_batches(struct native_tunnel *tunnel)
         if (tunnel->batch.bytes == 0)
             return;
         carrier->operations->send(carrier, &tunnel->batch);
+        carrier->operations->flush(carrier);
     }
 }
 

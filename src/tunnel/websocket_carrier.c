@@ -24,6 +24,8 @@ struct websocket_carrier {
     struct websocket_decoder decoder;
     struct slice_queue out; /* frames, partly written */
     struct slice_arena arena;
+    struct chunk *masked; /* what is sent masked is written here; NULL while nothing waits */
+    size_t masked_used;
     struct loop_task task; /* tells what was read ahead, later buries */
     struct slice ahead;
     size_t batch_limit;
@@ -32,6 +34,7 @@ struct websocket_carrier {
     uint8_t pong[WEBSOCKET_MAX_CONTROL];
     uint8_t pong_size;
     bool pong_due;
+    bool ping_due;
     bool out_was_short; /* the socket took less than all: waiting for it */
     bool reading;
     bool failed; /* lost was told */
@@ -74,6 +77,8 @@ static void next_mask(struct websocket_carrier *self, uint8_t mask[4])
     self->random_used = (uint8_t)(self->random_used + 4);
 }
 
+static bool is_ready(const struct carrier *carrier);
+
 static int push_header(struct websocket_carrier *self, enum websocket_opcode opcode, size_t payload,
                        const uint8_t *mask)
 {
@@ -84,21 +89,35 @@ static int push_header(struct websocket_carrier *self, enum websocket_opcode opc
     return slice_queue_push(&self->out, slice_arena_commit(&self->arena, size));
 }
 
-/* Masks what fits of the batch behind the `used` bytes of the chunk; `offset` is the place within
- * the payload. */
-static size_t mask_into(struct chunk *chunk, size_t used, struct slice_queue *batch,
-                        const uint8_t mask[4], size_t *offset)
+/* Room for at least a header and a byte, in the chunk that the frames before it are in, if it fits.
+ * `size` is the whole frame's. */
+static int find_masked_room(struct websocket_carrier *self, size_t size)
 {
+    struct chunk *chunk = self->masked;
+    if (chunk != NULL && chunk->size - self->masked_used > WEBSOCKET_MAX_HEADER)
+        return 0;
+    if (chunk != NULL)
+        chunk_unref(chunk);
+    self->masked =
+        chunk_pool_get(&self->loop->pool, size <= SMALL_FRAME ? CHUNK_SMALL : CHUNK_LARGE);
+    self->masked_used = 0;
+    return self->masked != NULL ? 0 : CULVERT_ERROR_NO_MEMORY;
+}
+
+/* Masks what fits of the batch into the chunk; `offset` is the place within the payload. */
+static void mask_some(struct websocket_carrier *self, struct slice_queue *batch,
+                      const uint8_t mask[4], size_t *offset)
+{
+    struct chunk *chunk = self->masked;
     struct slice *piece;
-    while (used < chunk->size && (piece = slice_queue_first(batch)) != NULL) {
-        size_t room = chunk->size - used;
+    while (self->masked_used < chunk->size && (piece = slice_queue_first(batch)) != NULL) {
+        size_t room = chunk->size - self->masked_used;
         size_t size = piece->size < room ? piece->size : room;
-        websocket_mask(chunk->data + used, piece->data, size, mask, *offset);
+        websocket_mask(chunk->data + self->masked_used, piece->data, size, mask, *offset);
         *offset += size;
-        used += size;
+        self->masked_used += size;
         slice_queue_skip(batch, size);
     }
-    return used;
 }
 
 /* A plain client's frame is masked into chunks of its own: the slices may be kept for replay. */
@@ -106,20 +125,32 @@ static int push_masked(struct websocket_carrier *self, enum websocket_opcode opc
                        struct slice_queue *batch, const uint8_t mask[4])
 {
     uint8_t header[WEBSOCKET_MAX_HEADER];
-    size_t used = websocket_encode_header(header, opcode, true, batch->bytes, mask);
+    size_t header_size = websocket_encode_header(header, opcode, true, batch->bytes, mask);
     size_t offset = 0;
     int error = 0;
     do {
-        enum chunk_class class = batch->bytes <= SMALL_FRAME ? CHUNK_SMALL : CHUNK_LARGE;
-        struct chunk *chunk = chunk_pool_get(&self->loop->pool, class);
-        if (chunk == NULL)
-            return CULVERT_ERROR_NO_MEMORY;
-        memcpy(chunk->data, header, used);
-        used = mask_into(chunk, used, batch, mask, &offset);
-        error = slice_queue_push(&self->out, (struct slice){chunk, chunk->data, used});
-        used = 0;
+        error = find_masked_room(self, header_size + batch->bytes);
+        if (error != 0)
+            return error;
+        struct chunk *chunk = self->masked;
+        size_t start = self->masked_used;
+        memcpy(chunk->data + start, header, header_size);
+        self->masked_used += header_size;
+        header_size = 0;
+        mask_some(self, batch, mask, &offset);
+        chunk_ref(chunk);
+        error = slice_queue_push(
+            &self->out, (struct slice){chunk, chunk->data + start, self->masked_used - start});
     } while (error == 0 && batch->bytes > 0);
     return error;
+}
+
+static void rest(struct websocket_carrier *self)
+{
+    slice_arena_rest(&self->arena);
+    if (self->masked != NULL)
+        chunk_unref(self->masked);
+    self->masked = NULL;
 }
 
 static int push_frame(struct websocket_carrier *self, enum websocket_opcode opcode,
@@ -177,12 +208,24 @@ static int write_out(struct websocket_carrier *self)
     return 0;
 }
 
-static void flush(struct websocket_carrier *self)
+/* Pings and pongs wait until no frame is under way, so one of each bounds them. */
+static int push_due(struct websocket_carrier *self)
+{
+    int error = 0;
+    if (self->pong_due)
+        error = push_control(self, WEBSOCKET_PONG, self->pong, self->pong_size);
+    self->pong_due = false;
+    if (error == 0 && self->ping_due)
+        error = push_control(self, WEBSOCKET_PING, NULL, 0);
+    self->ping_due = false;
+    return error;
+}
+
+static void write_on(struct websocket_carrier *self)
 {
     int error = write_out(self);
-    if (error == 0 && self->pong_due) {
-        self->pong_due = false;
-        error = push_control(self, WEBSOCKET_PONG, self->pong, self->pong_size);
+    if (error == 0 && (self->pong_due || self->ping_due)) {
+        error = push_due(self);
         if (error == 0)
             error = write_out(self);
     }
@@ -193,7 +236,7 @@ static void flush(struct websocket_carrier *self)
         conn_want(self->conn, interest | (is_short ? CONN_WRITE : 0));
     }
     if (error == 0)
-        slice_arena_rest(&self->arena);
+        rest(self);
     else if (!is_short)
         lost(self, error, "the connection was cut while writing");
 }
@@ -201,13 +244,26 @@ static void flush(struct websocket_carrier *self)
 static void send_batch(struct carrier *carrier, struct slice_queue *batch)
 {
     struct websocket_carrier *self = from_base(carrier);
-    self->batch_start = loop_now(self->loop);
     int error = push_frame(self, WEBSOCKET_BINARY, batch);
-    if (error != 0) {
+    if (error != 0)
         lost(self, error, "out of memory");
+}
+
+static void flush(struct carrier *carrier)
+{
+    struct websocket_carrier *self = from_base(carrier);
+    if (self->failed || self->closed)
         return;
-    }
-    flush(self);
+    self->batch_start = loop_now(self->loop);
+    write_on(self);
+}
+
+static void ping(struct carrier *carrier)
+{
+    struct websocket_carrier *self = from_base(carrier);
+    self->ping_due = true;
+    if (is_ready(carrier))
+        write_on(self);
 }
 
 static bool is_ready(const struct carrier *carrier)
@@ -224,7 +280,7 @@ static size_t batch_limit(const struct carrier *carrier)
 static void on_writable(struct conn *conn)
 {
     struct websocket_carrier *self = conn_holder(conn);
-    flush(self);
+    write_on(self);
     if (is_ready(&self->base))
         self->base.events->ready(&self->base);
 }
@@ -240,10 +296,18 @@ static void answer_control(struct websocket_carrier *self, const struct websocke
         self->pong_size = (uint8_t)event->size;
         self->pong_due = true;
         if (self->out.bytes == 0)
-            flush(self);
+            write_on(self);
+        break;
+    case WEBSOCKET_PONG:
+        if (self->base.events->ponged != NULL)
+            self->base.events->ponged(&self->base);
         break;
     case WEBSOCKET_CLOSE: {
         char why[WEBSOCKET_MAX_CONTROL + 32] = "the peer closed the WebSocket";
+        /* §5.5.1: a close is answered with one of the same code. */
+        if (self->out.bytes == 0 &&
+            push_control(self, WEBSOCKET_CLOSE, event->data, event->size < 2 ? 0 : 2) == 0)
+            (void)write_out(self); /* the peer closes either way */
         if (event->size > 2) {
             size_t used = strlen(why);
             memcpy(why + used, ": ", 2);
@@ -362,6 +426,8 @@ static void bury(struct loop_task *task)
     struct websocket_carrier *self = CONTAINER_OF(task, struct websocket_carrier, task);
     slice_queue_deinit(&self->out);
     slice_arena_deinit(&self->arena);
+    if (self->masked != NULL)
+        chunk_unref(self->masked);
     slice_drop(&self->ahead);
     memory_free(self);
 }
@@ -410,8 +476,10 @@ static void close_carrier(struct carrier *carrier, int error, const char *reason
 
 static const struct carrier_operations operations = {
     .send = send_batch,
+    .flush = flush,
     .is_ready = is_ready,
     .batch_limit = batch_limit,
+    .ping = ping,
     .read = read_on,
     .close = close_carrier,
 };
