@@ -68,7 +68,7 @@ static const char *const QUERY_TEXTS[QUERIES] = {
                   " WHERE name = :name AND (expires = 0 OR expires > :until)",
     [LIST] = "SELECT id, name, user, created, expires, hash FROM keys WHERE " IS_LIVE
              " ORDER BY name, created, id",
-    [FIND_HASH] = "SELECT id, name, hash FROM keys WHERE hash = :hash AND " IS_LIVE,
+    [FIND_HASH] = "SELECT id, name, hash, user FROM keys WHERE hash = :hash AND " IS_LIVE,
     [FIND_ID] = "SELECT 1 FROM keys WHERE id = :id AND " IS_LIVE,
     [DATA_VERSION] = "PRAGMA data_version",
     [NEXT_EXPIRY] = "SELECT min(expires) FROM keys WHERE expires > :now",
@@ -469,7 +469,7 @@ int store_list(struct store *store, int64_t now,
  * same way for every name, and what the index's comparisons could tell of a stored hash does not
  * help to find a key of 256 random bits. */
 int store_check(struct store *store, const char *name, const char *key, size_t key_size,
-                int64_t now, int64_t *id)
+                int64_t now, struct store_owner *owner)
 {
     sqlite3_stmt *statement = NULL;
     uint8_t hash[STORE_HASH_SIZE];
@@ -482,12 +482,15 @@ int store_check(struct store *store, const char *name, const char *key, size_t k
     int step = sqlite3_step(statement);
     if (step == SQLITE_ROW) {
         const uint8_t *found = sqlite3_column_blob(statement, 2);
-        const char *owner = column_text(statement, 1);
+        const char *holder = column_text(statement, 1);
+        const char *user = (const char *)sqlite3_column_text(statement, 3);
         bool is_right = found != NULL && sqlite3_column_bytes(statement, 2) == STORE_HASH_SIZE &&
-                        secret_equals(found, hash) && strcmp(owner, name) == 0;
-        error = is_right ? 0 : CULVERT_ERROR_REFUSED;
-        if (is_right)
-            *id = sqlite3_column_int64(statement, 0);
+                        secret_equals(found, hash) && strcmp(holder, name) == 0;
+        error = !is_right ? CULVERT_ERROR_REFUSED : user == NULL ? fail(store) : 0;
+        if (error == 0) {
+            owner->id = sqlite3_column_int64(statement, 0);
+            snprintf(owner->user, sizeof owner->user, "%s", user);
+        }
     } else {
         error = step == SQLITE_DONE ? CULVERT_ERROR_REFUSED : fail(store);
     }

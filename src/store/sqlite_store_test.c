@@ -71,10 +71,10 @@ static void open_store(struct fixture *fixture)
 
 static int check_key(struct store *store, const char *name, const char *key, int64_t now)
 {
-    int64_t id = 0;
-    int error = store_check(store, name, key, strlen(key), now, &id);
+    struct store_owner owner = {0};
+    int error = store_check(store, name, key, strlen(key), now, &owner);
     if (error == 0)
-        assert_true(id > 0);
+        assert_true(owner.id > 0);
     return error;
 }
 
@@ -102,6 +102,30 @@ static void test_a_key_is_added_and_checked(void **state)
     assert_int_equal(check_key(fixture->store, "agent1", "", NOW), CULVERT_ERROR_REFUSED);
     key[10] = (char)(key[10] == 'A' ? 'B' : 'A');
     assert_int_equal(check_key(fixture->store, "agent1", key, NOW), CULVERT_ERROR_REFUSED);
+}
+
+static void test_a_check_tells_the_user(void **state)
+{
+    struct fixture *fixture = *state;
+    char key[STORE_KEY_TEXT_SIZE];
+    char longest[STORE_NAME_SIZE] = "";
+    struct store_owner owner;
+    open_store(fixture);
+    assert_int_equal(store_add(fixture->store, "agent1", "ada", NOW, key), 0);
+    assert_int_equal(store_check(fixture->store, "agent1", key, strlen(key), NOW, &owner), 0);
+    assert_string_equal(owner.user, "ada");
+    assert_int_equal(store_rotate(fixture->store, "agent1", NOW, DAY, key), 0);
+    owner = (struct store_owner){0};
+    assert_int_equal(store_check(fixture->store, "agent1", key, strlen(key), NOW, &owner), 0);
+    assert_string_equal(owner.user, "ada");
+
+    assert_int_equal(store_add(fixture->store, "agent2", "", NOW, key), 0);
+    assert_int_equal(store_check(fixture->store, "agent2", key, strlen(key), NOW, &owner), 0);
+    assert_string_equal(owner.user, "");
+    memset(longest, 'u', sizeof longest - 1);
+    assert_int_equal(store_add(fixture->store, "agent3", longest, NOW, key), 0);
+    assert_int_equal(store_check(fixture->store, "agent3", key, strlen(key), NOW, &owner), 0);
+    assert_string_equal(owner.user, longest);
 }
 
 static void test_keys_differ(void **state)
@@ -201,14 +225,14 @@ static void test_revocation_is_seen_through_another_connection(void **state)
 {
     struct fixture *fixture = *state;
     char key[STORE_KEY_TEXT_SIZE];
-    int64_t id = 0;
+    struct store_owner owner;
     int64_t before = 0;
     int64_t after = 0;
     open_store(fixture);
     struct store *other = open_another(fixture);
     assert_int_equal(store_add(other, "agent1", "", NOW, key), 0);
-    assert_int_equal(store_check(fixture->store, "agent1", key, strlen(key), NOW, &id), 0);
-    assert_int_equal(store_is_live(fixture->store, id, NOW), 1);
+    assert_int_equal(store_check(fixture->store, "agent1", key, strlen(key), NOW, &owner), 0);
+    assert_int_equal(store_is_live(fixture->store, owner.id, NOW), 1);
     assert_int_equal(store_version(fixture->store, &before), 0);
     assert_int_equal(store_version(fixture->store, &after), 0);
     assert_true(before == after);
@@ -216,7 +240,7 @@ static void test_revocation_is_seen_through_another_connection(void **state)
     assert_int_equal(store_revoke(other, "agent1"), 0);
     assert_int_equal(store_version(fixture->store, &after), 0);
     assert_true(before != after);
-    assert_int_equal(store_is_live(fixture->store, id, NOW), 0);
+    assert_int_equal(store_is_live(fixture->store, owner.id, NOW), 0);
     assert_int_equal(check_key(fixture->store, "agent1", key, NOW), CULVERT_ERROR_REFUSED);
     assert_int_equal(store_revoke(other, "agent1"), CULVERT_ERROR_NOT_FOUND);
     store_close(other);
@@ -241,25 +265,25 @@ static void test_an_id_is_never_used_again(void **state)
 {
     struct fixture *fixture = *state;
     char key[STORE_KEY_TEXT_SIZE];
-    int64_t ids[2];
+    struct store_owner owners[2];
     open_store(fixture);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(store_add(fixture->store, "a", "", NOW, key), 0);
-        assert_int_equal(store_check(fixture->store, "a", key, strlen(key), NOW, &ids[i]), 0);
+        assert_int_equal(store_check(fixture->store, "a", key, strlen(key), NOW, &owners[i]), 0);
         assert_int_equal(store_revoke(fixture->store, "a"), 0);
     }
-    assert_true(ids[1] > ids[0]);
+    assert_true(owners[1].id > owners[0].id);
 }
 
 static void test_expiry(void **state)
 {
     struct fixture *fixture = *state;
     char key[STORE_KEY_TEXT_SIZE];
-    int64_t id = 0;
+    struct store_owner owner;
     int64_t when = 0;
     open_store(fixture);
     assert_int_equal(store_add(fixture->store, "a", "", NOW, key), 0);
-    assert_int_equal(store_check(fixture->store, "a", key, strlen(key), NOW, &id), 0);
+    assert_int_equal(store_check(fixture->store, "a", key, strlen(key), NOW, &owner), 0);
     assert_int_equal(store_next_expiry(fixture->store, NOW, &when), 0);
     assert_true(when == INT64_MAX);
     assert_int_equal(store_rotate(fixture->store, "a", NOW, DAY, key), 0);
@@ -267,8 +291,8 @@ static void test_expiry(void **state)
     assert_true(when == NOW + DAY);
     assert_int_equal(store_next_expiry(fixture->store, NOW + DAY, &when), 0);
     assert_true(when == INT64_MAX);
-    assert_int_equal(store_is_live(fixture->store, id, NOW + DAY - 1), 1);
-    assert_int_equal(store_is_live(fixture->store, id, NOW + DAY), 0);
+    assert_int_equal(store_is_live(fixture->store, owner.id, NOW + DAY - 1), 1);
+    assert_int_equal(store_is_live(fixture->store, owner.id, NOW + DAY), 0);
 }
 
 struct listing {
@@ -464,6 +488,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_FIXTURE(test_a_key_is_added_and_checked),
+        WITH_FIXTURE(test_a_check_tells_the_user),
         WITH_FIXTURE(test_keys_differ),
         WITH_FIXTURE(test_the_key_itself_is_not_in_the_file),
         WITH_FIXTURE(test_a_name_has_one_key_unless_rotated),

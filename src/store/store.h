@@ -29,6 +29,12 @@ struct store_key {
     int64_t id; /* unique for ever, never used again */
 };
 
+/* Whose a key is. */
+struct store_owner {
+    int64_t id;                 /* of the key */
+    char user[STORE_NAME_SIZE]; /* as noted with the key; may be "" */
+};
+
 /* Opens (and makes, directory 0700 and file 0600) the store in `directory`. On failure writes a
  * sentence into `why`. CULVERT_ERROR_PERMISSION if others may read the file, -errno,
  * CULVERT_ERROR_STORE. */
@@ -50,10 +56,10 @@ int store_revoke(struct store *store, const char *name);
 int store_list(struct store *store, int64_t now,
                void (*each)(void *context, const struct store_key *key), void *context);
 
-/* The id of the live key of `name` that `key` is, in *id. Compared in constant time.
+/* Whether `key` is a live key of `name`, and then in *owner whose. Compared in constant time.
  * CULVERT_ERROR_REFUSED if none. The time taken does not tell whether the name exists. */
 int store_check(struct store *store, const char *name, const char *key, size_t key_size,
-                int64_t now, int64_t *id);
+                int64_t now, struct store_owner *owner);
 
 /* Whether the key with this id is still there and not expired: 1, 0, or an error. */
 int store_is_live(struct store *store, int64_t id, int64_t now);

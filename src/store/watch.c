@@ -66,8 +66,13 @@ static void answer(struct store_watch *watch, struct store_question *question, b
     int64_t now = time(NULL);
     int error;
     if (is_check) {
+        struct store_owner owner = {0};
         error = store_check(watch->store, question->name, question->key, question->key_size, now,
-                            &question->key_id);
+                            &owner);
+        if (error == 0) {
+            question->key_id = owner.id;
+            memcpy(question->user, owner.user, sizeof question->user);
+        }
     } else {
         int live = store_is_live(watch->store, question->key_id, now);
         error = live == 0 ? CULVERT_ERROR_REFUSED : live < 0 ? live : 0;

@@ -32,7 +32,8 @@ struct store_question {
     /* The answer: 0, CULVERT_ERROR_REFUSED, CULVERT_ERROR_STORE if the store could not tell, or
      * CULVERT_ERROR_CLOSED if the watch was stopped before. */
     int error;
-    int64_t key_id; /* of the key, where error is 0 */
+    int64_t key_id;             /* of the key, where error is 0 */
+    char user[STORE_NAME_SIZE]; /* noted with the key, where a check's error is 0; may be "" */
 
     /* The watch's */
     struct loop_message message;

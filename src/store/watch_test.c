@@ -116,6 +116,18 @@ static int check_key(struct fixture *fixture, const char *name, const char *key,
     return question.error;
 }
 
+static void test_an_answer_tells_the_user(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store_question question = {.loop = &fixture->loop, .answered = note_answer};
+    char key[STORE_KEY_TEXT_SIZE];
+    assert_int_equal(store_add(fixture->store, "a", "ada", time(NULL), key), 0);
+    assert_int_equal(store_watch_check(fixture->watch, &question, "a", text_of(key)), 0);
+    wait_for(&fixture->answered);
+    assert_int_equal(question.error, 0);
+    assert_string_equal(question.user, "ada");
+}
+
 static int recheck_key(struct fixture *fixture, int64_t id)
 {
     struct store_question question = {.loop = &fixture->loop, .answered = note_answer};
@@ -264,6 +276,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_FIXTURE(test_questions_are_answered_on_their_loop),
+        WITH_FIXTURE(test_an_answer_tells_the_user),
         WITH_FIXTURE(test_a_revocation_is_noticed),
         WITH_FIXTURE(test_an_expiry_is_noticed),
         WITH_FIXTURE(test_what_is_too_long),
