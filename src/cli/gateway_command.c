@@ -1,6 +1,7 @@
 #include "cli/gateway_command.h"
 
 #include "base/error.h"
+#include "base/exit_code.h"
 #include "base/str.h"
 #include "policy/host.h"
 
@@ -200,6 +201,20 @@ int gateway_command_parse(char *const *words, struct gateway_command *command,
     return result;
 }
 
+static int run(const struct gateway_config *config)
+{
+    struct gateway *gateway = NULL;
+    int code = gateway_open(config, &gateway);
+    if (code != EXIT_CODE_OK)
+        return code;
+    for (size_t i = 0; i < config->listen_count; i++)
+        printf("listening on %s\n", gateway_address(gateway, i));
+    fflush(stdout);
+    code = gateway_run(gateway);
+    gateway_free(gateway);
+    return code;
+}
+
 int gateway_command_run(char *const *words)
 {
     struct gateway_command command;
@@ -208,5 +223,6 @@ int gateway_command_run(char *const *words)
     if (result != 0)
         return options_end(&COMMAND, result, why);
     log_init(command.common.log_level, command.common.log_format, "gateway");
-    return gateway_run(&command.config);
+    command.config.takes_signals = true;
+    return run(&command.config);
 }

@@ -4,10 +4,10 @@
 #include "base/exit_code.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "gateway/shutdown.h"
 #include "gateway/worker.h"
 #include "net/address.h"
 
+#include <errno.h>
 #include <netdb.h>
 #include <signal.h>
 #include <stdio.h>
@@ -65,7 +65,8 @@ static int listen_on_all(struct gateway *gateway, struct sockaddr_storage *addre
     return 0;
 }
 
-static int listen_once(struct gateway *gateway, const struct gateway_listen *listen)
+static int listen_once(struct gateway *gateway, const struct gateway_listen *listen,
+                       struct gateway_place *place)
 {
     bool dual = listen->host[0] == 0;
     struct addrinfo *addresses = NULL;
@@ -83,11 +84,10 @@ static int listen_once(struct gateway *gateway, const struct gateway_listen *lis
                   error_text(error));
         return error;
     }
-    char text[ADDRESS_TEXT_SIZE];
     const struct worker *first = &gateway->workers[0];
-    listener_text(first->listeners[first->listener_count - 1], text, sizeof(text));
-    printf("listening on %s\n", text);
-    fflush(stdout);
+    const struct listener *listener = first->listeners[first->listener_count - 1];
+    place->port = listener_port(listener);
+    listener_text(listener, place->text, sizeof(place->text));
     return 0;
 }
 
@@ -127,7 +127,7 @@ static void *run_worker(void *argument)
 
 static int start_threads(struct gateway *gateway)
 {
-    /* Signals go to the main thread alone. */
+    /* Signals are for the thread that runs the gateway, or for the program around it. */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -167,26 +167,28 @@ static int start_workers(struct gateway *gateway)
         if (error != 0)
             return error;
     }
-    return 0;
+    shutdown_init(&gateway->shutdown, gateway, reload);
+    /* Before anyone can read that we listen: who has may ask us to end. */
+    return gateway->config->takes_signals ? shutdown_take_signals(&gateway->shutdown) : 0;
 }
 
 static int start(struct gateway *gateway)
 {
-    uint64_t seed = 0;
-    if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
-        return CULVERT_ERROR_NO_MEMORY;
-    account_init(&gateway->account, gateway->config->max_memory);
-    int error = registry_init(&gateway->registry, seed);
-    if (error == 0)
-        error = start_workers(gateway);
+    int error = start_workers(gateway);
+    if (error != 0)
+        log_error("cannot start the gateway: %s", error_text(error));
     return error;
 }
 
 static int listen_everywhere(struct gateway *gateway)
 {
+    const struct gateway_config *config = gateway->config;
+    gateway->places = memory_allocate_zero((config->listen_count + 1) * sizeof(*gateway->places));
+    if (gateway->places == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
     int error = 0;
-    for (size_t i = 0; i < gateway->config->listen_count && error == 0; i++)
-        error = listen_once(gateway, &gateway->config->listens[i]);
+    for (size_t i = 0; i < config->listen_count && error == 0; i++)
+        error = listen_once(gateway, &config->listens[i], &gateway->places[i]);
     return error;
 }
 
@@ -201,38 +203,84 @@ static int open_all(struct gateway *gateway)
     return error;
 }
 
-static void stop_all(struct gateway *gateway)
+static void join_threads(struct gateway *gateway)
 {
     for (unsigned i = 1; i < gateway->worker_count; i++) {
         if (gateway->workers[i].has_thread)
             pthread_join(gateway->workers[i].thread, NULL);
+        gateway->workers[i].has_thread = false;
     }
+}
+
+int gateway_open(const struct gateway_config *config, struct gateway **out)
+{
+    uint64_t seed = 0;
+    struct gateway *gateway = memory_allocate_zero(sizeof(*gateway));
+    if (gateway == NULL || getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed) ||
+        registry_init(&gateway->registry, seed) != 0) {
+        log_error("cannot start the gateway: out of memory");
+        memory_free(gateway);
+        return EXIT_CODE_FAILURE;
+    }
+    gateway->config = config;
+    account_init(&gateway->account, config->max_memory);
+    int error = start(gateway);
+    if (error == 0)
+        error = open_all(gateway);
+    if (error == 0) {
+        *out = gateway;
+        return EXIT_CODE_OK;
+    }
+    gateway_free(gateway);
+    return error == -EADDRINUSE ? EXIT_CODE_NO_PORT : EXIT_CODE_FAILURE;
+}
+
+int gateway_run(struct gateway *gateway)
+{
+    int error = start_threads(gateway);
+    if (error == 0) {
+        error = loop_run(&gateway->workers[0].loop);
+        log_info("the gateway has ended");
+    } else {
+        for (unsigned i = 1; i < gateway->worker_count; i++)
+            loop_stop(&gateway->workers[i].loop);
+    }
+    join_threads(gateway);
+    return error == 0 ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
+}
+
+void gateway_free(struct gateway *gateway)
+{
     if (gateway->watch != NULL)
         store_watch_stop(gateway->watch);
+    if (gateway->shutdown.gateway != NULL)
+        shutdown_deinit(&gateway->shutdown);
     for (unsigned i = 0; i < gateway->worker_count; i++)
         worker_deinit(&gateway->workers[i]);
     memory_free(gateway->workers);
+    memory_free(gateway->places);
     registry_deinit(&gateway->registry);
+    memory_free(gateway);
 }
 
-int gateway_run(const struct gateway_config *config)
+/* ---- from other threads ---- */
+
+uint16_t gateway_port(const struct gateway *gateway, size_t index)
 {
-    struct gateway gateway = {.config = config};
-    struct shutdown shutdown;
-    /* Signals are taken before the ports are told: who has read that we listen may ask us to end.
-     * When the system is short of something the process ends, and with it what was opened. */
-    if (start(&gateway) != 0 || shutdown_init(&shutdown, &gateway, reload) != 0)
-        return EXIT_CODE_FAILURE;
-    int error = open_all(&gateway);
-    if (error == 0) {
-        if (start_threads(&gateway) != 0)
-            return EXIT_CODE_FAILURE;
-        error = loop_run(&gateway.workers[0].loop);
-        log_info("the gateway has ended");
-    }
-    shutdown_deinit(&shutdown);
-    stop_all(&gateway);
-    if (error == -EADDRINUSE)
-        return EXIT_CODE_NO_PORT;
-    return error == 0 ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
+    return index < gateway->config->listen_count ? gateway->places[index].port : 0;
+}
+
+const char *gateway_address(const struct gateway *gateway, size_t index)
+{
+    return index < gateway->config->listen_count ? gateway->places[index].text : NULL;
+}
+
+void gateway_stop(struct gateway *gateway, unsigned seconds)
+{
+    shutdown_stop(&gateway->shutdown, seconds);
+}
+
+void gateway_reload(struct gateway *gateway)
+{
+    shutdown_reload(&gateway->shutdown);
 }

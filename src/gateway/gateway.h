@@ -2,6 +2,8 @@
 #ifndef GATEWAY_GATEWAY_H
 #define GATEWAY_GATEWAY_H
 
+#include "journal/journal.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,9 +24,35 @@ struct gateway_config {
     const char *data;  /* directory of the store; NULL: the default */
     unsigned threads;  /* event loops, at least 1 */
     size_t max_memory; /* bytes; SIZE_MAX: no limit */
+
+    bool takes_signals; /* SIGTERM, SIGINT and SIGHUP are the gateway's (a program of its own) */
+    struct journal *journal; /* where events go; may be NULL. Borrowed */
 };
 
-/* Runs until SIGTERM or SIGINT. Returns an enum exit_code. */
-int gateway_run(const struct gateway_config *config);
+struct gateway;
+
+/* Opens what the config names and listens. The config and all that it points to must live as long
+ * as the gateway. Returns an enum exit_code; 0: *gateway is there, to be run. What is wrong was
+ * logged. */
+int gateway_open(const struct gateway_config *config, struct gateway **gateway);
+
+/* Once: runs, on the calling thread and its own others, until a signal or gateway_stop. Returns an
+ * enum exit_code. */
+int gateway_run(struct gateway *gateway);
+
+/* After gateway_run (or without it). */
+void gateway_free(struct gateway *gateway);
+
+/* Any thread: the index-th of the config's listens, as it really is: its port, and its address with
+ * the port as text. 0 and NULL if there is no such. */
+uint16_t gateway_port(const struct gateway *gateway, size_t index);
+const char *gateway_address(const struct gateway *gateway, size_t index);
+
+/* Any thread: no new sessions; those that are open get `seconds` to finish, then gateway_run
+ * returns. Asked again, the earlier end counts. Before gateway_run it returns soon after it was
+ * called, after it nothing happens. */
+void gateway_stop(struct gateway *gateway, unsigned seconds);
+/* Any thread: reads the certificate again; what SIGHUP does. */
+void gateway_reload(struct gateway *gateway);
 
 #endif

@@ -2,7 +2,9 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "gateway/worker.h"
 
+#include <assert.h>
 #include <signal.h>
 
 enum {
@@ -115,15 +117,15 @@ static void look(struct loop_timer *timer)
         loop_timer_start(timer, LOOK_AGAIN);
 }
 
-static void drain(struct shutdown *shutdown)
+static void drain(struct shutdown *shutdown, unsigned seconds)
 {
     struct gateway *gateway = shutdown->gateway;
     size_t sessions = atomic_load(&gateway->sessions);
-    log_info("stopping; %zu sessions have %d s to finish", sessions, SHUTDOWN_GRACE);
+    log_info("stopping; %zu sessions have %u s to finish", sessions, seconds);
     shutdown->is_draining = true;
-    shutdown->deadline = loop_now(&gateway->workers[0].loop) + (uint64_t)SHUTDOWN_GRACE * 1000000;
+    shutdown->deadline = loop_now(&gateway->workers[0].loop) + (uint64_t)seconds * 1000000;
     for (unsigned i = 0; i < gateway->worker_count; i++)
-        worker_drain(&gateway->workers[i], SHUTDOWN_GRACE);
+        worker_drain(&gateway->workers[i], seconds);
     loop_timer_start(&shutdown->timer, 1);
 }
 
@@ -135,28 +137,91 @@ static void signalled(uv_signal_t *handle, int number)
     else if (shutdown->is_draining)
         end_now(shutdown);
     else
-        drain(shutdown);
+        drain(shutdown, SHUTDOWN_GRACE);
 }
 
-int shutdown_init(struct shutdown *shutdown, struct gateway *gateway,
-                  void (*reload)(struct gateway *))
+/* ---- orders from other threads ---- */
+
+static void give_order(struct shutdown_order *order)
 {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
-    struct loop *loop = &gateway->workers[0].loop;
-    *shutdown = (struct shutdown){.gateway = gateway, .reload = reload};
-    int error = loop_timer_init(loop, &shutdown->timer, look, shutdown);
-    for (int i = 0; i < 3 && error == 0; i++) {
-        error = uv_signal_init(&loop->uv, &shutdown->signals[i]);
-        shutdown->signals[i].data = shutdown;
-        if (error == 0)
-            error = uv_signal_start(&shutdown->signals[i], signalled, numbers[i]);
+    if (!atomic_exchange(&order->is_posted, true))
+        loop_post(&order->shutdown->gateway->workers[0].loop, &order->message);
+}
+
+static void told_to_stop(struct loop *loop, struct loop_message *message)
+{
+    struct shutdown_order *order = CONTAINER_OF(message, struct shutdown_order, message);
+    struct shutdown *shutdown = order->shutdown;
+    atomic_store(&order->is_posted, false);
+    unsigned seconds = atomic_load(&shutdown->seconds);
+    if (shutdown->is_over || shutdown->is_ending)
+        return;
+    if (!shutdown->is_draining) {
+        drain(shutdown, seconds);
+        return;
     }
-    return error;
+    uint64_t deadline = loop_now(loop) + (uint64_t)seconds * 1000000;
+    if (deadline < shutdown->deadline)
+        shutdown->deadline = deadline;
+}
+
+static void told_to_reload(struct loop *loop, struct loop_message *message)
+{
+    struct shutdown_order *order = CONTAINER_OF(message, struct shutdown_order, message);
+    (void)loop;
+    atomic_store(&order->is_posted, false);
+    if (!order->shutdown->is_over)
+        order->shutdown->reload(order->shutdown->gateway);
+}
+
+void shutdown_stop(struct shutdown *shutdown, unsigned seconds)
+{
+    atomic_store(&shutdown->seconds, seconds);
+    give_order(&shutdown->stop_order);
+}
+
+void shutdown_reload(struct shutdown *shutdown)
+{
+    give_order(&shutdown->reload_order);
+}
+
+/* ---- life ---- */
+
+void shutdown_init(struct shutdown *shutdown, struct gateway *gateway,
+                   void (*reload)(struct gateway *))
+{
+    *shutdown = (struct shutdown){.gateway = gateway, .reload = reload};
+    shutdown->stop_order.message.run = told_to_stop;
+    shutdown->stop_order.shutdown = shutdown;
+    shutdown->reload_order.message.run = told_to_reload;
+    shutdown->reload_order.shutdown = shutdown;
+    int error = loop_timer_init(&gateway->workers[0].loop, &shutdown->timer, look, shutdown);
+    assert(error == 0); /* a timer takes nothing from the system */
+    (void)error;
+}
+
+int shutdown_take_signals(struct shutdown *shutdown)
+{
+    static const int numbers[SHUTDOWN_SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
+    struct loop *loop = &shutdown->gateway->workers[0].loop;
+    for (unsigned i = 0; i < SHUTDOWN_SIGNALS; i++) {
+        uv_signal_t *handle = &shutdown->signals[i];
+        int error = uv_signal_init(&loop->uv, handle);
+        if (error != 0)
+            return error;
+        shutdown->signal_count++;
+        handle->data = shutdown;
+        error = uv_signal_start(handle, signalled, numbers[i]);
+        if (error != 0)
+            return error;
+    }
+    return 0;
 }
 
 void shutdown_deinit(struct shutdown *shutdown)
 {
+    shutdown->is_over = true;
     loop_timer_close(&shutdown->timer, NULL);
-    for (int i = 0; i < 3; i++)
+    for (unsigned i = 0; i < shutdown->signal_count; i++)
         uv_close((uv_handle_t *)&shutdown->signals[i], NULL);
 }

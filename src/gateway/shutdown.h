@@ -1,29 +1,55 @@
 /*
- * How a gateway ends: a signal closes the listeners, tells the agents, and lets open sessions
- * finish for a few seconds; then every worker ends its links, and when all have, their loops end. A
- * second signal does not wait.
+ * How a gateway ends: a signal or an order from another thread closes the listeners, tells the
+ * agents, and lets open sessions finish for a few seconds; then every worker ends its links, and
+ * when all have, their loops end. A second signal does not wait.
  */
 #ifndef GATEWAY_SHUTDOWN_H
 #define GATEWAY_SHUTDOWN_H
 
-#include "gateway/worker.h"
+#include "net/loop.h"
 
-enum { SHUTDOWN_GRACE = 5 }; /* seconds for open sessions */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { SHUTDOWN_GRACE = 5, SHUTDOWN_SIGNALS = 3 }; /* seconds for open sessions after a signal */
+
+struct gateway;
+struct shutdown;
+
+/* What another thread wants; under way at most once. */
+struct shutdown_order {
+    struct loop_message message;
+    struct shutdown *shutdown;
+    _Atomic bool is_posted;
+};
 
 struct shutdown {
     struct gateway *gateway;
-    void (*reload)(struct gateway *gateway); /* on SIGHUP */
-    uv_signal_t signals[3];
+    void (*reload)(struct gateway *gateway); /* on SIGHUP or the order */
+    uv_signal_t signals[SHUTDOWN_SIGNALS];
+    unsigned signal_count;
+    struct shutdown_order stop_order;
+    struct shutdown_order reload_order;
+    _Atomic unsigned seconds; /* of the last order to stop */
     struct loop_timer timer;
     uint64_t deadline; /* microseconds */
     bool is_draining;
     bool is_ending;
+    bool is_over; /* orders come too late */
 };
 
-/* On the main worker's loop. Returns 0 or an error. */
-int shutdown_init(struct shutdown *shutdown, struct gateway *gateway,
-                  void (*reload)(struct gateway *));
+/* On the main worker's loop, which has no such thing yet. */
+void shutdown_init(struct shutdown *shutdown, struct gateway *gateway,
+                   void (*reload)(struct gateway *));
+/* From here on SIGTERM, SIGINT and SIGHUP are ours. Returns 0 or an error. */
+int shutdown_take_signals(struct shutdown *shutdown);
 /* After the main loop has ended, before it is deinitialised. */
 void shutdown_deinit(struct shutdown *shutdown);
+
+/* Any thread: ends the gateway; open sessions get `seconds` to finish. */
+void shutdown_stop(struct shutdown *shutdown, unsigned seconds);
+/* Any thread. */
+void shutdown_reload(struct shutdown *shutdown);
 
 #endif

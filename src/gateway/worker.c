@@ -8,6 +8,7 @@
 #include "gateway/session.h"
 #include "gateway/visitor.h"
 
+#include <assert.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -79,11 +80,13 @@ int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
     if (error != 0)
         return error;
     worker->loop.holder = worker;
+    /* Timers and prepare handles are memory of ours: libuv has no way to fail. */
     error = loop_timer_init(&worker->loop, &worker->sweep, sweep, worker);
     if (error == 0)
         error = loop_timer_init(&worker->loop, &worker->quiet_look, look_whether_quiet, worker);
     if (error == 0)
         error = relief_init(&worker->relief, &worker->loop, largest_tunnel);
+    assert(error == 0);
     return error;
 }
 

@@ -10,6 +10,8 @@
 #include "base/map.h"
 #include "gateway/gateway.h"
 #include "gateway/registry.h"
+#include "gateway/shutdown.h"
+#include "net/address.h"
 #include "net/listener.h"
 #include "net/loop.h"
 #include "net/tls.h"
@@ -28,6 +30,12 @@ enum {
 
 struct worker;
 
+/* Where the gateway listens. */
+struct gateway_place {
+    uint16_t port;
+    char text[ADDRESS_TEXT_SIZE];
+};
+
 /* What all workers share; fixed after the start but for what is atomic or has a lock of its own. */
 struct gateway {
     const struct gateway_config *config;
@@ -36,6 +44,8 @@ struct gateway {
     struct store_watch *watch; /* NULL when agents need no key */
     struct worker *workers;
     unsigned worker_count;
+    struct gateway_place *places; /* as many as the config's listens */
+    struct shutdown shutdown;
     _Atomic uint64_t next_id;
     _Atomic size_t sessions; /* relays between two agents that are not over */
 };
@@ -60,9 +70,10 @@ struct worker {
     _Atomic bool is_quiet; /* draining, no session is left, the agents have all that was sent */
 };
 
-/* Prepares the worker; its listeners come with worker_listen. Returns 0 or an error. */
+/* Prepares the worker; its listeners come with worker_listen. Returns 0 or an error, which leaves
+ * nothing to be deinitialised. */
 int worker_init(struct worker *worker, struct gateway *gateway, unsigned index);
-/* After its loop has ended. */
+/* After its loop has ended, or when it never ran. */
 void worker_deinit(struct worker *worker);
 
 /* Adds a listener on this worker. Any time before its loop runs. `probe`: find out that another
