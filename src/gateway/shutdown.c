@@ -5,6 +5,7 @@
 #include "gateway/worker.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <signal.h>
 
 enum {
@@ -176,7 +177,9 @@ static void told_to_reload(struct loop *loop, struct loop_message *message)
 
 void shutdown_stop(struct shutdown *shutdown, unsigned seconds)
 {
-    atomic_store(&shutdown->seconds, seconds);
+    unsigned least = atomic_load(&shutdown->seconds);
+    while (seconds < least && !atomic_compare_exchange_weak(&shutdown->seconds, &least, seconds))
+        continue;
     give_order(&shutdown->stop_order);
 }
 
@@ -190,7 +193,7 @@ void shutdown_reload(struct shutdown *shutdown)
 void shutdown_init(struct shutdown *shutdown, struct gateway *gateway,
                    void (*reload)(struct gateway *))
 {
-    *shutdown = (struct shutdown){.gateway = gateway, .reload = reload};
+    *shutdown = (struct shutdown){.gateway = gateway, .reload = reload, .seconds = UINT_MAX};
     shutdown->stop_order.message.run = told_to_stop;
     shutdown->stop_order.shutdown = shutdown;
     shutdown->reload_order.message.run = told_to_reload;

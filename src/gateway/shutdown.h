@@ -31,7 +31,7 @@ struct shutdown {
     unsigned signal_count;
     struct shutdown_order stop_order;
     struct shutdown_order reload_order;
-    _Atomic unsigned seconds; /* of the last order to stop */
+    _Atomic unsigned seconds; /* the fewest that an order to stop gave */
     struct loop_timer timer;
     uint64_t deadline; /* microseconds */
     bool is_draining;
