@@ -4,7 +4,7 @@
  * (codec/message.h):
  *
  *   01 handshake         MESSAGE_HANDSHAKE: version, name, key
- *   02 initiator         MESSAGE_OPEN: guid, kind "tcp", agent, host, port, key
+ *   02 initiator         MESSAGE_OPEN: guid (also open.guid), kind "tcp", agent, host, port, key
  *   03 data              MESSAGE_DATA: guid, order; the payload beside it
  *   04 terminator        MESSAGE_RESET: guid; code 0, no reason
  *   05 connection closed MESSAGE_FIN: guid
@@ -29,6 +29,13 @@ enum {
 
 #define HUBBLE_VERSION "0.1"
 
+/* The originals' words in acks. */
+#define HUBBLE_OK            "<nil>"
+#define HUBBLE_WRONG_VERSION "Invalid protocol version"
+#define HUBBLE_UNAUTHORIZED  "Unauthorized"
+#define HUBBLE_POLICY_FAILED "Authorization error."
+#define HUBBLE_UNKNOWN_AGENT "Gateway not registered"
+
 /* Where the payload of a data message lies within the input. */
 struct hubble_payload {
     const uint8_t *data;
@@ -40,13 +47,20 @@ struct hubble_payload {
  * Decodes a whole message; bytes behind its msgpack value are ignored. Texts and the payload are
  * borrowed from `data`. Takes all that the originals take: raw, str8 and bin for texts and keys,
  * maps, arrays in the order of declaration, nil for zero values, missing and unknown keys, integers
- * of any width for any number, 0 and 1 for booleans. Returns 0, CULVERT_ERROR_PROTOCOL (also when
- * the value is not all there, and for a NUL byte in a text), or CULVERT_ERROR_TOO_LARGE. The text
- * of an ack is cut to MESSAGE_MAX_REASON, at a character. Never allocates; declared lengths, counts
- * and depth (at most 16, of unknown keys' values) are checked against what is there.
+ * of any width for any number, 0 and 1 for booleans; of a key that stands twice the last counts.
+ * Numbers are in the range of their field (CULVERT_ERROR_PROTOCOL). Never allocates; declared
+ * lengths, counts and depth (at most 16, of unknown keys' values) are checked against what is
+ * there.
+ *
+ * Returns 0, CULVERT_ERROR_PROTOCOL (also when the value is not all there, and for a NUL byte in a
+ * text), or CULVERT_ERROR_TOO_LARGE for what is above the limits here and for texts above those of
+ * codec/message.h; but an ack's text is cut to MESSAGE_MAX_REASON, at a character. After an error
+ * `message` has type 0, unless nothing but a text (not the GUID) is too long: then its type and
+ * `guid` are set, so that a session can be refused without its connection; take no text from there.
  *
  * A refusing ack has no code on the wire; it is guessed from the text, REASON_UNREACHABLE where
- * nothing else fits.
+ * nothing else fits. The text of a positive one is not kept. `payload` is empty but for data, whose
+ * size is in message->payload too.
  */
 int hubble_decode(const uint8_t *data, size_t size, struct message *message,
                   struct hubble_payload *payload);
@@ -56,11 +70,11 @@ void hubble_payload_copy(const struct hubble_payload *payload, uint8_t *out);
 
 /*
  * Encodes any message but data, byte for byte as the originals do: keys in ascending order, raw
- * strings, the smallest integers. A positive ack's text is "<nil>"; a refusing one's is the
- * original's word for REASON_FORBIDDEN ("Unauthorized"), REASON_POLICY_FAILED ("Authorization
- * error.") and REASON_UNKNOWN_AGENT ("Gateway not registered"), else the message's, or, if it has
- * none, the code's. Returns the size, CULVERT_ERROR_TOO_LARGE or CULVERT_ERROR_INVALID. Never
- * allocates.
+ * strings, the smallest integers. A session's name is message->guid; an open's kind must be "tcp".
+ * A positive ack's text is "<nil>"; a refusing one's is the original's word for REASON_FORBIDDEN,
+ * REASON_POLICY_FAILED and REASON_UNKNOWN_AGENT, else the message's, or, if it has none, the
+ * code's. Returns the size, CULVERT_ERROR_TOO_LARGE (`room`, or a text above its limit) or
+ * CULVERT_ERROR_INVALID (a NUL byte in a text, another kind or type). Never allocates.
  */
 int hubble_encode(const struct message *message, uint8_t *out, size_t room);
 

@@ -282,7 +282,8 @@ int message_decode(const uint8_t *data, size_t size, struct message *message, si
     if (type == MESSAGE_DATA || type == MESSAGE_DATAGRAM)
         return decode_payload_header(data, size, message, used);
     size_t body_size = 0;
-    int result = message_measure(data + 1, size - 1, MESSAGE_MAX_CONTROL - 1, &body_size);
+    struct message_bounds bounds = {.bytes = MESSAGE_MAX_CONTROL - 1, .depth = MESSAGE_MAX_DEPTH};
+    int result = message_measure(data + 1, size - 1, bounds, &body_size);
     if (result != 0)
         return result;
     result = decode_body(type, data + 1, body_size, message);

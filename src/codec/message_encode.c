@@ -1,52 +1,20 @@
 #include "base/error.h"
 #include "codec/message_layout.h"
+#include "codec/message_output.h"
 
-#include <msgpack.h>
 #include <string.h>
 
-/* Where the packer writes. It remembers its first error, which is looked at once, at the end. */
-struct output {
-    msgpack_packer packer;
-    uint8_t *next;
-    size_t room;
-    int error;
-};
-
-static void fail(struct output *output, int error)
+static void write_text(struct message_output *output, struct text text, uint64_t max)
 {
-    if (output->error == 0)
-        output->error = error;
-}
-
-static int write_bytes(void *data, const char *bytes, size_t size)
-{
-    struct output *output = data;
-    if (size > output->room)
-        fail(output, CULVERT_ERROR_TOO_LARGE);
-    if (output->error != 0)
-        return -1;
-    if (size > 0)
-        memcpy(output->next, bytes, size);
-    output->next += size;
-    output->room -= size;
-    return 0;
-}
-
-static void write_text(struct output *output, struct text text, uint64_t max)
-{
-    if (text.size > max)
-        fail(output, CULVERT_ERROR_TOO_LARGE);
-    else if (text.size > 0 && memchr(text.data, 0, text.size) != NULL)
-        fail(output, CULVERT_ERROR_INVALID);
-    else
+    if (message_output_check_text(output, text, max))
         msgpack_pack_str_with_body(&output->packer, text.data, text.size);
 }
 
-static void write_features(struct output *output, const struct message_handshake *handshake,
+static void write_features(struct message_output *output, const struct message_handshake *handshake,
                            uint64_t max)
 {
     if (handshake->feature_count > MESSAGE_MAX_FEATURES) {
-        fail(output, CULVERT_ERROR_TOO_LARGE);
+        message_output_fail(output, CULVERT_ERROR_TOO_LARGE);
         return;
     }
     msgpack_pack_array(&output->packer, handshake->feature_count);
@@ -54,18 +22,19 @@ static void write_features(struct output *output, const struct message_handshake
         write_text(output, handshake->features[i], max);
 }
 
-static void write_number(struct output *output, const struct message_field *field, uint64_t number)
+static void write_number(struct message_output *output, const struct message_field *field,
+                         uint64_t number)
 {
     if (number < field->min || number > field->max)
-        fail(output, CULVERT_ERROR_INVALID);
+        message_output_fail(output, CULVERT_ERROR_INVALID);
     else
         msgpack_pack_uint64(&output->packer, number);
 }
 
-static void write_map(struct output *output, const struct message_layout *layout,
+static void write_map(struct message_output *output, const struct message_layout *layout,
                       const struct message *message);
 
-static void write_field(struct output *output, const struct message_field *field,
+static void write_field(struct message_output *output, const struct message_field *field,
                         const struct message *message)
 {
     const void *at = (const char *)message + field->offset;
@@ -114,7 +83,7 @@ static bool is_wanted(const struct message_field *field, const struct message *m
     return ((const struct text *)at)->size > 0;
 }
 
-static void write_map(struct output *output, const struct message_layout *layout,
+static void write_map(struct message_output *output, const struct message_layout *layout,
                       const struct message *message)
 {
     size_t count = 0;
@@ -131,7 +100,7 @@ static void write_map(struct output *output, const struct message_layout *layout
     }
 }
 
-static void write_array(struct output *output, const struct message_layout *layout,
+static void write_array(struct message_output *output, const struct message_layout *layout,
                         const struct message *message)
 {
     msgpack_pack_array(&output->packer, layout->count);
@@ -203,12 +172,11 @@ int message_encode(const struct message *message, uint8_t *out, size_t room)
         return CULVERT_ERROR_INVALID;
     if (room > MESSAGE_MAX_CONTROL)
         room = MESSAGE_MAX_CONTROL;
-    struct output output = {.next = out, .room = room, .error = 0};
-    msgpack_packer_init(&output.packer, &output, write_bytes);
-    write_bytes(&output, (const char *)&type, 1);
+    struct message_output output;
+    message_output_init(&output, type, out, room);
     if (layout->is_map)
         write_map(&output, layout, message);
     else
         write_array(&output, layout, message);
-    return output.error != 0 ? output.error : (int)(output.next - out);
+    return message_output_end(&output, out);
 }

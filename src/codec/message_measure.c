@@ -1,7 +1,6 @@
 #include "codec/message_measure.h"
 
 #include "base/error.h"
-#include "codec/message.h"
 
 #include <stdbool.h>
 
@@ -17,10 +16,10 @@ struct format {
 };
 
 static const struct format formats[LAST_WIDE - FIRST_WIDE + 1] = {
-    {MESSAGE_VALUE_OTHER, 0, 0, false},  /* C0 nil */
+    {MESSAGE_VALUE_NIL, 0, 0, false},    /* C0 nil */
     {MESSAGE_VALUE_OTHER, 0, 0, false},  /* C1 never used */
-    {MESSAGE_VALUE_OTHER, 0, 0, false},  /* C2 false */
-    {MESSAGE_VALUE_OTHER, 0, 0, false},  /* C3 true */
+    {MESSAGE_VALUE_FALSE, 0, 0, false},  /* C2 false */
+    {MESSAGE_VALUE_TRUE, 0, 0, false},   /* C3 true */
     {MESSAGE_VALUE_BYTES, 1, 0, false},  /* C4 bin 8 */
     {MESSAGE_VALUE_BYTES, 2, 0, false},  /* C5 bin 16 */
     {MESSAGE_VALUE_BYTES, 4, 0, false},  /* C6 bin 32 */
@@ -51,9 +50,9 @@ static const struct format formats[LAST_WIDE - FIRST_WIDE + 1] = {
     {MESSAGE_VALUE_MAP, 4, 0, false},    /* DF map 32 */
 };
 
-static uint64_t read_big_endian(const uint8_t *data, size_t width)
+/* A number of `width` bytes, behind what `number` has already. */
+static uint64_t read_big_endian(uint64_t number, const uint8_t *data, size_t width)
 {
-    uint64_t number = 0;
     for (size_t i = 0; i < width; i++)
         number = number << 8 | data[i];
     return number;
@@ -65,6 +64,7 @@ static void set_number(struct message_head *head, enum message_value value, uint
     head->value = value;
     switch (value) {
     case MESSAGE_VALUE_NUMBER:
+    case MESSAGE_VALUE_NEGATIVE:
         head->number = number;
         break;
     case MESSAGE_VALUE_ARRAY:
@@ -77,6 +77,10 @@ static void set_number(struct message_head *head, enum message_value value, uint
     case MESSAGE_VALUE_BYTES:
     case MESSAGE_VALUE_OTHER:
         head->length = number;
+        break;
+    case MESSAGE_VALUE_NIL:
+    case MESSAGE_VALUE_FALSE:
+    case MESSAGE_VALUE_TRUE:
         break;
     }
 }
@@ -93,7 +97,7 @@ static void read_narrow(uint8_t byte, struct message_head *head)
     else if (byte < FIRST_WIDE)
         set_number(head, MESSAGE_VALUE_TEXT, byte & 0x1F);
     else
-        set_number(head, MESSAGE_VALUE_OTHER, 0); /* a small negative integer */
+        set_number(head, MESSAGE_VALUE_NEGATIVE, read_big_endian(UINT64_MAX, &byte, 1));
 }
 
 int message_head_read(const uint8_t *data, size_t size, struct message_head *head)
@@ -111,27 +115,26 @@ int message_head_read(const uint8_t *data, size_t size, struct message_head *hea
     const struct format *format = &formats[byte - FIRST_WIDE];
     if (size - 1 < format->width)
         return CULVERT_NEED_MORE;
-    uint64_t number = read_big_endian(data + 1, format->width);
     bool is_negative = format->is_signed && (data[1] & 0x80) != 0;
+    uint64_t sign = is_negative ? UINT64_MAX : 0;
     head->size = (size_t)1 + format->width;
-    if (is_negative)
-        set_number(head, MESSAGE_VALUE_OTHER, 0);
-    else
-        set_number(head, (enum message_value)format->value, number);
+    set_number(head, is_negative ? MESSAGE_VALUE_NEGATIVE : (enum message_value)format->value,
+               read_big_endian(sign, data + 1, format->width));
     head->length += format->fixed;
     return 0;
 }
 
 /* The arrays and maps around the next value, and how many values each still lacks. */
 struct nesting {
-    uint64_t lacking[MESSAGE_MAX_DEPTH];
+    uint64_t lacking[MESSAGE_MEASURE_MAX_DEPTH];
     size_t depth;
 };
 
-static int nest(struct nesting *nesting, const struct message_head *head)
+static int nest(struct nesting *nesting, size_t max_depth, const struct message_head *head)
 {
     bool holds_values = head->value == MESSAGE_VALUE_ARRAY || head->value == MESSAGE_VALUE_MAP;
-    if (holds_values && nesting->depth == MESSAGE_MAX_DEPTH)
+    bool is_deepest = nesting->depth == max_depth || nesting->depth == MESSAGE_MEASURE_MAX_DEPTH;
+    if (holds_values && is_deepest)
         return CULVERT_ERROR_TOO_LARGE;
     if (head->count > 0) {
         nesting->lacking[nesting->depth++] = head->count;
@@ -142,7 +145,7 @@ static int nest(struct nesting *nesting, const struct message_head *head)
     return 0;
 }
 
-int message_measure(const uint8_t *data, size_t size, size_t limit, size_t *used)
+int message_measure(const uint8_t *data, size_t size, struct message_bounds bounds, size_t *used)
 {
     struct nesting nesting = {.depth = 0};
     size_t at = 0;
@@ -153,10 +156,10 @@ int message_measure(const uint8_t *data, size_t size, size_t limit, size_t *used
         if (result != 0)
             return result;
         owed += head.count - 1;
-        /* No overflow: lengths and counts have 33 bits at most, the rest is below `limit`. */
-        if (at + head.size + head.length + owed > limit)
+        /* No overflow: lengths and counts have 33 bits at most, the rest is below the bound. */
+        if (at + head.size + head.length + owed > bounds.bytes)
             return CULVERT_ERROR_TOO_LARGE;
-        result = nest(&nesting, &head);
+        result = nest(&nesting, bounds.depth, &head);
         if (result != 0)
             return result;
         at += head.size;
