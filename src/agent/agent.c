@@ -1,37 +1,18 @@
-#include "agent/agent.h"
+#include "agent/agent_inner.h"
 
-#include "agent/forward.h"
-#include "agent/session.h"
-#include "agent/uplink.h"
 #include "base/error.h"
 #include "base/exit_code.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/reason.h"
 #include "ends/outlet.h"
-#include "tunnel/relief.h"
 
 #include <signal.h>
 #include <stdio.h>
 
 enum {
-    STOP_GRACE = 5,  /* seconds for open sessions */
+    STOP_GRACE = 5,  /* seconds for open sessions, after a signal */
     DRAIN_LOOK = 10, /* milliseconds between looks whether the gateway has all that we sent */
-};
-
-struct agent {
-    struct agent_config *config;
-    struct account account;
-    struct loop loop;
-    struct session_table sessions;
-    struct forward_table forwards;
-    struct uplink uplink;
-    struct relief relief;
-    uv_signal_t signals[2];
-    struct loop_timer stop_timer;
-    uint64_t deadline;    /* of the stop, microseconds */
-    struct loop_task end; /* of everything, at a turn's end */
-    int exit_code;
-    bool is_stopping;
 };
 
 /* ---- ending ---- */
@@ -53,7 +34,7 @@ static void sessions_emptied(struct session_table *table)
 {
     struct agent *agent = CONTAINER_OF(table, struct agent, sessions);
     /* Not at once: the last session's end is only now being sent. */
-    if (agent->is_stopping)
+    if (agent->is_stopping && agent->stop_timer.is_open)
         loop_timer_start(&agent->stop_timer, 1);
 }
 
@@ -71,27 +52,37 @@ static void look_at_stop(struct loop_timer *timer)
         loop_timer_start(timer, DRAIN_LOOK);
 }
 
-static void stop(struct agent *agent)
+static void stop(struct agent *agent, unsigned seconds)
 {
     bool again = agent->is_stopping;
     agent->is_stopping = true;
     forward_table_close(&agent->forwards);
-    if (again) {
-        end_soon(agent);
-        return;
-    }
-    agent->deadline = loop_now(&agent->loop) + (uint64_t)STOP_GRACE * 1000000;
-    if (agent->sessions.count > 0) {
-        log_info("stopping; %zu sessions have %d s to finish", agent->sessions.count, STOP_GRACE);
-        uplink_announce_stop(&agent->uplink, STOP_GRACE);
+    agent->deadline = loop_now(&agent->loop) + (uint64_t)seconds * 1000000;
+    if (!again && agent->sessions.count > 0 && seconds > 0) {
+        log_info("stopping; %zu sessions have %u s to finish", agent->sessions.count, seconds);
+        uplink_announce_stop(&agent->uplink, seconds);
     }
     look_at_stop(&agent->stop_timer);
 }
 
+/* A second signal ends at once. */
 static void signalled(uv_signal_t *handle, int number)
 {
+    struct agent *agent = handle->data;
     (void)number;
-    stop(handle->data);
+    stop(agent, agent->is_stopping ? 0 : STOP_GRACE);
+}
+
+static void stop_as_asked(struct control_request *request)
+{
+    struct agent *agent = CONTAINER_OF(request, struct agent, stop_request);
+    stop(agent, atomic_load(&agent->stop_seconds));
+}
+
+void agent_stop(struct agent *agent, unsigned seconds)
+{
+    atomic_store(&agent->stop_seconds, seconds);
+    control_tell(&agent->control, &agent->stop_request);
 }
 
 /* ---- the uplink's events ---- */
@@ -113,7 +104,7 @@ static void refused(struct uplink *uplink, int code, const char *why)
 {
     struct agent *agent = uplink->holder;
     (void)code;
-    log_error("cannot register as %s at %s: %s", agent->config->name, uplink->url_text, why);
+    log_error("cannot register as %s at %s: %s", agent->config.name, uplink->url_text, why);
     agent->exit_code = EXIT_CODE_REFUSED;
     end_soon(agent);
 }
@@ -124,8 +115,11 @@ static void peer_opened(struct uplink *uplink, struct stream *asking,
     struct agent *agent = uplink->holder;
     char kind[MESSAGE_MAX_KIND + 1];
     char host[MESSAGE_MAX_HOST + 1];
+    char source[MESSAGE_MAX_NAME + 1];
+    char client[MESSAGE_MAX_HOST + 1];
     if (text_copy(open->kind, kind, sizeof(kind)) != 0 ||
-        text_copy(open->host, host, sizeof(host)) != 0) {
+        text_copy(open->host, host, sizeof(host)) != 0 ||
+        text_copy(open->source, source, sizeof(source)) != 0) {
         stream_refuse(asking, REASON_PROTOCOL, NULL);
         return;
     }
@@ -133,20 +127,25 @@ static void peer_opened(struct uplink *uplink, struct stream *asking,
         stream_refuse(asking, REASON_SHUTDOWN, "the agent is stopping");
         return;
     }
-    char asked[MESSAGE_MAX_NAME + MESSAGE_MAX_HOST + 32];
-    snprintf(asked, sizeof(asked), "%s:%u for %.*s", host, open->port, (int)open->source.size,
-             open->source.data);
-    log_debug("dialling %s", asked);
+    snprintf(client, sizeof(client), "%.*s", (int)open->client.size, open->client.data);
+    log_debug("dialling %s:%u for %s", host, open->port, source);
     struct outlet_target target = {.kind = kind, .host = host, .port = open->port};
     struct stream *answering = NULL;
-    int error = outlet_dial(&agent->loop, &target, &agent->config->whitelist, &answering);
+    int error = outlet_dial(&agent->loop, &target, &agent->config.whitelist, &answering);
     if (error != 0) {
         stream_refuse(asking,
                       error == CULVERT_ERROR_UNSUPPORTED ? REASON_UNSUPPORTED : REASON_NO_MEMORY,
                       NULL);
         return;
     }
-    session_answer(&agent->sessions, asking, answering, asked);
+    struct session_subject subject = {
+        .direction = SESSION_IN,
+        .agent = source,
+        .host = host,
+        .port = open->port,
+        .client = client,
+    };
+    session_start(&agent->sessions, asking, answering, &subject);
 }
 
 static const struct uplink_owner uplink_handlers = {
@@ -156,8 +155,6 @@ static const struct uplink_owner uplink_handlers = {
     .peer_opened = peer_opened,
 };
 
-/* ---- life ---- */
-
 static struct tunnel *largest_tunnel(struct relief *relief)
 {
     struct agent *agent = CONTAINER_OF(relief, struct agent, relief);
@@ -165,33 +162,35 @@ static struct tunnel *largest_tunnel(struct relief *relief)
     return tunnel != NULL && tunnel_largest(tunnel) > 0 ? tunnel : NULL;
 }
 
+/* ---- life ---- */
+
 static int watch_signals(struct agent *agent)
 {
     static const int numbers[] = {SIGTERM, SIGINT};
     int error = 0;
     for (int i = 0; i < 2 && error == 0; i++) {
         error = uv_signal_init(&agent->loop.uv, &agent->signals[i]);
+        if (error != 0)
+            break;
+        agent->signal_count++;
         agent->signals[i].data = agent;
-        if (error == 0)
-            error = uv_signal_start(&agent->signals[i], signalled, numbers[i]);
+        error = uv_signal_start(&agent->signals[i], signalled, numbers[i]);
     }
     return error;
 }
 
-static int start(struct agent *agent)
+static int prepare(struct agent *agent)
 {
-    account_init(&agent->account, agent->config->max_memory);
-    int error = loop_init(&agent->loop, 0, &agent->account);
+    int error = control_init(&agent->control, &agent->loop);
+    agent->has_control = error == 0;
     if (error == 0)
         error = loop_timer_init(&agent->loop, &agent->stop_timer, look_at_stop, agent);
-    if (error == 0)
+    if (error == 0) {
         error = relief_init(&agent->relief, &agent->loop, largest_tunnel);
-    if (error == 0)
+        agent->has_relief = error == 0;
+    }
+    if (error == 0 && agent->config.takes_signals)
         error = watch_signals(agent);
-    session_table_init(&agent->sessions, &agent->loop);
-    agent->sessions.emptied = sessions_emptied;
-    if (error == 0)
-        error = forward_table_init(&agent->forwards, &agent->loop, &agent->sessions);
     if (error != 0)
         log_error("the agent cannot start: %s", error_text(error));
     return error;
@@ -200,44 +199,89 @@ static int start(struct agent *agent)
 static int prepare_uplink(struct agent *agent)
 {
     char why[512] = "";
-    int error = uplink_init(&agent->uplink, &uplink_handlers, agent, &agent->loop, agent->config,
+    int error = uplink_init(&agent->uplink, &uplink_handlers, agent, &agent->loop, &agent->config,
                             why, sizeof(why));
+    agent->has_uplink = true;
     if (error != 0)
         log_error("the agent cannot start: %s", why);
     return error;
 }
 
-static void close_all(struct agent *agent)
+static int open_all(struct agent *agent)
 {
-    forward_table_deinit(&agent->forwards);
-    uplink_deinit(&agent->uplink);
-    relief_deinit(&agent->relief);
-    loop_timer_close(&agent->stop_timer, NULL);
-    for (int i = 0; i < 2; i++)
-        uv_close((uv_handle_t *)&agent->signals[i], NULL);
-    loop_deinit(&agent->loop);
+    /* First, for it makes the table whole even when it fails. */
+    session_table_init(&agent->sessions, &agent->loop, agent->config.name, agent->config.journal);
+    agent->sessions.emptied = sessions_emptied;
+    int error = forward_table_init(&agent->forwards, &agent->loop, &agent->sessions,
+                                   &agent->config.whitelist, agent->config.announces);
+    if (error == 0)
+        error = prepare(agent);
+    if (error == 0)
+        error = prepare_uplink(agent);
+    if (error != 0)
+        return EXIT_CODE_FAILURE;
+    agent->started = loop_now(&agent->loop);
+    return agent_open_forwards(agent);
 }
 
-int agent_run(struct agent_config *config)
+int agent_open(const struct agent_config *config, struct agent **out)
 {
-    struct agent agent = {.config = config, .end = {.run = end}, .exit_code = EXIT_CODE_OK};
-    /* When the system is short of something the process ends, and with it what was opened. */
-    if (start(&agent) != 0)
-        return EXIT_CODE_FAILURE;
-    if (prepare_uplink(&agent) != 0) {
-        close_all(&agent);
+    struct whitelist whitelist = config->whitelist;
+    struct agent *agent = memory_allocate_zero(sizeof(*agent));
+    int error = agent == NULL ? CULVERT_ERROR_NO_MEMORY : 0;
+    if (error == 0) {
+        account_init(&agent->account, config->max_memory);
+        error = loop_init(&agent->loop, 0, &agent->account);
+    }
+    if (error != 0) {
+        log_error("the agent cannot start: %s", error_text(error));
+        memory_free(agent);
+        whitelist_deinit(&whitelist);
         return EXIT_CODE_FAILURE;
     }
-    int bound =
-        forward_table_bind(&agent.forwards, config->rules, config->rule_count, &config->whitelist);
-    if (bound < 0 || (bound == 0 && config->rule_count > 0)) {
-        log_error("none of the ports could be opened");
-        close_all(&agent);
-        return EXIT_CODE_NO_PORT;
+    agent->config = *config;
+    agent->end.run = end;
+    agent->stop_request.run = stop_as_asked;
+    int code = open_all(agent);
+    if (code != EXIT_CODE_OK) {
+        agent_free(agent);
+        return code;
     }
-    uplink_start(&agent.uplink);
-    int error = loop_run(&agent.loop);
-    close_all(&agent);
+    *out = agent;
+    return EXIT_CODE_OK;
+}
+
+int agent_run(struct agent *agent)
+{
+    control_begin(&agent->control);
+    uplink_start(&agent->uplink);
+    int error = loop_run(&agent->loop);
+    control_end(&agent->control);
     log_info("the agent has ended");
-    return error != 0 ? EXIT_CODE_FAILURE : agent.exit_code;
+    return error != 0 ? EXIT_CODE_FAILURE : agent->exit_code;
+}
+
+void agent_free(struct agent *agent)
+{
+    agent->is_stopping = true;
+    if (agent->has_control)
+        control_end(&agent->control);
+    if (agent->has_uplink)
+        uplink_close(&agent->uplink);
+    session_table_abort(&agent->sessions, REASON_SHUTDOWN, "the agent is stopping");
+    forward_table_deinit(&agent->forwards);
+    loop_task_cancel(&agent->end);
+    if (agent->has_uplink)
+        uplink_deinit(&agent->uplink);
+    if (agent->has_relief)
+        relief_deinit(&agent->relief);
+    if (agent->stop_timer.is_open)
+        loop_timer_close(&agent->stop_timer, NULL);
+    for (int i = 0; i < agent->signal_count; i++)
+        uv_close((uv_handle_t *)&agent->signals[i], NULL);
+    loop_deinit(&agent->loop);
+    if (agent->has_control)
+        control_deinit(&agent->control);
+    whitelist_deinit(&agent->config.whitelist);
+    memory_free(agent);
 }

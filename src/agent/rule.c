@@ -148,6 +148,58 @@ int rule_parse(const char *string, struct rule *rule, char *why, size_t why_size
     return error;
 }
 
+static bool is_bind(const char *bind)
+{
+    enum host_kind kind = host_parse(text_of(bind), NULL);
+    return bind[0] == '\0' || strcmp(bind, "*") == 0 || strcmp(bind, "localhost") == 0 ||
+           kind == HOST_IPV4 || kind == HOST_IPV6;
+}
+
+static bool is_key(const char *key)
+{
+    for (const char *c = key; *c != '\0'; c++) {
+        if ((unsigned char)*c <= ' ' || *c == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+int rule_check(const struct rule *rule, enum rule_part *part, char *why, size_t why_size)
+{
+    *part = RULE_NONE;
+    if (!is_bind(rule->bind)) {
+        *part = RULE_BIND;
+        snprintf(
+            why, why_size,
+            "\"%.100s\" is neither an IP address nor localhost nor *, and no other name can be "
+            "looked up while the agent runs",
+            rule->bind);
+    } else if (!is_key(rule->key)) {
+        *part = RULE_KEY;
+        snprintf(why, why_size, "the key has a space or control character");
+    } else if (!str_is_agent_name(text_of(rule->agent))) {
+        *part = RULE_AGENT;
+        snprintf(
+            why, why_size,
+            "\"%.130s\" is not an agent's name: 1 to 128 of A-Z a-z 0-9 . _ -, not \"gateway\"",
+            rule->agent);
+    } else if (host_parse(text_of(rule->host), NULL) == HOST_INVALID) {
+        *part = RULE_HOST;
+        snprintf(why, why_size, "\"%.100s\" is neither a host name nor an IP address", rule->host);
+    } else if (rule->port == 0) {
+        *part = RULE_PORT;
+        snprintf(why, why_size, "0 is not a port that can be reached (1 to 65535)");
+    }
+    return *part == RULE_NONE ? 0 : CULVERT_ERROR_INVALID;
+}
+
+bool rule_equals(const struct rule *a, const struct rule *b)
+{
+    return a->local_port == b->local_port && a->port == b->port && strcmp(a->bind, b->bind) == 0 &&
+           strcmp(a->key, b->key) == 0 && strcmp(a->agent, b->agent) == 0 &&
+           strcmp(a->host, b->host) == 0;
+}
+
 void rule_target_text(const struct rule *rule, char *out, size_t size)
 {
     bool needs_brackets = strchr(rule->host, ':') != NULL;

@@ -20,6 +20,17 @@ struct rule {
  * wrong and how a rule looks. */
 int rule_parse(const char *string, struct rule *rule, char *why, size_t why_size);
 
+/* The parts of a rule that can be wrong. */
+enum rule_part { RULE_NONE, RULE_BIND, RULE_LOCAL, RULE_KEY, RULE_AGENT, RULE_HOST, RULE_PORT };
+
+/* Whether a rule that was not parsed may be used while the agent runs. Its BIND is an address,
+ * `localhost` or `*`: looking up any other name would hold the agent up. On CULVERT_ERROR_INVALID
+ * *part says what is wrong, and `why` in a sentence. */
+int rule_check(const struct rule *rule, enum rule_part *part, char *why, size_t why_size);
+
+/* Whether both say the same. */
+bool rule_equals(const struct rule *a, const struct rule *b);
+
 /* AGENT:HOST:PORT, with brackets where needed. */
 void rule_target_text(const struct rule *rule, char *out, size_t size);
 

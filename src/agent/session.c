@@ -1,54 +1,79 @@
 #include "agent/session.h"
 
+#include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/reason.h"
-#include "relay/relay.h"
 
-struct session {
-    struct relay relay;
-    struct session_table *table;
-    struct list_node node;
-    struct loop_task burial;
-    const char *target; /* of a session that we asked for */
-    char *asked;        /* what a peer asked for; may be NULL */
-};
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
-void session_table_init(struct session_table *table, struct loop *loop)
+void session_tally_release(struct session_tally *tally)
 {
-    *table = (struct session_table){.loop = loop};
+    if (--tally->holders == 0)
+        tally->released(tally);
+}
+
+void session_table_init(struct session_table *table, struct loop *loop, const char *name,
+                        struct journal *journal)
+{
+    *table = (struct session_table){.loop = loop, .name = name, .journal = journal};
     list_init(&table->sessions);
 }
+
+uint64_t session_sent(const struct session *session)
+{
+    return session->relay.side[0].received;
+}
+
+uint64_t session_received(const struct session *session)
+{
+    return session->relay.side[1].received;
+}
+
+/* ---- telling ---- */
+
+static void tell_log(const struct session *session, int code, const char *text)
+{
+    const struct session_subject *subject = &session->subject;
+    bool is_out = subject->direction == SESSION_OUT;
+    bool was_open = session->relay.is_open;
+    if (is_out && !was_open && code != REASON_NONE)
+        log_warning("no session to %s: %s", subject->target, text);
+    else if (!is_out && !was_open && code == REASON_FORBIDDEN)
+        log_warning("refused %s:%u for %s: --allow does not name it", subject->host, subject->port,
+                    subject->agent);
+    else
+        log_debug("session %" PRIu64 " %s %s:%u %s %s ended after %" PRIu64 " bytes there and "
+                  "%" PRIu64 " back: %s",
+                  session->id, is_out ? "to" : "for", subject->host, subject->port,
+                  is_out ? "behind" : "asked by", subject->agent, session_sent(session),
+                  session_received(session), text);
+}
+
+/* ---- the relay's events ---- */
 
 static void bury(struct loop_task *task)
 {
     struct session *session = CONTAINER_OF(task, struct session, burial);
-    memory_free(session->asked);
+    explicit_bzero(session->texts, session->text_size);
     memory_free(session);
-}
-
-static void report(const struct session *session, int code, const char *reason)
-{
-    const struct relay *relay = &session->relay;
-    const char *text = reason != NULL ? reason : reason_text(code);
-    const char *name = session->target != NULL  ? session->target
-                       : session->asked != NULL ? session->asked
-                                                : "";
-    if (session->target != NULL && !relay->is_open && code != REASON_NONE)
-        log_warning("no session to %s: %s", session->target, text);
-    else if (session->asked != NULL && !relay->is_open && code == REASON_FORBIDDEN)
-        log_warning("refused %s: --allow does not name it", session->asked);
-    else
-        log_debug("session %s%sended after %llu bytes there and %llu back: %s", name,
-                  name[0] != 0 ? " " : "", (unsigned long long)relay->side[0].received,
-                  (unsigned long long)relay->side[1].received, text);
 }
 
 static void ended(struct relay *relay, int code, const char *reason)
 {
     struct session *session = CONTAINER_OF(relay, struct session, relay);
     struct session_table *table = session->table;
-    report(session, code, reason);
+    struct session_tally *tally = session->subject.tally;
+    const char *text = reason != NULL ? reason : reason_text(code);
+    tell_log(session, code, text);
+    if (tally != NULL) {
+        tally->open--;
+        tally->sent += session_sent(session);
+        tally->received += session_received(session);
+        session_tally_release(tally);
+    }
     list_remove(&session->node);
     loop_bury(table->loop, &session->burial);
     if (--table->count == 0 && table->emptied != NULL)
@@ -57,42 +82,102 @@ static void ended(struct relay *relay, int code, const char *reason)
 
 static const struct relay_owner relay_handlers = {.ended = ended};
 
-static struct session *join(struct session_table *table, struct stream *asking,
-                            struct stream *answering)
+/* ---- starting ---- */
+
+enum { TEXT_COUNT = 5 };
+
+/* The places in a subject where its texts stand. */
+static void list_texts(struct session_subject *subject, const char **places[TEXT_COUNT])
 {
-    struct session *session = memory_allocate_zero(sizeof(*session));
-    if (session == NULL) {
-        stream_refuse(asking, REASON_NO_MEMORY, NULL);
-        stream_refuse(answering, REASON_NO_MEMORY, NULL);
+    places[0] = &subject->agent;
+    places[1] = &subject->host;
+    places[2] = &subject->client;
+    places[3] = &subject->key;
+    places[4] = &subject->target;
+}
+
+static struct session *new_session(const struct session_subject *subject)
+{
+    struct session_subject copy = *subject;
+    const char **places[TEXT_COUNT];
+    size_t size = 0;
+    list_texts(&copy, places);
+    for (int i = 0; i < TEXT_COUNT; i++)
+        size += *places[i] != NULL ? strlen(*places[i]) + 1 : 0;
+    struct session *session = memory_allocate_zero(sizeof(*session) + size);
+    if (session == NULL)
         return NULL;
+    char *next = session->texts;
+    for (int i = 0; i < TEXT_COUNT; i++) {
+        if (*places[i] == NULL)
+            continue;
+        size_t length = strlen(*places[i]) + 1;
+        memcpy(next, *places[i], length);
+        *places[i] = next;
+        next += length;
     }
-    session->table = table;
-    session->burial.run = bury;
-    list_append(&table->sessions, &session->node);
-    table->count++;
-    relay_join(&session->relay, asking, answering, &relay_handlers);
+    session->subject = copy;
+    session->text_size = size;
     return session;
 }
 
-void session_join(struct session_table *table, struct stream *asking, struct stream *answering,
-                  const char *target)
+void session_start(struct session_table *table, struct stream *asking, struct stream *answering,
+                   const struct session_subject *subject)
 {
-    struct session *session = join(table, asking, answering);
-    if (session != NULL)
-        session->target = target;
+    struct session *session = new_session(subject);
+    if (session == NULL) {
+        stream_refuse(asking, REASON_NO_MEMORY, NULL);
+        stream_refuse(answering, REASON_NO_MEMORY, NULL);
+        return;
+    }
+    session->table = table;
+    session->burial.run = bury;
+    session->id = ++table->last_id;
+    session->since = loop_now(table->loop);
+    list_append(&table->sessions, &session->node);
+    table->count++;
+    if (subject->tally != NULL) {
+        subject->tally->holders++;
+        subject->tally->open++;
+        subject->tally->total++;
+    }
+    relay_join(&session->relay, asking, answering, &relay_handlers);
 }
 
-void session_answer(struct session_table *table, struct stream *asking, struct stream *answering,
-                    const char *asked)
+/* ---- the table ---- */
+
+static struct session *session_at(struct list_node *node)
 {
-    struct session *session = join(table, asking, answering);
-    if (session != NULL)
-        session->asked = memory_copy_text(asked);
+    return CONTAINER_OF(node, struct session, node);
+}
+
+void session_table_add_up(struct session_table *table)
+{
+    struct list_node *node = list_first(&table->sessions);
+    for (; node != NULL; node = list_next(&table->sessions, node)) {
+        const struct session *session = session_at(node);
+        struct session_tally *tally = session->subject.tally;
+        if (tally == NULL)
+            continue;
+        tally->open_sent += session_sent(session);
+        tally->open_received += session_received(session);
+    }
+}
+
+int session_table_end(struct session_table *table, uint64_t id, const char *reason)
+{
+    struct list_node *node = list_first(&table->sessions);
+    while (node != NULL && session_at(node)->id != id)
+        node = list_next(&table->sessions, node);
+    if (node == NULL)
+        return CULVERT_ERROR_NOT_FOUND;
+    relay_abort(&session_at(node)->relay, REASON_RESET, reason);
+    return 0;
 }
 
 void session_table_abort(struct session_table *table, int code, const char *reason)
 {
     struct list_node *node;
     while ((node = list_pop(&table->sessions)) != NULL)
-        relay_abort(&CONTAINER_OF(node, struct session, node)->relay, code, reason);
+        relay_abort(&session_at(node)->relay, code, reason);
 }

@@ -1,6 +1,7 @@
 #include "cli/agent_command.h"
 
 #include "base/error.h"
+#include "base/exit_code.h"
 #include "base/memory.h"
 #include "base/str.h"
 #include "cli/key_source.h"
@@ -225,6 +226,20 @@ void agent_command_deinit(struct agent_command *command)
     command->config.rule_count = 0;
 }
 
+static int run(struct agent_command *command)
+{
+    struct agent *agent = NULL;
+    command->config.takes_signals = true;
+    command->config.announces = true;
+    int code = agent_open(&command->config, &agent);
+    whitelist_init(&command->config.whitelist); /* the agent has taken what was in it */
+    if (code != EXIT_CODE_OK)
+        return code;
+    code = agent_run(agent);
+    agent_free(agent);
+    return code;
+}
+
 int agent_command_run(char *const *words)
 {
     struct agent_command command;
@@ -240,7 +255,7 @@ int agent_command_run(char *const *words)
                                               "on the way can read and change everything"
                                             : "everything, the key as well, crosses the network "
                                               "in clear");
-        result = agent_run(&command.config);
+        result = run(&command);
     }
     agent_command_deinit(&command);
     return result;

@@ -274,15 +274,16 @@ int whitelist_add(struct whitelist *list, const char *rule, char *why, size_t wh
     return 0;
 }
 
-static bool has_denied(const struct whitelist *list, const struct target *target)
+static struct whitelist_denial *find_denial(const struct whitelist *list,
+                                            const struct target *target)
 {
     for (size_t i = 0; i < list->denied_count; i++) {
         struct target denied;
-        if (target_of(&list->denied[i], &denied) && denied.port == target->port &&
+        if (target_of(&list->denied[i].address, &denied) && denied.port == target->port &&
             memcmp(denied.address, target->address, HOST_ADDRESS_SIZE) == 0)
-            return true;
+            return &list->denied[i];
     }
-    return false;
+    return NULL;
 }
 
 int whitelist_deny(struct whitelist *list, const struct sockaddr_storage *address)
@@ -291,15 +292,27 @@ int whitelist_deny(struct whitelist *list, const struct sockaddr_storage *addres
     if (!target_of(address, &target) || target.port == 0)
         return CULVERT_ERROR_INVALID;
     /* An agent that dials its gateway again says the same again. */
-    if (has_denied(list, &target))
+    struct whitelist_denial *denial = find_denial(list, &target);
+    if (denial != NULL) {
+        denial->count++;
         return 0;
-    struct sockaddr_storage *denied =
+    }
+    struct whitelist_denial *denied =
         memory_grow(list->denied, (list->denied_count + 1) * sizeof *denied);
     if (denied == NULL)
         return CULVERT_ERROR_NO_MEMORY;
     list->denied = denied;
-    list->denied[list->denied_count++] = *address;
+    list->denied[list->denied_count++] = (struct whitelist_denial){*address, 1};
     return 0;
+}
+
+void whitelist_allow_again(struct whitelist *list, const struct sockaddr_storage *address)
+{
+    struct target target;
+    struct whitelist_denial *denial =
+        target_of(address, &target) ? find_denial(list, &target) : NULL;
+    if (denial != NULL && --denial->count == 0)
+        *denial = list->denied[--list->denied_count];
 }
 
 static bool is_denied(const struct whitelist *list, const struct target *target,
@@ -308,7 +321,7 @@ static bool is_denied(const struct whitelist *list, const struct target *target,
     bool reaches_us = is_loopback(target->address) || is_unspecified(target->address);
     for (size_t i = 0; i < list->denied_count; i++) {
         struct target denied;
-        if (!target_of(&list->denied[i], &denied) || denied.port != target->port)
+        if (!target_of(&list->denied[i].address, &denied) || denied.port != target->port)
             continue;
         if (memcmp(denied.address, target->address, HOST_ADDRESS_SIZE) == 0 ||
             is_unspecified(target->address))

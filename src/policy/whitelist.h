@@ -24,10 +24,16 @@ struct whitelist_rule {
     uint16_t low, high;
 };
 
+/* An address and port that is never dialled. */
+struct whitelist_denial {
+    struct sockaddr_storage address;
+    uint64_t count; /* how often it was said */
+};
+
 struct whitelist {
     struct whitelist_rule *rules;
     size_t count;
-    struct sockaddr_storage *denied; /* address and port that are never dialled */
+    struct whitelist_denial *denied;
     size_t denied_count;
     /* Whether an address is one of this machine's; asked only about a port that is denied on every
      * local address. NULL: only loopback addresses are. */
@@ -44,6 +50,10 @@ int whitelist_add(struct whitelist *list, const char *rule, char *why, size_t wh
  * unspecified address (0.0.0.0, ::) stands for every local address; a port of 0 is not allowed.
  * CULVERT_ERROR_INVALID or CULVERT_ERROR_NO_MEMORY. */
 int whitelist_deny(struct whitelist *list, const struct sockaddr_storage *address);
+
+/* Takes one whitelist_deny of this address back; it stays denied for whoever else has said so. No
+ * effect on one that is not denied. */
+void whitelist_allow_again(struct whitelist *list, const struct sockaddr_storage *address);
 
 /* Before resolving: whether any rule could allow this host and port at all (a name in no rule may
  * still resolve into a CIDR). */

@@ -274,6 +274,30 @@ static void test_what_is_denied_again_takes_no_room(void **state)
     whitelist_deinit(&fixture.list);
 }
 
+static void test_what_was_denied_may_be_allowed_again(void **state)
+{
+    (void)state;
+    struct fixture fixture = list_of("*", NULL, NULL);
+    struct sockaddr_storage first = address_of("127.0.0.1", 8080);
+    struct sockaddr_storage mapped = address_of("::ffff:127.0.0.1", 8080);
+    struct sockaddr_storage other = address_of("127.0.0.1", 8081);
+    struct sockaddr_storage unix_address = {.ss_family = AF_UNIX};
+    assert_int_equal(whitelist_deny(&fixture.list, &first), 0);
+    assert_int_equal(whitelist_deny(&fixture.list, &other), 0);
+    assert_int_equal(whitelist_deny(&fixture.list, &mapped), 0);
+    whitelist_allow_again(&fixture.list, &unix_address);
+    whitelist_allow_again(&fixture.list, &first);
+    assert_false(allows(&fixture, "127.0.0.1", "127.0.0.1", 8080));
+    whitelist_allow_again(&fixture.list, &first);
+    assert_true(allows(&fixture, "127.0.0.1", "127.0.0.1", 8080));
+    assert_false(allows(&fixture, "127.0.0.1", "127.0.0.1", 8081));
+    whitelist_allow_again(&fixture.list, &first);
+    assert_int_equal(fixture.list.denied_count, 1);
+    assert_int_equal(whitelist_deny(&fixture.list, &first), 0);
+    assert_false(allows(&fixture, "127.0.0.1", "127.0.0.1", 8080));
+    whitelist_deinit(&fixture.list);
+}
+
 static bool is_192_0_2_7(const struct sockaddr_storage *address)
 {
     struct sockaddr_storage local = address_of("192.0.2.7", 0);
@@ -418,6 +442,7 @@ int main(void)
         cmocka_unit_test(test_a_denied_listener_is_never_dialled),
         cmocka_unit_test(test_the_unspecified_address_denies_every_local_one),
         cmocka_unit_test(test_what_is_denied_again_takes_no_room),
+        cmocka_unit_test(test_what_was_denied_may_be_allowed_again),
         cmocka_unit_test(test_what_cannot_be_denied),
         cmocka_unit_test(test_wrong_rules),
         cmocka_unit_test(test_a_long_rule_gives_a_bounded_sentence),

@@ -1,0 +1,47 @@
+/* What the agent consists of, for the files that are parts of it. */
+#ifndef AGENT_AGENT_INNER_H
+#define AGENT_AGENT_INNER_H
+
+#include "agent/agent.h"
+#include "agent/control.h"
+#include "agent/forward.h"
+#include "agent/session.h"
+#include "agent/uplink.h"
+#include "tunnel/relief.h"
+
+enum { AGENT_WHY_SIZE = 1536 };
+
+struct agent {
+    struct agent_config config;
+    struct account account;
+    struct loop loop;
+    struct control control;
+    struct session_table sessions;
+    struct forward_table forwards;
+    struct uplink uplink;
+    struct relief relief;
+    uv_signal_t signals[3];
+    int signal_count;
+    struct loop_timer stop_timer;
+    uint64_t started;     /* microseconds of the loop's clock */
+    uint64_t deadline;    /* of the stop, microseconds */
+    struct loop_task end; /* of everything, at a turn's end */
+    struct control_request stop_request;
+    _Atomic unsigned stop_seconds;
+    int exit_code;
+    bool is_stopping;
+    bool has_control, has_uplink, has_relief;
+};
+
+/* ---- agent_forwards.c ---- */
+
+/* Opens all that stands in the config. Returns an enum exit_code; what is wrong was logged. */
+int agent_open_forwards(struct agent *agent);
+
+/* Adds and removes as agent_add_forward and agent_remove_forward do, on the loop's thread. A rule
+ * that is wrong has its part named in *part. */
+int agent_make_forward(struct agent *agent, const struct rule *rule, struct forward **forward,
+                       enum rule_part *part, char *why, size_t why_size);
+int agent_drop_forward(struct agent *agent, uint64_t id, char *why, size_t why_size);
+
+#endif
