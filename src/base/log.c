@@ -21,7 +21,8 @@ static struct {
     _Atomic int level;
     enum log_format format;
     const char *component;
-} logger = {LOG_INFO, LOG_TEXT, "culvert"};
+    _Atomic(log_receiver *) receiver;
+} logger = {LOG_INFO, LOG_TEXT, "culvert", NULL};
 
 /* One line in the making. All that goes in fits, by the sizes above. */
 struct entry {
@@ -34,6 +35,11 @@ void log_init(enum log_level level, enum log_format format, const char *componen
     logger.format = format;
     logger.component = component;
     atomic_store_explicit(&logger.level, (int)level, memory_order_release);
+}
+
+void log_set_receiver(log_receiver *receiver)
+{
+    atomic_store(&logger.receiver, receiver);
 }
 
 int log_parse_level(const char *text, enum log_level *level)
@@ -162,6 +168,28 @@ static void add_line(struct entry *entry, enum log_level level, const char *mess
     add(entry, json ? "\"}\n" : "\n");
 }
 
+static bool receiver_takes(enum log_level level, const char *message, size_t size)
+{
+    log_receiver *receiver = atomic_load(&logger.receiver);
+    struct entry entry;
+    if (receiver == NULL)
+        return false;
+    entry.size = 0;
+    entry.data[0] = '\0';
+    add_escaped(&entry, (const uint8_t *)message, size, false);
+    return receiver(level, entry.data);
+}
+
+static void write_entry(enum log_level level, const char *message, size_t size)
+{
+    struct entry entry;
+    entry.size = 0;
+    add_line(&entry, level, message, size);
+    /* One write, so that entries of several threads and processes do not mix. */
+    while (write(STDERR_FILENO, entry.data, entry.size) < 0 && errno == EINTR)
+        continue;
+}
+
 void log_write(enum log_level level, const char *format, ...)
 {
     int saved = errno;
@@ -172,12 +200,8 @@ void log_write(enum log_level level, const char *format, ...)
     va_end(arguments);
     if (size >= 0) {
         size_t kept = (size_t)size < sizeof(message) ? (size_t)size : sizeof(message) - 1;
-        struct entry entry;
-        entry.size = 0;
-        add_line(&entry, level, message, kept);
-        /* One write, so that entries of several threads and processes do not mix. */
-        while (write(STDERR_FILENO, entry.data, entry.size) < 0 && errno == EINTR)
-            continue;
+        if (!receiver_takes(level, message, kept))
+            write_entry(level, message, kept);
     }
     errno = saved;
 }

@@ -19,6 +19,12 @@ int log_parse_format(const char *text, enum log_format *format);
 
 bool log_is_on(enum log_level level);
 
+/* Gets each entry that the level lets through, on the thread that logs, its control characters
+ * escaped. Returns whether it took it; else it is written as ever. NULL: there is none. To be set
+ * before other threads log. */
+typedef bool log_receiver(enum log_level level, const char *message);
+void log_set_receiver(log_receiver *receiver);
+
 /* printf-like; an entry longer than 1 KiB is cut; control characters are escaped. */
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

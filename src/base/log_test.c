@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -137,12 +138,52 @@ static void names_of_levels_and_formats(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static struct {
+    enum log_level level;
+    char message[64];
+    bool takes;
+} received;
+
+static bool receive(enum log_level level, const char *message)
+{
+    received.level = level;
+    snprintf(received.message, sizeof(received.message), "%s", message);
+    return received.takes;
+}
+
+static void a_receiver_may_take_an_entry(void **state)
+{
+    log_init(LOG_INFO, LOG_JSON, "agent");
+    log_set_receiver(receive);
+    received.takes = true;
+    log_warning("a \"b\"\x1b");
+    assert_int_equal(received.level, LOG_WARNING);
+    assert_string_equal(received.message, "a \"b\"\\x1b");
+    assert_null(next_line(*state));
+    log_debug("below the level");
+    assert_string_equal(received.message, "a \"b\"\\x1b");
+    log_info("%s", "");
+    assert_string_equal(received.message, "");
+    received.takes = false;
+    log_error("left");
+    assert_string_equal(received.message, "left");
+    assert_non_null(strstr(next_line(*state), "\"message\":\"left\""));
+    log_set_receiver(NULL);
+    log_error("nobody");
+    assert_string_equal(received.message, "left");
+    assert_non_null(next_line(*state));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(text_has_its_form),   TEST(a_level_hides_what_is_below),
-        TEST(json_is_escaped),     TEST(text_is_escaped),
-        TEST(a_long_entry_is_cut), cmocka_unit_test(names_of_levels_and_formats),
+        TEST(text_has_its_form),
+        TEST(a_level_hides_what_is_below),
+        TEST(json_is_escaped),
+        TEST(text_is_escaped),
+        TEST(a_long_entry_is_cut),
+        TEST(a_receiver_may_take_an_entry),
+        cmocka_unit_test(names_of_levels_and_formats),
     };
     return cmocka_run_group_tests_name("log", tests, NULL, NULL);
 }

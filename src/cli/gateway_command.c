@@ -3,7 +3,7 @@
 #include "base/error.h"
 #include "base/exit_code.h"
 #include "base/str.h"
-#include "policy/host.h"
+#include "gateway/gateway_listen.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -15,48 +15,13 @@ static int complain(char *why, const char *sentence)
     return CULVERT_ERROR_INVALID;
 }
 
-/* [HOST:]PORT; an empty host and * stand for every address. */
-static int parse_listen(const char *value, struct gateway_listen *listen, char *why)
-{
-    struct text port = text_of(value);
-    struct text host = TEXT_NULL;
-    struct text first;
-    *listen = (struct gateway_listen){0};
-    if (host_take_part(&port, &first))
-        host = first;
-    else
-        port = first;
-    if (port.size > 0 && memchr(port.data, ':', port.size) != NULL)
-        return complain(why, "too many colons; an IPv6 address stands in brackets, [::]:8080");
-    bool has_brackets = host_strip_brackets(&host);
-    if (host.size > 0 && !text_equals(host, "*")) {
-        enum host_kind kind = host_parse(host, NULL);
-        if (kind == HOST_INVALID || has_brackets != (kind == HOST_IPV6) ||
-            text_copy(host, listen->host, sizeof listen->host) != 0) {
-            snprintf(why, OPTIONS_WHY_SIZE,
-                     "\"%.*s\" is neither a host name nor an IP address; write [HOST:]PORT",
-                     (int)(host.size < 100 ? host.size : 100), host.data);
-            return CULVERT_ERROR_INVALID;
-        }
-    } else if (has_brackets) {
-        return complain(why, "there is no address in the brackets; write [HOST:]PORT");
-    }
-    if (str_parse_port(port, &listen->port) != 0) {
-        snprintf(why, OPTIONS_WHY_SIZE,
-                 "\"%.*s\" is not a port (0 to 65535, 0 picks a free one); write [HOST:]PORT",
-                 (int)(port.size < 100 ? port.size : 100), port.data);
-        return CULVERT_ERROR_INVALID;
-    }
-    return 0;
-}
-
 static int take_listen(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
     size_t count = command->config.listen_count;
     if (count == GATEWAY_COMMAND_LISTENS)
         return complain(why, "at most 64 are possible");
-    int error = parse_listen(value, &command->listens[count], why);
+    int error = gateway_listen_parse(value, &command->listens[count], why, OPTIONS_WHY_SIZE);
     if (error == 0)
         command->config.listen_count++;
     return error;
