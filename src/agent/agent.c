@@ -87,17 +87,25 @@ void agent_stop(struct agent *agent, unsigned seconds)
 
 /* ---- the uplink's events ---- */
 
+static void tell_change(const struct agent *agent, bool is_up)
+{
+    if (agent->config.link_changed != NULL)
+        agent->config.link_changed(agent->config.link_context, is_up);
+}
+
 static void up(struct uplink *uplink, struct tunnel *tunnel)
 {
     struct agent *agent = uplink->holder;
     if (!agent->is_stopping)
         forward_table_up(&agent->forwards, tunnel);
+    tell_change(agent, true);
 }
 
 static void down(struct uplink *uplink)
 {
     struct agent *agent = uplink->holder;
     forward_table_down(&agent->forwards);
+    tell_change(agent, false);
 }
 
 static void refused(struct uplink *uplink, int code, const char *why)

@@ -42,9 +42,15 @@ struct agent_config {
                            there is a forwards file */
     bool announces; /* says on standard output what is open and registered, as culvert(1) does */
     struct journal *journal; /* where events go; may be NULL. Borrowed */
+    /* On the agent's thread: it is registered, or is not any more. May be NULL. */
+    void (*link_changed)(void *context, bool is_up);
+    void *link_context;
 };
 
 struct agent;
+
+/* Whether the agent's key or a rule's would cross the network in clear. */
+bool agent_exposes_key(const struct agent_config *config);
 
 /* Opens the ports and gets ready to dial. The config is copied but for what it points to, which
  * must live as long as the agent; the whitelist is taken over, also when it fails (our own

@@ -25,10 +25,17 @@ int agent_open_forwards(struct agent *agent)
 }
 
 /* A key that is sent in clear is anybody's. */
-static bool may_send_keys(const struct agent *agent)
+static bool may_send_keys(const struct agent_config *config)
 {
-    const struct url *url = &agent->config.url;
-    return url->is_secure || url->is_loopback || agent->config.insecure;
+    return config->url.is_secure || config->url.is_loopback || config->insecure;
+}
+
+bool agent_exposes_key(const struct agent_config *config)
+{
+    bool has_key = config->key[0] != '\0';
+    for (size_t i = 0; i < config->rule_count; i++)
+        has_key = has_key || config->rules[i].key[0] != '\0';
+    return has_key && !may_send_keys(config);
 }
 
 static int check(struct agent *agent, const struct rule *rule, enum rule_part *part, char *why,
@@ -40,7 +47,7 @@ static int check(struct agent *agent, const struct rule *rule, enum rule_part *p
         return CULVERT_ERROR_CLOSED;
     }
     int error = rule_check(rule, part, why, why_size);
-    if (error == 0 && rule->key[0] != '\0' && !may_send_keys(agent)) {
+    if (error == 0 && rule->key[0] != '\0' && !may_send_keys(&agent->config)) {
         *part = RULE_KEY;
         snprintf(why, why_size,
                  "the key would cross the network to the gateway in clear, for its URL is not wss");

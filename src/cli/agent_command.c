@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "base/str.h"
 #include "cli/key_source.h"
-#include "cli/local_address.h"
+#include "net/local_address.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -163,14 +163,10 @@ static int find_key(struct agent_command *command, const char *environment_key, 
     return error;
 }
 
-/* A key that is sent in clear is anybody's. */
 static int check_secrecy(const struct agent_command *command, char *why)
 {
     const struct agent_config *config = &command->config;
-    bool has_key = config->key[0] != '\0';
-    for (size_t i = 0; i < config->rule_count; i++)
-        has_key = has_key || config->rules[i].key[0] != '\0';
-    if (!has_key || config->url.is_secure || config->url.is_loopback || config->insecure)
+    if (!agent_exposes_key(config))
         return 0;
     snprintf(why, OPTIONS_WHY_SIZE,
              "the key would cross the network to %s in clear; use a wss:// URL, or --insecure if "

@@ -2,24 +2,13 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "net/machine.h"
 
-#include <stdint.h>
 #include <stdio.h>
-#include <unistd.h>
-
-static size_t half_of_memory(void)
-{
-    long pages = sysconf(_SC_PHYS_PAGES);
-    long page_size = sysconf(_SC_PAGE_SIZE);
-    if (pages <= 0 || page_size <= 0)
-        return SIZE_MAX;
-    size_t half = (size_t)pages / 2 * (size_t)page_size;
-    return half < COMMON_MEMORY_MIN ? COMMON_MEMORY_MIN : half;
-}
 
 void common_settings_init(struct common_settings *settings)
 {
-    *settings = (struct common_settings){LOG_INFO, LOG_TEXT, half_of_memory()};
+    *settings = (struct common_settings){LOG_INFO, LOG_TEXT, machine_half_memory()};
 }
 
 int common_take_log_level(void *settings, const char *value, char *why)
@@ -50,7 +39,7 @@ int common_take_max_memory(void *settings, const char *value, char *why)
         snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not a size such as 512M or 2G", value);
         return error;
     }
-    if (bytes < COMMON_MEMORY_MIN) {
+    if (bytes < MACHINE_MEMORY_MIN) {
         snprintf(why, OPTIONS_WHY_SIZE, "%.100s is too little; 16M is the least", value);
         return CULVERT_ERROR_INVALID;
     }

@@ -7,8 +7,6 @@
 
 #include <stddef.h>
 
-enum { COMMON_MEMORY_MIN = 16 * 1024 * 1024 };
-
 /* First in a subcommand's settings, where the shared options find it. */
 struct common_settings {
     enum log_level log_level;

@@ -4,8 +4,8 @@
 #include "base/exit_code.h"
 #include "base/str.h"
 #include "gateway/gateway_listen.h"
+#include "net/machine.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -93,9 +93,9 @@ static int take_threads(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
     uint64_t threads;
-    if (str_parse_number(text_of(value), GATEWAY_COMMAND_THREADS, &threads) != 0 || threads == 0) {
+    if (str_parse_number(text_of(value), MACHINE_CORES_MAX, &threads) != 0 || threads == 0) {
         snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not a number from 1 to %d", value,
-                 GATEWAY_COMMAND_THREADS);
+                 MACHINE_CORES_MAX);
         return CULVERT_ERROR_INVALID;
     }
     command->config.threads = (unsigned)threads;
@@ -134,20 +134,10 @@ static const struct command COMMAND = {
     .option_count = sizeof OPTIONS / sizeof *OPTIONS,
 };
 
-/* The cores that this process may run on. */
-static unsigned count_cores(void)
-{
-    cpu_set_t set;
-    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return count < 1                         ? 1
-           : count > GATEWAY_COMMAND_THREADS ? GATEWAY_COMMAND_THREADS
-                                             : (unsigned)count;
-}
-
 int gateway_command_parse(char *const *words, struct gateway_command *command,
                           char why[static OPTIONS_WHY_SIZE])
 {
-    *command = (struct gateway_command){.config.threads = count_cores()};
+    *command = (struct gateway_command){.config.threads = machine_cores()};
     common_settings_init(&command->common);
     int result = options_parse(&COMMAND, words, command, why);
     if (result != 0)

@@ -5,7 +5,7 @@
 #include "cli/common.h"
 #include "gateway/gateway.h"
 
-enum { GATEWAY_COMMAND_LISTENS = 64, GATEWAY_COMMAND_THREADS = 256 };
+enum { GATEWAY_COMMAND_LISTENS = 64 };
 
 struct gateway_command {
     struct common_settings common;

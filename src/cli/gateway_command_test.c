@@ -1,6 +1,7 @@
 #include "cli/gateway_command.h"
 
 #include "base/error.h"
+#include "net/machine.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,7 +35,7 @@ static void test_defaults(void **state)
     assert_null(command.config.tls_key);
     assert_null(command.config.data);
     assert_true(command.config.threads >= 1 && command.config.threads <= 256);
-    assert_true(command.config.max_memory >= COMMON_MEMORY_MIN);
+    assert_true(command.config.max_memory >= MACHINE_MEMORY_MIN);
     assert_int_equal(command.common.log_level, LOG_INFO);
     assert_int_equal(command.common.log_format, LOG_TEXT);
 }

@@ -1,6 +1,6 @@
 /* Which addresses are this machine's own. */
-#ifndef CLI_LOCAL_ADDRESS_H
-#define CLI_LOCAL_ADDRESS_H
+#ifndef NET_LOCAL_ADDRESS_H
+#define NET_LOCAL_ADDRESS_H
 
 #include <stdbool.h>
 #include <sys/socket.h>

@@ -1,4 +1,4 @@
-#include "cli/local_address.h"
+#include "net/local_address.h"
 
 #include <errno.h>
 #include <netinet/in.h>
