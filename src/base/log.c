@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -97,26 +98,6 @@ static void add_time(struct entry *entry)
         utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, now.tv_nsec / 1000000);
 }
 
-/* The bytes of the UTF-8 character at `text` (RFC 3629 §4), or 0 where there is none. */
-static size_t character_size(const uint8_t *text, size_t size)
-{
-    uint8_t first = text[0];
-    if (first < 0x80)
-        return 1;
-    size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-    if (first < 0xc2 || first > 0xf4 || length > size)
-        return 0;
-    for (size_t i = 1; i < length; i++) {
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    uint8_t second = text[1];
-    bool is_too_long = (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90);
-    bool is_surrogate = first == 0xed && second >= 0xa0;
-    bool is_too_high = first == 0xf4 && second >= 0x90;
-    return is_too_long || is_surrogate || is_too_high ? 0 : length;
-}
-
 /* C0, DEL, and C1, of which a terminal takes U+009B for the start of a control sequence. */
 static bool is_control(const uint8_t *text, size_t length)
 {
@@ -128,7 +109,7 @@ static bool is_control(const uint8_t *text, size_t length)
 static void add_escaped(struct entry *entry, const uint8_t *text, size_t size, bool json)
 {
     for (size_t length; size > 0; text += length, size -= length) {
-        length = character_size(text, size);
+        length = utf8_character_size(text, size);
         if (length == 0) {
             length = 1;
             if (json)
