@@ -1,5 +1,4 @@
-/* What has happened, for those who run culvert: an event, and how it looks as JSON
- * (docs/events.md). */
+/* What has happened, for those who run culvert (docs/events.md). */
 #ifndef JOURNAL_EVENT_H
 #define JOURNAL_EVENT_H
 
@@ -15,39 +14,34 @@ enum event_type {
     EVENT_POLICY_RELOADED,    /* "policy.reloaded" */
 };
 
-/*
- * Texts may be NULL and are then left out, as are numbers for which the type has no use. Which
- * type has which fields:
- *
- *   agent.*           agent, address, user, dialect; unregistered: reason, seconds
- *   session.*         session, source, source_address, client, user, agent, kind, host, port,
- * key_hash opened: reason (why it was allowed) refused: code, reason closed: sent, received,
- * seconds, ended_by, code, reason auth.failed       agent, address, code, reason policy.reloaded
- * file, ok, reason (what is wrong)
- */
+/* The longest text of a field, in bytes; what is longer is cut. */
+enum { EVENT_TEXT_SIZE = 1024 };
+
+/* A text that is NULL or "" is left out of what is shown, and so is a number that the type has no
+ * use for. */
 struct event {
     enum event_type type;
-    const char *agent;          /* who registers; of a session: who dials */
-    const char *address;        /* of the agent that registers */
-    const char *user;           /* the owner noted with the key */
-    const char *dialect;        /* "culvert.1", "hubble 0.1" */
-    uint64_t session;           /* a number that no other session of this process has */
-    const char *source;         /* the asking agent */
-    const char *source_address; /* its network address */
-    const char *client;         /* the asking client's, as that agent says */
-    const char *kind;
+    const char *agent;   /* agent.*, auth.failed: who registers; session.*: who dials */
+    const char *address; /* agent.*, auth.failed: its network address */
+    const char *user;    /* agent.*: the owner noted with the key; session.*: of the asking agent */
+    const char *dialect; /* agent.*: "culvert.1", "hubble 0.1" */
+    uint64_t session;    /* session.*: a number that no other of this process has; 0: none */
+    const char *source;  /* session.*: the asking agent */
+    const char *source_address; /* session.*: its network address */
+    const char *client;         /* session.*: the asking client's, as that agent says */
+    const char *kind;           /* session.*: with host and port what is asked for */
     const char *host;
     uint16_t port;
-    const char *key;      /* the connection key: only its hash leaves journal_emit ("key_sha256",
-                             64 digits of hexadecimal); NULL or "": left out */
-    uint64_t sent;        /* bytes from the source to the target */
-    uint64_t received;    /* and back */
-    double seconds;       /* that it lasted */
-    const char *ended_by; /* "source", "target", "gateway" */
-    int code;             /* enum reason_code; shown as its number */
-    const char *reason;
-    const char *file;
-    int ok;
+    const char *key;      /* session.*: the connection key. Only its SHA-256 leaves journal_emit,
+                             as "key_sha256", 64 digits of hexadecimal */
+    uint64_t sent;        /* session.closed: bytes from the source to the target */
+    uint64_t received;    /* session.closed: and back */
+    double seconds;       /* session.closed, agent.unregistered: that it lasted */
+    const char *ended_by; /* session.closed: "source", "target", "gateway" */
+    int code;             /* session.refused, session.closed, auth.failed: enum reason_code */
+    const char *file;     /* policy.reloaded */
+    int ok;               /* policy.reloaded */
+    const char *reason;   /* all but agent.registered; policy.reloaded: what is wrong */
 };
 
 /* "session.opened" */

@@ -2,7 +2,8 @@
  * The journal takes events from any thread and gives them to its sinks on a thread of its own: the
  * log, a file of JSON lines, a webhook, callbacks. Each event has a time and a number that goes up
  * by one. Nobody who emits ever waits for a sink: the queue is bounded, and what does not fit is
- * dropped and counted.
+ * dropped and counted. A dropped event uses up its number, and the next one that gets through says
+ * how many are missing before it ("dropped"), as does a warning in the log.
  */
 #ifndef JOURNAL_JOURNAL_H
 #define JOURNAL_JOURNAL_H
@@ -13,19 +14,21 @@
 #include <stddef.h>
 
 enum {
-    JOURNAL_QUEUE = 16384,         /* events that wait for the journal's thread */
-    JOURNAL_WEBHOOK_QUEUE = 16384, /* that wait for the webhook */
-    JOURNAL_WEBHOOK_BATCH = 100,   /* in one POST */
-    JOURNAL_FLUSH_TIME = 2000,     /* milliseconds that journal_stop gives the sinks */
+    JOURNAL_QUEUE = 16384,                  /* events that wait for the journal's thread */
+    JOURNAL_QUEUE_BYTES = 16 * 1024 * 1024, /* and what they take */
+    JOURNAL_WEBHOOK_QUEUE = 16384,          /* that wait for the webhook */
+    JOURNAL_WEBHOOK_BATCH = 100,            /* in one POST */
+    JOURNAL_FLUSH_TIME = 2000,              /* milliseconds that journal_stop gives the sinks */
 };
 
 struct journal;
 
-/* Called on the journal's thread with one event as a JSON object in one line; must not block. */
+/* Called on the journal's thread with one event as a JSON object in one line (docs/events.md),
+ * which is the journal's; must not block. */
 typedef void journal_callback(void *context, const char *json);
 
 struct journal_config {
-    bool log;                   /* write events to the log */
+    bool log;                   /* write events to the log, at info */
     const char *file;           /* append JSON lines to this file; NULL: none */
     const char *webhook;        /* POST JSON to this URL; NULL: none */
     const char *webhook_secret; /* of the HMAC-SHA256 signature; NULL: none */
@@ -36,18 +39,18 @@ struct journal_config {
 int journal_start(const struct journal_config *config, struct journal **out, char *why,
                   size_t why_size);
 
-/* Adds a callback; before anything is emitted. 0 or CULVERT_ERROR_NO_MEMORY. */
+/* Adds a callback for the events that are emitted from now on. 0 or CULVERT_ERROR_NO_MEMORY. */
 int journal_add_callback(struct journal *journal, journal_callback *callback, void *context);
 
 /* Any thread; copies what it needs. Costs no system call but the wake-up of a thread that sleeps.
  * `journal` may be NULL: nothing happens. */
 void journal_emit(struct journal *journal, const struct event *event);
 
-/* Any thread: opens the file anew, by its name (after logrotate has moved it). */
+/* Any thread: opens the file anew, by its name (after logrotate has moved it). NULL: nothing. */
 void journal_reopen(struct journal *journal);
 
 /* Gives the sinks JOURNAL_FLUSH_TIME for what is left, then ends the threads and frees. Nobody may
- * emit any more. */
+ * emit any more. NULL: nothing. */
 void journal_stop(struct journal *journal);
 
 #endif

@@ -41,7 +41,11 @@ static void load(void)
                   find(handle, "curl_multi_perform", &library.multi_perform) +
                   find(handle, "curl_multi_poll", &library.multi_poll) +
                   find(handle, "curl_multi_info_read", &library.multi_info_read) +
-                  find(handle, "curl_multi_cleanup", &library.multi_cleanup);
+                  find(handle, "curl_multi_cleanup", &library.multi_cleanup) +
+                  find(handle, "curl_url", &library.url) +
+                  find(handle, "curl_url_set", &library.url_set) +
+                  find(handle, "curl_url_get", &library.url_get) +
+                  find(handle, "curl_url_cleanup", &library.url_cleanup);
     if (missing == 0 && global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
         loaded = &library;
     else

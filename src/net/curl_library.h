@@ -27,6 +27,10 @@ struct curl_library {
                             int *ready);
     CURLMsg *(*multi_info_read)(CURLM *multi, int *left);
     CURLMcode (*multi_cleanup)(CURLM *multi);
+    CURLU *(*url)(void);
+    CURLUcode (*url_set)(CURLU *url, CURLUPart part, const char *text, unsigned flags);
+    CURLUcode (*url_get)(const CURLU *url, CURLUPart part, char **text, unsigned flags);
+    void (*url_cleanup)(CURLU *url);
 };
 
 /* Any thread. NULL if there is no libcurl on this machine. It is never unloaded. */
