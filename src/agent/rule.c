@@ -95,8 +95,9 @@ static int parse_key(struct text key, struct rule *rule, char *why, size_t why_s
     return 0;
 }
 
-/* AGENT:HOST:PORT */
-static int parse_target(struct text rest, struct rule *rule, char *why, size_t why_size)
+/* AGENT:HOST:PORT. Hubble 0.1 has no rule for names, and takes no host for the agent's own. */
+static int parse_target(struct text rest, bool is_legacy, struct rule *rule, char *why,
+                        size_t why_size)
 {
     struct text agent;
     struct text host;
@@ -110,13 +111,17 @@ static int parse_target(struct text rest, struct rule *rule, char *why, size_t w
                  "there are too many parts, or an IPv6 address lacks brackets; " RULE_FORM);
         return CULVERT_ERROR_INVALID;
     }
-    if (!str_is_agent_name(agent) || text_copy(agent, rule->agent, sizeof rule->agent) != 0) {
+    bool is_name =
+        is_legacy ? agent.size > 0 && str_is_legacy_name(agent) : str_is_agent_name(agent);
+    if (!is_name || text_copy(agent, rule->agent, sizeof rule->agent) != 0) {
         snprintf(why, why_size,
                  "AGENT \"%.*s\" is not a name (1 to 128 of A-Z a-z 0-9 . _ -, not "
                  "\"gateway\"); " RULE_FORM,
                  PIECE(agent));
         return CULVERT_ERROR_INVALID;
     }
+    if (is_legacy && host.size == 0)
+        host = text_of("localhost");
     int error = parse_host(host, "HOST", rule->host, why, why_size);
     if (error != 0)
         return error;
@@ -128,7 +133,7 @@ static int parse_target(struct text rest, struct rule *rule, char *why, size_t w
     return 0;
 }
 
-int rule_parse(const char *string, struct rule *rule, char *why, size_t why_size)
+static int parse(const char *string, bool is_legacy, struct rule *rule, char *why, size_t why_size)
 {
     struct rule parsed = {0};
     struct text rest = text_of(string);
@@ -142,9 +147,22 @@ int rule_parse(const char *string, struct rule *rule, char *why, size_t why_size
         rest = (struct text){at + 1, rest.size - key_size - 1};
     }
     if (error == 0)
-        error = parse_target(rest, &parsed, why, why_size);
+        error = parse_target(rest, is_legacy, &parsed, why, why_size);
     if (error == 0)
         *rule = parsed;
+    return error;
+}
+
+int rule_parse(const char *string, struct rule *rule, char *why, size_t why_size)
+{
+    return parse(string, false, rule, why, why_size);
+}
+
+int rule_parse_legacy(const char *string, struct rule *rule, char *why, size_t why_size)
+{
+    int error = parse(string, true, rule, why, why_size);
+    if (error == 0 && rule->bind[0] == '\0')
+        snprintf(rule->bind, sizeof rule->bind, "*");
     return error;
 }
 

@@ -31,6 +31,10 @@ int rule_check(const struct rule *rule, enum rule_part *part, char *why, size_t 
 /* Whether both say the same. */
 bool rule_equals(const struct rule *a, const struct rule *b);
 
+/* The same for a rule of Hubble 0.1, LPORT:[KEY@]AGENT:HOST:PORT: the port is bound on all
+ * addresses, names are any text, and without a HOST it is the agent's own. */
+int rule_parse_legacy(const char *string, struct rule *rule, char *why, size_t why_size);
+
 /* AGENT:HOST:PORT, with brackets where needed. */
 void rule_target_text(const struct rule *rule, char *out, size_t size);
 

@@ -126,6 +126,28 @@ static void test_lengths(void **state)
     check_wrong(string, "BIND \"kkk");
 }
 
+static void test_legacy_rules(void **state)
+{
+    (void)state;
+    struct rule rule;
+    char why[256];
+    assert_int_equal(
+        rule_parse_legacy("2222:k@y@the office:192.168.1.5:22", &rule, why, sizeof why), 0);
+    assert_string_equal(rule.bind, "*");
+    assert_int_equal(rule.local_port, 2222);
+    assert_string_equal(rule.key, "k@y");
+    assert_string_equal(rule.agent, "the office");
+    assert_string_equal(rule.host, "192.168.1.5");
+    assert_int_equal(rule.port, 22);
+    assert_int_equal(rule_parse_legacy("0:west::22", &rule, why, sizeof why), 0);
+    assert_string_equal(rule.host, "localhost");
+    assert_int_equal(rule_parse_legacy("127.0.0.1:80:west:h:1", &rule, why, sizeof why), 0);
+    assert_string_equal(rule.bind, "127.0.0.1");
+    assert_int_equal(rule_parse_legacy("80::h:1", &rule, why, sizeof why), CULVERT_ERROR_INVALID);
+    check_wrong("80:the office:h:1", "AGENT \"the office\"");
+    check_wrong("80:west::1", "HOST");
+}
+
 static void test_target_text(void **state)
 {
     (void)state;
@@ -145,7 +167,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forms),       cmocka_unit_test(test_keys),
         cmocka_unit_test(test_wrong_rules), cmocka_unit_test(test_lengths),
-        cmocka_unit_test(test_target_text),
+        cmocka_unit_test(test_target_text), cmocka_unit_test(test_legacy_rules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

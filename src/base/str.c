@@ -1,6 +1,7 @@
 #include "base/str.h"
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 #include <string.h>
 
@@ -118,10 +119,40 @@ static bool is_name_character(char c)
            c == '_' || c == '-';
 }
 
+/* U+0000 to U+001F and U+007F to U+009F. */
+static bool is_control(const uint8_t *character, size_t size)
+{
+    return (size == 1 && (character[0] < 0x20 || character[0] == 0x7F)) ||
+           (size == 2 && character[0] == 0xC2 && character[1] < 0xA0);
+}
+
+bool str_is_printable(struct text text)
+{
+    const uint8_t *data = (const uint8_t *)text.data;
+    size_t size = 0;
+    for (size_t at = 0; at < text.size; at += size) {
+        size = utf8_character_size(data + at, text.size - at);
+        if (size == 0 || is_control(data + at, size))
+            return false;
+    }
+    return true;
+}
+
+enum { NAME_SIZE = 128 };
+
+static bool is_reserved(struct text name)
+{
+    return text_equals(name, "gateway") || text_equals(name, "-");
+}
+
+bool str_is_legacy_name(struct text text)
+{
+    return text.size <= NAME_SIZE && !is_reserved(text) && str_is_printable(text);
+}
+
 bool str_is_agent_name(struct text text)
 {
-    enum { NAME_SIZE = 128 };
-    if (text.size == 0 || text.size > NAME_SIZE || text_equals(text, "gateway"))
+    if (text.size == 0 || text.size > NAME_SIZE || is_reserved(text))
         return false;
     for (size_t i = 0; i < text.size; i++) {
         if (!is_name_character(text.data[i]))

@@ -36,7 +36,15 @@ int str_parse_size(const char *string, size_t *bytes);
 /* A duration such as 90s, 15m, 24h, 7d, or plain seconds. 0 or CULVERT_ERROR_INVALID. */
 int str_parse_duration(const char *string, uint64_t *seconds);
 
-/* An agent's name: 1 to 128 bytes of [A-Za-z0-9._-], not the reserved `gateway`. */
+/* Whether the text is UTF-8 (RFC 3629) without control characters. */
+bool str_is_printable(struct text text);
+
+/* An agent's name: 1 to 128 bytes of [A-Za-z0-9._-], neither the reserved `gateway` nor `-`, which
+ * stands for nobody. */
 bool str_is_agent_name(struct text text);
+
+/* A name that Hubble 0.1, which has no rule for names, may bring along: up to 128 printable bytes,
+ * not the reserved ones. */
+bool str_is_legacy_name(struct text text);
 
 #endif

@@ -108,6 +108,26 @@ static void durations(void **state)
     }
 }
 
+static void legacy_names(void **state)
+{
+    (void)state;
+    char name[129];
+    memset(name, 'n', sizeof(name));
+    assert_true(str_is_legacy_name((struct text){name, 128}));
+    assert_false(str_is_legacy_name((struct text){name, 129}));
+    assert_true(str_is_legacy_name(text_of("")));
+    assert_true(str_is_legacy_name(text_of("the office / 2")));
+    assert_true(str_is_legacy_name(text_of("b\xc3\xa4r \xe2\x82\xac \xf0\x9f\x90\xbb")));
+    static const char *const malformed[] = {
+        "-",        "gateway",          "a\nb", "\x7f",         "\x80",
+        "\xc2\x85", "\xc0\xaf",         "\xc3", "\xe0\x80\xaf", "\xed\xa0\x80",
+        "\xe2\x82", "\xf4\x90\x80\x80", "\xff", "\xe2\x28\xa1", "\xf0\x9f\x90\x28",
+    };
+    for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++)
+        assert_false(str_is_legacy_name(text_of(malformed[i])));
+    assert_false(str_is_legacy_name((struct text){"a\0b", 3}));
+}
+
 static void agent_names(void **state)
 {
     (void)state;
@@ -118,6 +138,8 @@ static void agent_names(void **state)
     assert_true(str_is_agent_name(text_of("Office-2.lan_x")));
     assert_true(str_is_agent_name(text_of("gateway2")));
     assert_false(str_is_agent_name(text_of("gateway")));
+    assert_false(str_is_agent_name(text_of("-")));
+    assert_true(str_is_agent_name(text_of("--")));
     assert_false(str_is_agent_name(text_of("")));
     assert_false(str_is_agent_name(text_of("a b")));
     assert_false(str_is_agent_name(text_of("a:b")));
@@ -138,19 +160,24 @@ static void every_error_and_reason_has_a_text(void **state)
         assert_false(error_is_system(e));
     }
     assert_true(error_is_system(-ENOENT));
-    for (int code = REASON_NONE; code <= REASON_NAME_TAKEN; code++)
+    for (int code = REASON_NONE; code <= REASON_CLOSED; code++)
         assert_string_not_equal(reason_text(code), "unknown reason");
     assert_string_equal(reason_text(-1), "unknown reason");
-    assert_string_equal(reason_text(REASON_NAME_TAKEN + 1), "unknown reason");
+    assert_string_equal(reason_text(REASON_CLOSED + 1), "unknown reason");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(texts_compare), cmocka_unit_test(a_copy_needs_room_for_its_zero),
-        cmocka_unit_test(ports),         cmocka_unit_test(numbers),
-        cmocka_unit_test(sizes),         cmocka_unit_test(durations),
-        cmocka_unit_test(agent_names),   cmocka_unit_test(every_error_and_reason_has_a_text),
+        cmocka_unit_test(texts_compare),
+        cmocka_unit_test(a_copy_needs_room_for_its_zero),
+        cmocka_unit_test(ports),
+        cmocka_unit_test(numbers),
+        cmocka_unit_test(sizes),
+        cmocka_unit_test(durations),
+        cmocka_unit_test(legacy_names),
+        cmocka_unit_test(agent_names),
+        cmocka_unit_test(every_error_and_reason_has_a_text),
     };
     return cmocka_run_group_tests_name("str", tests, NULL, NULL);
 }

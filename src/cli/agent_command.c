@@ -84,18 +84,20 @@ static int take_allow(void *settings, const char *value, char *why)
 
 static int take_rule(void *settings, const char *value, char *why)
 {
-    struct agent_command *command = settings;
-    size_t count = command->config.rule_count;
     struct rule rule;
     int error = rule_parse(value, &rule, why, OPTIONS_WHY_SIZE);
-    if (error != 0)
-        return error;
+    return error != 0 ? error : agent_command_add_rule(settings, &rule, why);
+}
+
+int agent_command_add_rule(struct agent_command *command, const struct rule *rule, char *why)
+{
+    size_t count = command->config.rule_count;
     if (count == AGENT_COMMAND_RULES)
         return complain(why, "there are more than 1024 rules");
     struct rule *rules = memory_grow(command->rules, (count + 1) * sizeof *rules);
     if (rules == NULL)
         return CULVERT_ERROR_NO_MEMORY;
-    rules[count] = rule;
+    rules[count] = *rule;
     command->rules = rules;
     command->config.rules = rules;
     command->config.rule_count++;
@@ -188,14 +190,19 @@ static int apply_default_whitelist(struct agent_command *command, char *why)
     return error;
 }
 
-int agent_command_parse(char *const *words, const char *environment_key,
-                        struct agent_command *command, char why[static OPTIONS_WHY_SIZE])
+void agent_command_init(struct agent_command *command)
 {
     *command = (struct agent_command){0};
     common_settings_init(&command->common);
     whitelist_init(&command->config.whitelist);
     command->config.whitelist.is_local = local_address_is;
     command->config.key = command->key;
+}
+
+int agent_command_parse(char *const *words, const char *environment_key,
+                        struct agent_command *command, char why[static OPTIONS_WHY_SIZE])
+{
+    agent_command_init(command);
     snprintf(why, OPTIONS_WHY_SIZE, "%s", error_text(CULVERT_ERROR_NO_MEMORY));
     int result = options_parse(&COMMAND, words, command, why);
     if (result != 0)
@@ -222,9 +229,16 @@ void agent_command_deinit(struct agent_command *command)
     command->config.rule_count = 0;
 }
 
-static int run(struct agent_command *command)
+int agent_command_serve(struct agent_command *command)
 {
     struct agent *agent = NULL;
+    log_init(command->common.log_level, command->common.log_format, "agent");
+    if (command->config.insecure)
+        log_warning("INSECURE: %s", command->config.url.is_secure
+                                        ? "the gateway's certificate is not verified, anybody on "
+                                          "the way can read and change everything"
+                                        : "everything, the key as well, crosses the network in "
+                                          "clear");
     command->config.takes_signals = true;
     command->config.announces = true;
     int code = agent_open(&command->config, &agent);
@@ -241,18 +255,7 @@ int agent_command_run(char *const *words)
     struct agent_command command;
     char why[OPTIONS_WHY_SIZE];
     int result = agent_command_parse(words, getenv("CULVERT_KEY"), &command, why);
-    if (result != 0) {
-        result = options_end(&COMMAND, result, why);
-    } else {
-        log_init(command.common.log_level, command.common.log_format, "agent");
-        if (command.config.insecure)
-            log_warning("INSECURE: %s", command.config.url.is_secure
-                                            ? "the gateway's certificate is not verified, anybody "
-                                              "on the way can read and change everything"
-                                            : "everything, the key as well, crosses the network "
-                                              "in clear");
-        result = run(&command);
-    }
+    result = result != 0 ? options_end(&COMMAND, result, why) : agent_command_serve(&command);
     agent_command_deinit(&command);
     return result;
 }

@@ -18,6 +18,15 @@ struct agent_command {
     char key[AGENT_COMMAND_KEY_SIZE];
 };
 
+/* What holds when no option says otherwise; nothing may be dialled. */
+void agent_command_init(struct agent_command *command);
+
+/* Copies the rule. CULVERT_ERROR_INVALID when there are too many, CULVERT_ERROR_NO_MEMORY. */
+int agent_command_add_rule(struct agent_command *command, const struct rule *rule, char *why);
+
+/* Runs the agent that the command describes. Returns an enum exit_code. */
+int agent_command_serve(struct agent_command *command);
+
 /* Fills in all of `command`, defaults as well; `words` stand behind "agent" and are borrowed for as
  * long as it is used. `environment_key` is $CULVERT_KEY or NULL. Returns as options_parse does; to
  * be followed by agent_command_deinit whatever it returns. */
