@@ -1,6 +1,7 @@
 #include "mux/internal.h"
 
 #include "base/error.h"
+#include "mux/reason_copy.h"
 
 #include <string.h>
 
@@ -45,20 +46,12 @@ void mux_queue_control(struct mux *mux, const struct message *message)
         mux_wake(mux);
 }
 
-static struct text reason_of(const char *reason)
-{
-    struct text text = text_of(reason);
-    if (text.size > MESSAGE_MAX_REASON)
-        text.size = MESSAGE_MAX_REASON;
-    return text;
-}
-
 void mux_queue_refusal(struct mux *mux, uint64_t id, int code, const char *reason)
 {
     struct message message = {
         .type = MESSAGE_ACK,
         .sid = id,
-        .ack = {.ok = false, .code = code, .message = reason_of(reason)},
+        .ack = {.ok = false, .code = code, .message = reason_to_wire(reason)},
     };
     mux_queue_control(mux, &message);
 }
@@ -72,7 +65,7 @@ void mux_queue_reset(struct mux_stream *stream, int code, const char *reason)
     struct message message = {
         .type = MESSAGE_RESET,
         .sid = stream->id,
-        .reset = {.code = code, .reason = reason_of(reason)},
+        .reset = {.code = code, .reason = reason_to_wire(reason)},
     };
     mux_queue_control(stream->mux, &message);
 }

@@ -2,20 +2,7 @@
 
 #include "base/error.h"
 #include "base/reason.h"
-
-#include <string.h>
-
-/* Texts of the wire are not terminated. */
-struct reason_text {
-    char text[MESSAGE_MAX_REASON + 1];
-};
-
-static const char *terminate(struct reason_text *room, struct text text)
-{
-    if (text.size == 0 || text_copy(text, room->text, sizeof room->text) != 0)
-        return NULL;
-    return room->text;
-}
+#include "mux/reason_copy.h"
 
 static bool is_our_id(const struct mux *mux, uint64_t id)
 {
@@ -101,8 +88,8 @@ static void receive_ack(struct mux_stream *stream, const struct message_ack *ack
         return;
     }
     if (!ack->ok) {
-        struct reason_text reason;
-        mux_stream_end(stream, ack->code, terminate(&reason, ack->message));
+        struct reason_copy reason;
+        mux_stream_end(stream, ack->code, reason_from_wire(&reason, ack->message));
         return;
     }
     stream->is_accepted = true;
@@ -114,8 +101,8 @@ static void receive_ack(struct mux_stream *stream, const struct message_ack *ack
 
 static void receive_reset(struct mux_stream *stream, const struct message_reset *reset)
 {
-    struct reason_text reason;
-    mux_stream_end(stream, reset->code, terminate(&reason, reset->reason));
+    struct reason_copy reason;
+    mux_stream_end(stream, reset->code, reason_from_wire(&reason, reset->reason));
 }
 
 static int receive_for_stream(struct mux *mux, const struct message *message,

@@ -1,0 +1,101 @@
+/* Events that became due inside of operations, and what is delivered and not yet consumed. */
+#include "mux/hubble_mux_internal.h"
+
+#include "base/reason.h"
+
+#include <assert.h>
+
+void hubble_stream_note(struct hubble_stream *stream)
+{
+    struct hubble_mux *mux = stream->mux;
+    if (stream->is_mute || list_node_is_linked(&stream->fresh))
+        return;
+    list_append(&mux->news, &stream->fresh);
+    hubble_mux_wake(mux);
+}
+
+/* The peer has ended the session. */
+static void tell_closed(struct hubble_stream *stream)
+{
+    const struct stream_events *events = stream->stream.events;
+    if (!stream->fin_told) {
+        stream->fin_told = true;
+        events->fin(&stream->stream);
+    }
+    if (stream->dropped > 0 && !stream->is_mute) {
+        size_t bytes = stream->dropped;
+        stream->dropped = 0;
+        events->written(&stream->stream, bytes);
+    }
+    if (stream->is_mute)
+        return;
+    if (stream->fin_wanted) {
+        stream->is_mute = true;
+        events->finished(&stream->stream);
+    } else if (stream->outstanding == 0) {
+        hubble_stream_tell_reset(stream, REASON_CLOSED, NULL);
+    }
+}
+
+static void tell(struct hubble_stream *stream)
+{
+    if (stream->is_mute || stream->stream.events == NULL)
+        return;
+    if (stream->is_broken)
+        hubble_stream_tell_reset(stream, REASON_NO_MEMORY, NULL);
+    else if (stream->peer_closed)
+        tell_closed(stream);
+    else
+        hubble_stream_proceed(stream);
+}
+
+void hubble_mux_tell_news(struct hubble_mux *mux)
+{
+    struct list_node *node;
+    while ((node = list_pop(&mux->news)) != NULL)
+        tell(CONTAINER_OF(node, struct hubble_stream, fresh));
+}
+
+/* Whether the count has reached its bound, or is not yet back at half of it. */
+static bool is_above(bool was_above, size_t bytes, size_t bound)
+{
+    return was_above ? bytes > bound / 2 : bytes >= bound;
+}
+
+static void count(struct hubble_stream *stream)
+{
+    struct hubble_mux *mux = stream->mux;
+    bool is_full = is_above(stream->is_full, stream->outstanding, HUBBLE_STREAM_WINDOW);
+    if (is_full != stream->is_full)
+        mux->full_streams += is_full ? 1 : UINT32_MAX;
+    stream->is_full = is_full;
+    mux->is_full = is_above(mux->is_full, mux->outstanding, HUBBLE_LINK_WINDOW);
+
+    bool stops = mux->is_full || mux->full_streams > 0;
+    if (stops == mux->is_stopped || mux->failure != 0)
+        return;
+    mux->is_stopped = stops;
+    if (stops && !mux->is_resting) {
+        mux->is_resting = true;
+        mux->rest_began = mux->now;
+    }
+    mux->owner->wants_to_read(mux, !stops);
+    /* The rest ends when the time is known. */
+    if (!stops)
+        hubble_mux_wake(mux);
+}
+
+void hubble_stream_delivered(struct hubble_stream *stream, size_t bytes)
+{
+    stream->outstanding += bytes;
+    stream->mux->outstanding += bytes;
+    count(stream);
+}
+
+void hubble_stream_released(struct hubble_stream *stream, size_t bytes)
+{
+    assert(bytes <= stream->outstanding);
+    stream->outstanding -= bytes;
+    stream->mux->outstanding -= bytes;
+    count(stream);
+}
