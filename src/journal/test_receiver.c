@@ -61,8 +61,8 @@ static void answer(const struct receiver *receiver, int connection, int status)
         return;
     bool is_flood = status == RECEIVER_FLOODS;
     int size = snprintf(head, sizeof head,
-                        "HTTP/1.1 %d Answer\r\nContent-Length: %d\r\nConnection: close\r\n%s\r\n",
-                        is_flood ? 200 : status, is_flood ? 1000000000 : 0,
+                        "HTTP/1.1 %d Answer\r\nContent-Length: %s\r\nConnection: close\r\n%s\r\n",
+                        is_flood ? 200 : status, is_flood ? "1000000000000000" : "0",
                         receiver->extra == NULL ? "" : receiver->extra);
     send(connection, head, (size_t)size, MSG_NOSIGNAL);
     if (is_flood)
