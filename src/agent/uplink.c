@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/reason.h"
 #include "net/address.h"
+#include "tunnel/hubble_tunnel.h"
 #include "tunnel/native_tunnel.h"
 #include "tunnel/upgrade.h"
 #include "tunnel/websocket_carrier.h"
@@ -135,14 +136,18 @@ static const struct tunnel_owner tunnel_handlers = {
 };
 
 /* Makes the tunnel, which takes the carrier unless it fails. */
-static int make_tunnel(struct uplink *uplink, struct carrier *carrier)
+static int make_tunnel(struct uplink *uplink, struct carrier *carrier, bool is_native)
 {
+    const struct agent_config *config = uplink->config;
+    if (!is_native)
+        return hubble_tunnel_register(&tunnel_handlers, uplink, uplink->loop, carrier, config->name,
+                                      config->key, &uplink->tunnel);
     struct native_tunnel *tunnel = NULL;
     int error = native_tunnel_new(&tunnel_handlers, uplink, uplink->loop, true, &tunnel);
     if (error != 0)
         return error;
     uplink->tunnel = &tunnel->base;
-    error = native_tunnel_register(tunnel, carrier, uplink->config->name, uplink->config->key);
+    error = native_tunnel_register(tunnel, carrier, config->name, config->key);
     if (error != 0)
         native_tunnel_fail(tunnel, error, error_text(error));
     return 0;
@@ -150,9 +155,29 @@ static int make_tunnel(struct uplink *uplink, struct carrier *carrier)
 
 /* ---- the upgrade ---- */
 
-static void upgraded(struct uplink *uplink, const uint8_t *ahead, size_t ahead_size)
+/* A server that does not know culvert.1 may be one of Hubble 0.1. Without being told, it is spoken
+ * with only if there is nothing to give away, and if it has never known better. */
+static bool may_speak_hubble(const struct uplink *uplink)
+{
+    const struct agent_config *config = uplink->config;
+    switch (config->dialect) {
+    case AGENT_DIALECT_HUBBLE:
+        return true;
+    case AGENT_DIALECT_NATIVE:
+        return false;
+    case AGENT_DIALECT_AUTO:
+        break;
+    }
+    bool has_key = config->key[0] != '\0';
+    for (size_t i = 0; i < config->rule_count; i++)
+        has_key = has_key || config->rules[i].key[0] != '\0';
+    return !has_key && !uplink->knows_native;
+}
+
+static void upgraded(struct uplink *uplink, bool is_native, const uint8_t *ahead, size_t ahead_size)
 {
     struct carrier *carrier = NULL;
+    uplink->knows_native = uplink->knows_native || is_native;
     int error = websocket_carrier_new(uplink->conn, WEBSOCKET_CLIENT, ahead, ahead_size, &carrier);
     if (error != 0) {
         cannot_connect(uplink, error_text(error));
@@ -160,7 +185,7 @@ static void upgraded(struct uplink *uplink, const uint8_t *ahead, size_t ahead_s
     }
     uplink->conn = NULL;
     head_reader_deinit(&uplink->reader);
-    error = make_tunnel(uplink, carrier);
+    error = make_tunnel(uplink, carrier, is_native);
     if (error == 0)
         return;
     carrier_close(carrier, error, NULL);
@@ -191,11 +216,15 @@ static void readable(struct conn *conn)
         cannot_connect(uplink, error_text(result));
         return;
     }
-    result = upgrade_check_response(&head, uplink->websocket_key, why, sizeof(why));
+    bool is_native = false;
+    result = upgrade_check_response(&head, uplink->websocket_key, &is_native, why, sizeof(why));
     if (result != 0)
         cannot_connect(uplink, why);
+    else if (!is_native && !may_speak_hubble(uplink))
+        cannot_connect(uplink, "the server there speaks WebSocket but not " UPGRADE_PROTOCOL
+                               ": it is no culvert gateway, or of another version");
     else
-        upgraded(uplink, uplink->reader.buffer + used, uplink->reader.size - used);
+        upgraded(uplink, is_native, uplink->reader.buffer + used, uplink->reader.size - used);
 }
 
 static void send_request(struct uplink *uplink)
@@ -207,8 +236,11 @@ static void send_request(struct uplink *uplink)
         return;
     }
     websocket_key_value(random, uplink->websocket_key);
-    int size = upgrade_write_request(&uplink->config->url, uplink->websocket_key, request,
-                                     sizeof(request));
+    const struct agent_config *config = uplink->config;
+    enum upgrade_offer offer =
+        config->dialect == AGENT_DIALECT_HUBBLE ? UPGRADE_OFFER_NONE : UPGRADE_OFFER_NATIVE;
+    int size =
+        upgrade_write_request(&config->url, offer, uplink->websocket_key, request, sizeof(request));
     struct iovec vector = {request, size > 0 ? (size_t)size : 0};
     if (size < 0 || conn_write(uplink->conn, &vector, 1) != size)
         cannot_connect(uplink, "the upgrade request could not be sent");

@@ -52,6 +52,7 @@ struct uplink {
     unsigned failures;     /* in a row */
     bool is_refused;       /* for good: the owner was told and ends */
     bool was_up;
+    bool knows_native; /* the server has taken up culvert.1 before: nothing else is spoken */
     bool is_closed;
 };
 

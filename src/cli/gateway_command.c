@@ -3,7 +3,9 @@
 #include "base/error.h"
 #include "base/exit_code.h"
 #include "base/str.h"
+#include "cli/key_source.h"
 #include "gateway/gateway_listen.h"
+#include "lua/lua_pool.h"
 #include "net/machine.h"
 
 #include <stdio.h>
@@ -44,6 +46,17 @@ static int take_path(const char **path, const char *value, char *why)
     return 0;
 }
 
+static int take_count(unsigned *count, const char *value, unsigned max, char *why)
+{
+    uint64_t number;
+    if (str_parse_number(text_of(value), max, &number) != 0 || number == 0) {
+        snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not a number from 1 to %u", value, max);
+        return CULVERT_ERROR_INVALID;
+    }
+    *count = (unsigned)number;
+    return 0;
+}
+
 static int take_tls_certificate(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
@@ -80,6 +93,74 @@ static int take_deny(void *settings, const char *value, char *why)
     return 0;
 }
 
+static int take_acl(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    return take_path(&command->config.acl, value, why);
+}
+
+static int take_script(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    return take_path(&command->config.script, value, why);
+}
+
+static int take_lua_workers(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    return take_count(&command->config.lua_workers, value, GATEWAY_COMMAND_LUA_WORKERS, why);
+}
+
+static int take_auth_timeout(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    uint64_t seconds = 0;
+    if (str_parse_duration(value, &seconds) != 0 || seconds == 0 ||
+        seconds > GATEWAY_COMMAND_AUTH_TIMEOUT) {
+        snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not a time from 1s to %ds", value,
+                 GATEWAY_COMMAND_AUTH_TIMEOUT);
+        return CULVERT_ERROR_INVALID;
+    }
+    command->config.auth_timeout = (unsigned)seconds * 1000;
+    return 0;
+}
+
+static int take_legacy(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    if (strcmp(value, "hubble") != 0) {
+        snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is no older system that is served; hubble is",
+                 value);
+        return CULVERT_ERROR_INVALID;
+    }
+    command->config.legacy_hubble = true;
+    return 0;
+}
+
+static int take_events(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    return take_path(&command->journal.file, value, why);
+}
+
+static int take_events_webhook(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    return take_path(&command->journal.webhook, value, why);
+}
+
+static int take_events_webhook_secret(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    char reason[OPTIONS_WHY_SIZE] = "";
+    int error =
+        key_source_file(value, command->webhook_secret, sizeof command->webhook_secret, reason);
+    if (error != 0)
+        snprintf(why, OPTIONS_WHY_SIZE, "%.900s", reason);
+    command->journal.webhook_secret = command->webhook_secret;
+    return error;
+}
+
 static int take_open(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
@@ -92,14 +173,7 @@ static int take_open(void *settings, const char *value, char *why)
 static int take_threads(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
-    uint64_t threads;
-    if (str_parse_number(text_of(value), MACHINE_CORES_MAX, &threads) != 0 || threads == 0) {
-        snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not a number from 1 to %d", value,
-                 MACHINE_CORES_MAX);
-        return CULVERT_ERROR_INVALID;
-    }
-    command->config.threads = (unsigned)threads;
-    return 0;
+    return take_count(&command->config.threads, value, MACHINE_CORES_MAX, why);
 }
 
 static const struct option OPTIONS[] = {
@@ -114,6 +188,20 @@ static const struct option OPTIONS[] = {
     {"authgrant", NULL, NULL, take_grant, false},
     {"auth-deny", NULL, "policy: deny every session", take_deny, false},
     {"authdeny", NULL, NULL, take_deny, false},
+    {"acl", "FILE", "policy: the rules in this file, read again when it changes", take_acl, false},
+    {"auth-lua", "FILE", "policy: ask this Lua script", take_script, false},
+    {"authlua", "FILE", NULL, take_script, false},
+    {"lua-workers", "N", "processes that run the script, 1 to 64 (default: 4)", take_lua_workers,
+     false},
+    {"auth-timeout", "TIME", "what the script may take for an answer (default: 5s)",
+     take_auth_timeout, false},
+    {"events", "FILE", "append what happens to this file, as JSON lines", take_events, false},
+    {"events-webhook", "URL", "POST what happens to this URL, as JSON", take_events_webhook, false},
+    {"events-webhook-secret-file", "FILE",
+     "sign what is posted with the secret in this file\n(mode 0600)", take_events_webhook_secret,
+     false},
+    {"legacy", "SYSTEM", "serve agents of an older system as well: hubble (0.1)", take_legacy,
+     true},
     {"open", NULL, "agents need no key: anybody may register any name", take_open, false},
     {"data", "DIR",
      "directory of the store of keys (default:\n$XDG_STATE_HOME/culvert or ~/.local/state/culvert, "
@@ -125,27 +213,44 @@ static const struct option OPTIONS[] = {
 
 static const struct command COMMAND = {
     .name = "gateway",
-    .synopsis = "--auth-grant|--auth-deny [OPTION]...",
+    .synopsis = "--auth-grant|--auth-deny|--acl FILE|--auth-lua FILE [OPTION]...",
     .summary = "the public end, where agents register and sessions are joined",
     .details =
         "Agents need a key that `culvert key add NAME` has printed, unless --open is given.\n"
-        "A policy has to be chosen; where both are given, --auth-deny wins.",
+        "A policy has to be chosen; where several are given, all must allow a session.\n"
+        "\n"
+        "SIGHUP reads certificate, rules and script again, and opens the file of events anew.",
     .options = OPTIONS,
     .option_count = sizeof OPTIONS / sizeof *OPTIONS,
 };
 
+void gateway_command_init(struct gateway_command *command)
+{
+    *command = (struct gateway_command){
+        .config = {.threads = machine_cores(),
+                   .program = "/proc/self/exe",
+                   .lua_workers = LUA_POOL_WORKERS,
+                   .auth_timeout = LUA_POOL_TIMEOUT},
+        .journal = {.log = true},
+    };
+    common_settings_init(&command->common);
+}
+
 int gateway_command_parse(char *const *words, struct gateway_command *command,
                           char why[static OPTIONS_WHY_SIZE])
 {
-    *command = (struct gateway_command){.config.threads = machine_cores()};
-    common_settings_init(&command->common);
+    gateway_command_init(command);
     int result = options_parse(&COMMAND, words, command, why);
     if (result != 0)
         return result;
     struct gateway_config *config = &command->config;
-    if (!config->grant && !config->deny)
-        return complain(why, "no policy is chosen: give --auth-grant to let every agent reach "
-                             "every other, or --auth-deny to refuse every session");
+    if (!config->grant && !config->deny && config->acl == NULL && config->script == NULL)
+        return complain(why,
+                        "no policy is chosen: give --acl FILE with rules, --auth-lua FILE with "
+                        "a script, --auth-grant to let every agent reach every other, or "
+                        "--auth-deny to refuse every session");
+    if (command->journal.webhook_secret != NULL && command->journal.webhook == NULL)
+        return complain(why, "--events-webhook-secret-file needs --events-webhook as well");
     if ((config->tls_certificate == NULL) != (config->tls_key == NULL))
         return complain(why, config->tls_key == NULL ? "--tls-cert needs --tls-key as well"
                                                      : "--tls-key needs --tls-cert as well");
@@ -170,14 +275,31 @@ static int run(const struct gateway_config *config)
     return code;
 }
 
+int gateway_command_serve(struct gateway_command *command)
+{
+    char why[OPTIONS_WHY_SIZE];
+    struct journal *journal = NULL;
+    log_init(command->common.log_level, command->common.log_format, "gateway");
+    int error = journal_start(&command->journal, &journal, why, sizeof why);
+    explicit_bzero(command->webhook_secret, sizeof command->webhook_secret);
+    if (error != 0) {
+        log_error("cannot start the gateway: %s", why);
+        return EXIT_CODE_FAILURE;
+    }
+    command->config.journal = journal;
+    command->config.takes_signals = true;
+    int code = run(&command->config);
+    journal_stop(journal);
+    return code;
+}
+
 int gateway_command_run(char *const *words)
 {
     struct gateway_command command;
     char why[OPTIONS_WHY_SIZE];
     int result = gateway_command_parse(words, &command, why);
-    if (result != 0)
-        return options_end(&COMMAND, result, why);
-    log_init(command.common.log_level, command.common.log_format, "gateway");
-    command.config.takes_signals = true;
-    return run(&command.config);
+    if (result == 0)
+        return gateway_command_serve(&command);
+    explicit_bzero(command.webhook_secret, sizeof command.webhook_secret);
+    return options_end(&COMMAND, result, why);
 }

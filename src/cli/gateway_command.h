@@ -5,11 +5,18 @@
 #include "cli/common.h"
 #include "gateway/gateway.h"
 
-enum { GATEWAY_COMMAND_LISTENS = 64 };
+enum {
+    GATEWAY_COMMAND_LISTENS = 64,
+    GATEWAY_COMMAND_LUA_WORKERS = 64,
+    GATEWAY_COMMAND_AUTH_TIMEOUT = 600, /* seconds */
+    GATEWAY_COMMAND_SECRET_SIZE = 257,
+};
 
 struct gateway_command {
     struct common_settings common;
     struct gateway_config config;
+    struct journal_config journal;
+    char webhook_secret[GATEWAY_COMMAND_SECRET_SIZE];
     struct gateway_listen listens[GATEWAY_COMMAND_LISTENS];
 };
 
@@ -17,6 +24,12 @@ struct gateway_command {
  * as long as it is used. Returns as options_parse does. */
 int gateway_command_parse(char *const *words, struct gateway_command *command,
                           char why[static OPTIONS_WHY_SIZE]);
+
+/* What holds when no option says otherwise; it has no policy and no listener. */
+void gateway_command_init(struct gateway_command *command);
+
+/* Runs the gateway that the command describes. Returns an enum exit_code. */
+int gateway_command_serve(struct gateway_command *command);
 
 /* Returns an enum exit_code. */
 int gateway_command_run(char *const *words);

@@ -92,19 +92,26 @@ static int take_option(struct parser *parser, const struct option *option, const
     return error;
 }
 
+/* A flag may be said with `=true`, and taken back with `=false`, as programs written in Go allow.
+ */
+static int parse_flag(struct parser *parser, const struct option *option, const char *rest)
+{
+    if (rest[0] == '\0' || strcmp(rest, "=true") == 0)
+        return take_option(parser, option, NULL);
+    if (strcmp(rest, "=false") == 0)
+        return 0;
+    snprintf(parser->why, OPTIONS_WHY_SIZE, "option --%s takes no value", option->name);
+    return CULVERT_ERROR_INVALID;
+}
+
 static int parse_option(struct parser *parser, const char *word)
 {
     struct text name = name_in(word);
     const struct option *option = find_option(parser->command, name);
     if (option == NULL || (size_t)(name.data - word) > 2)
         return complain_unknown(parser, word, name);
-    if (option->value == NULL) {
-        if (name.data[name.size] == '=') {
-            snprintf(parser->why, OPTIONS_WHY_SIZE, "option --%s takes no value", option->name);
-            return CULVERT_ERROR_INVALID;
-        }
-        return take_option(parser, option, NULL);
-    }
+    if (option->value == NULL)
+        return parse_flag(parser, option, name.data + name.size);
     const char *value = take_value(parser, word);
     if (value == NULL) {
         snprintf(parser->why, OPTIONS_WHY_SIZE, "option --%s needs a value: --%s %s", option->name,

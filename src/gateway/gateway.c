@@ -143,7 +143,7 @@ static int start_threads(struct gateway *gateway)
     return error;
 }
 
-static void reload(struct gateway *gateway)
+static void reload_tls(struct gateway *gateway)
 {
     if (gateway->config->tls_certificate == NULL)
         return;
@@ -151,6 +151,26 @@ static void reload(struct gateway *gateway)
         log_info("the TLS certificate was read again");
     else
         log_warning("the old TLS certificate stays in use");
+}
+
+static void reload(struct gateway *gateway)
+{
+    reload_tls(gateway);
+    authorizer_reload(&gateway->authorizer);
+    if (gateway->config->journal != NULL)
+        journal_reopen(gateway->config->journal);
+}
+
+/* ---- policy ---- */
+
+static int start_policy(struct gateway *gateway)
+{
+    char why[512];
+    int error = authorizer_open(&gateway->authorizer, gateway->config, &gateway->workers[0].loop,
+                                why, sizeof(why));
+    if (error != 0)
+        log_error("cannot read the policy: %s", why);
+    return error;
 }
 
 /* ---- life ---- */
@@ -196,6 +216,8 @@ static int listen_everywhere(struct gateway *gateway)
 static int open_all(struct gateway *gateway)
 {
     int error = load_tls(gateway);
+    if (error == 0)
+        error = start_policy(gateway);
     if (error == 0)
         error = start_watch(gateway);
     if (error == 0)
@@ -253,6 +275,7 @@ void gateway_free(struct gateway *gateway)
 {
     if (gateway->watch != NULL)
         store_watch_stop(gateway->watch);
+    authorizer_close(&gateway->authorizer);
     if (gateway->shutdown.gateway != NULL)
         shutdown_deinit(&gateway->shutdown);
     for (unsigned i = 0; i < gateway->worker_count; i++)

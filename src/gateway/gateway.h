@@ -18,12 +18,18 @@ struct gateway_config {
     size_t listen_count;
     const char *tls_certificate; /* both or neither NULL */
     const char *tls_key;
-    bool grant;        /* policy: every session is allowed */
-    bool deny;         /* policy: none is; wins */
-    bool open;         /* agents need no key */
-    const char *data;  /* directory of the store; NULL: the default */
-    unsigned threads;  /* event loops, at least 1 */
-    size_t max_memory; /* bytes; SIZE_MAX: no limit */
+    bool grant;            /* policy: every session is allowed */
+    bool deny;             /* policy: none is; wins */
+    const char *acl;       /* policy: a file of rules (policy/acl.h); or NULL */
+    const char *script;    /* policy: a Lua script (lua/lua_pool.h); or NULL */
+    const char *program;   /* culvert's own binary, for the script's workers */
+    unsigned lua_workers;  /* processes */
+    unsigned auth_timeout; /* milliseconds that the script has for an answer */
+    bool open;             /* agents need no key */
+    bool legacy_hubble;    /* Hubble 0.1 is served as well */
+    const char *data;      /* directory of the store; NULL: the default */
+    unsigned threads;      /* event loops, at least 1 */
+    size_t max_memory;     /* bytes; SIZE_MAX: no limit */
 
     bool takes_signals; /* SIGTERM, SIGINT and SIGHUP are the gateway's (a program of its own) */
     struct journal *journal; /* where events go; may be NULL. Borrowed */
@@ -52,7 +58,8 @@ const char *gateway_address(const struct gateway *gateway, size_t index);
  * returns. Asked again, the earlier end counts. Before gateway_run it returns soon after it was
  * called, after it nothing happens. */
 void gateway_stop(struct gateway *gateway, unsigned seconds);
-/* Any thread: reads the certificate again; what SIGHUP does. */
+/* Any thread: reads the certificate, the access list and the script again, and opens the events'
+ * file anew; what SIGHUP does. */
 void gateway_reload(struct gateway *gateway);
 
 #endif

@@ -3,12 +3,25 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/reason.h"
+#include "gateway/dialect.h"
 #include "gateway/visitor.h"
 
 #include <stdio.h>
 #include <string.h>
 
 enum { MAX_CLAIMS = 3 };
+
+static void tell_refused(const struct visitor *visitor, int code, const char *why)
+{
+    struct event event = {
+        .type = EVENT_AUTH_FAILED,
+        .agent = visitor->name,
+        .address = visitor->address,
+        .code = code,
+        .reason = why,
+    };
+    journal_emit(visitor->worker->gateway->config->journal, &event);
+}
 
 /* Tells the agent why not, and closes. */
 static void refuse(struct visitor *visitor, int code, const char *why)
@@ -17,10 +30,10 @@ static void refuse(struct visitor *visitor, int code, const char *why)
     message.welcome.ok = false;
     message.welcome.code = code;
     message.welcome.message = text_of(why);
-    log_info("refused agent %s from %s: %s", visitor->name, visitor->address, why);
+    tell_refused(visitor, code, why);
     struct slice_queue batch = SLICE_QUEUE_NULL;
     uint8_t buffer[MESSAGE_MAX_CONTROL];
-    int size = message_encode(&message, buffer, sizeof(buffer));
+    int size = visitor->dialect->encode(&message, buffer, sizeof(buffer));
     struct slice slice = SLICE_NULL;
     if (size > 0 && slice_copy(&visitor->worker->loop.pool, buffer, (size_t)size, &slice) == 0 &&
         slice_queue_push(&batch, slice) == 0 &&
@@ -48,13 +61,16 @@ static void become_member(struct visitor *visitor)
     struct member_login login = {
         .id = visitor->id,
         .name = visitor->name,
+        .user = visitor->user,
         .key_id = visitor->key_id,
         .address = visitor->address,
+        .dialect = visitor->dialect,
         .handshake = &handshake,
     };
     int error = member_new(worker, &login, visitor->carrier);
     if (error != 0) {
-        registry_release(&worker->gateway->registry, visitor->name, visitor->id);
+        if (visitor->name[0] != '\0')
+            registry_release(&worker->gateway->registry, visitor->name, visitor->id);
         refuse(visitor, REASON_NO_MEMORY, "the gateway has no memory for another agent");
         return;
     }
@@ -101,6 +117,11 @@ static void claim(struct visitor *visitor)
         refuse(visitor, REASON_NAME_TAKEN, "other agents want this name at the same time");
         return;
     }
+    /* An agent of Hubble 0.1 may have no name; it can ask, but not be asked for. */
+    if (visitor->name[0] == '\0') {
+        become_member(visitor);
+        return;
+    }
     int error = registry_claim(&worker->gateway->registry, visitor->name, ref, &holder);
     if (error == 0)
         become_member(visitor);
@@ -110,12 +131,71 @@ static void claim(struct visitor *visitor)
         refuse(visitor, REASON_NO_MEMORY, "the gateway is out of memory");
 }
 
+/* ---- the script ---- */
+
+/* A question to the policy script about a visitor, who may be gone before its answer. */
+struct script_question {
+    struct lua_question question;
+    uint64_t visitor;
+    char name[STORE_NAME_SIZE];
+    char user[STORE_NAME_SIZE];
+    char address[ADDRESS_TEXT_SIZE];
+};
+
+static void script_answered(struct loop *loop, struct lua_question *question)
+{
+    struct script_question *asked = CONTAINER_OF(question, struct script_question, question);
+    struct visitor *visitor = visitor_find(loop->holder, asked->visitor);
+    const struct policy_verdict *verdict = &question->verdict;
+    if (visitor != NULL && verdict->allowed)
+        claim(visitor);
+    else if (visitor != NULL)
+        refuse(visitor, verdict->failed ? REASON_POLICY_FAILED : REASON_FORBIDDEN, verdict->reason);
+    memory_free(asked);
+}
+
+/* The key is right; the script may have something against it. */
+static void ask_script(struct visitor *visitor)
+{
+    struct authorizer *authorizer = &visitor->worker->gateway->authorizer;
+    if (!authorizer_registers(authorizer)) {
+        claim(visitor);
+        return;
+    }
+    struct script_question *asked = memory_allocate_zero(sizeof(*asked));
+    if (asked == NULL) {
+        refuse(visitor, REASON_NO_MEMORY, "the gateway is out of memory");
+        return;
+    }
+    asked->visitor = visitor->id;
+    memcpy(asked->name, visitor->name, sizeof(asked->name));
+    memcpy(asked->user, visitor->user, sizeof(asked->user));
+    memcpy(asked->address, visitor->address, sizeof(asked->address));
+    asked->question.kind = LUA_REGISTER;
+    asked->question.loop = &visitor->worker->loop;
+    asked->question.answered = script_answered;
+    asked->question.request = (struct policy_request){
+        .source = asked->name[0] != '\0' ? asked->name : POLICY_NOBODY,
+        .user = asked->user,
+        .address = asked->address,
+        .kind = "",
+        .agent = "",
+        .host = "",
+        .key = "",
+    };
+    if (authorizer_ask(authorizer, &asked->question) != 0) {
+        memory_free(asked);
+        refuse(visitor, REASON_LIMIT, "too many agents wait for the policy script");
+    }
+}
+
 /* ---- the key ---- */
 
 /* A question about a visitor's key; it finds the visitor by id, who may be gone by then. */
 struct key_question {
     struct store_question question;
     uint64_t visitor;
+    bool is_first; /* whether the key is right, not whether it still is */
 };
 
 static void key_answered(struct loop *loop, struct store_question *question)
@@ -124,12 +204,18 @@ static void key_answered(struct loop *loop, struct store_question *question)
     struct visitor *visitor = visitor_find(loop->holder, asked->visitor);
     int error = question->error;
     int64_t key_id = question->key_id;
+    if (visitor != NULL && error == 0 && asked->is_first)
+        memcpy(visitor->user, question->user, sizeof(visitor->user));
+    bool is_first = asked->is_first;
     memory_free(asked);
     if (visitor == NULL)
         return;
     if (error == 0) {
         visitor->key_id = key_id;
-        claim(visitor);
+        if (is_first)
+            ask_script(visitor);
+        else
+            claim(visitor);
     } else if (error == CULVERT_ERROR_REFUSED) {
         refuse(visitor, REASON_FORBIDDEN, "the key is not valid for this name");
     } else {
@@ -162,10 +248,12 @@ static void check_key(struct visitor *visitor, struct text key)
 {
     struct store_watch *watch = visitor->worker->gateway->watch;
     if (watch == NULL) {
-        claim(visitor);
+        ask_script(visitor);
         return;
     }
     struct key_question *asked = ask(visitor);
+    if (asked != NULL)
+        asked->is_first = true;
     if (asked != NULL && store_watch_check(watch, &asked->question, visitor->name, key) != 0)
         not_asked(visitor, asked);
 }
@@ -186,82 +274,37 @@ static void check_key_again(struct visitor *visitor)
 
 /* ---- the handshake ---- */
 
-static void take_handshake(struct visitor *visitor, const struct message_handshake *handshake)
+void login_take_handshake(struct visitor *visitor, const struct message_handshake *handshake)
 {
     visitor->has_handshake = true;
     visitor->carrier->operations->read(visitor->carrier, false);
-    if (!str_is_agent_name(handshake->name)) {
+    int code = 0;
+    const char *objection = visitor->dialect->object(handshake, &code);
+    bool is_named = text_copy(handshake->name, visitor->name, sizeof(visitor->name)) == 0;
+    if (!is_named || !str_is_legacy_name(handshake->name))
         snprintf(visitor->name, sizeof(visitor->name), "(malformed)");
-        refuse(visitor, REASON_PROTOCOL,
-               "a name is 1 to 128 of A-Z a-z 0-9 . _ - and not the word gateway");
-        return;
+    if (objection == NULL && visitor->worker->is_draining) {
+        code = REASON_SHUTDOWN;
+        objection = "the gateway is stopping";
     }
-    (void)text_copy(handshake->name, visitor->name,
-                    sizeof(visitor->name)); /* fits: checked above */
-    if (!text_equals(handshake->version, "1")) {
-        refuse(visitor, REASON_UNSUPPORTED, "this gateway speaks version 1 of the protocol");
-        return;
-    }
-    if (visitor->worker->is_draining) {
-        refuse(visitor, REASON_SHUTDOWN, "the gateway is stopping");
+    if (objection != NULL) {
+        refuse(visitor, code, objection);
         return;
     }
     visitor->epoch = handshake->epoch;
     visitor->first = handshake->first;
     visitor->window = handshake->window;
-    if (handshake->resumes) {
-        /* Links end with their carrier: there is none to resume, and the agent begins afresh. */
-        refuse(visitor, REASON_LINK_LOST, "the link is not known here any more");
-        return;
-    }
     check_key(visitor, handshake->key);
 }
 
-int login_take_message(struct inbound *inbound, const struct message *message,
-                       struct slice_queue *payload, size_t size)
-{
-    struct visitor *visitor = CONTAINER_OF(inbound, struct visitor, inbound);
-    (void)payload;
-    (void)size;
-    if (visitor->has_handshake || !message->is_known || message->type != MESSAGE_HANDSHAKE)
-        return CULVERT_ERROR_PROTOCOL;
-    take_handshake(visitor, &message->handshake);
-    return 0;
-}
+/* ---- what dialects share ---- */
 
-static void on_data(struct carrier *carrier, struct slice piece)
-{
-    struct visitor *visitor = carrier->holder;
-    if (visitor->is_over) {
-        slice_drop(&piece);
-        return;
-    }
-    int error = inbound_take(&visitor->inbound, piece);
-    if (error != 0 && !visitor->is_over)
-        visitor_end(visitor, error, "the first message is no handshake");
-}
-
-static void on_message_end(struct carrier *carrier)
-{
-    struct visitor *visitor = carrier->holder;
-    if (!visitor->is_over && !inbound_is_whole(&visitor->inbound))
-        visitor_end(visitor, CULVERT_ERROR_PROTOCOL, "half a message");
-}
-
-static void on_nothing(struct carrier *carrier)
+void dialect_ignore(struct carrier *carrier)
 {
     (void)carrier;
 }
 
-static void on_lost(struct carrier *carrier, int error, const char *why)
+void dialect_lost(struct carrier *carrier, int error, const char *why)
 {
     visitor_end(carrier->holder, error, why);
 }
-
-const struct carrier_events login_carrier_events = {
-    .data = on_data,
-    .message_end = on_message_end,
-    .read_end = on_nothing,
-    .ready = on_nothing,
-    .lost = on_lost,
-};

@@ -4,12 +4,11 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/reason.h"
-#include "gateway/session.h"
-#include "tunnel/native_tunnel.h"
+#include "gateway/asking.h"
+#include "gateway/dialect.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 static void bury(struct loop_task *task)
 {
@@ -26,14 +25,30 @@ static void answer_probes(struct member *member, bool is_alive)
     }
 }
 
+static void tell(const struct member *member, enum event_type type, int code, const char *reason)
+{
+    struct event event = {
+        .type = type,
+        .agent = member->name,
+        .address = member->address,
+        .user = member->user[0] != '\0' ? member->user : NULL,
+        .dialect = member->tunnel->operations->dialect,
+        .seconds = (double)(loop_now(&member->worker->loop) - member->since) / 1e6,
+        .code = code,
+        .reason = reason,
+    };
+    journal_emit(member->worker->gateway->config->journal, &event);
+}
+
 void member_end(struct member *member, int code, const char *reason)
 {
     if (member->is_over)
         return;
     member->is_over = true;
     struct worker *worker = member->worker;
-    log_info("agent %s at %s is gone: %s", member->name, member->address, reason);
-    registry_release(&worker->gateway->registry, member->name, member->id);
+    tell(member, EVENT_AGENT_UNREGISTERED, code, reason);
+    if (member->name[0] != '\0')
+        registry_release(&worker->gateway->registry, member->name, member->id);
     map_remove(&worker->members, member->id);
     answer_probes(member, false);
     tunnel_close(member->tunnel, code, reason);
@@ -55,7 +70,7 @@ static void peer_opened(struct tunnel *tunnel, struct stream *stream,
         stream_refuse(stream, REASON_LIMIT, "too many sessions a second");
         return;
     }
-    session_request(member, stream, open);
+    asking_begin(member, stream, open);
 }
 
 static void went_away(struct tunnel *tunnel, const struct message_goaway *goaway)
@@ -96,22 +111,6 @@ static void probe_timed_out(struct loop_timer *timer)
     member_end(member, REASON_LINK_LOST, "it did not answer while another with its name came");
 }
 
-/* Makes the tunnel that the handshake asks for, which takes the carrier unless it fails. */
-static int make_tunnel(struct member *member, const struct message_handshake *handshake,
-                       struct carrier *carrier)
-{
-    struct native_tunnel *tunnel = NULL;
-    if (getrandom(member->link_id, sizeof(member->link_id), 0) != (ssize_t)sizeof(member->link_id))
-        return CULVERT_ERROR_NO_MEMORY;
-    int error = native_tunnel_new(&tunnel_handlers, member, &member->worker->loop, false, &tunnel);
-    if (error != 0)
-        return error;
-    member->tunnel = &tunnel->base;
-    if (native_tunnel_welcome(tunnel, carrier, handshake, member->link_id) != 0)
-        native_tunnel_fail(tunnel, CULVERT_ERROR_PROTOCOL, "its handshake cannot be");
-    return 0;
-}
-
 int member_new(struct worker *worker, const struct member_login *login, struct carrier *carrier)
 {
     struct member *member = memory_allocate_zero(sizeof(*member));
@@ -120,9 +119,11 @@ int member_new(struct worker *worker, const struct member_login *login, struct c
     member->worker = worker;
     member->id = login->id;
     member->key_id = login->key_id;
+    member->since = loop_now(&worker->loop);
     member->burial.run = bury;
     list_init(&member->probes);
     snprintf(member->name, sizeof(member->name), "%s", login->name);
+    snprintf(member->user, sizeof(member->user), "%s", login->user);
     snprintf(member->address, sizeof(member->address), "%s", login->address);
     int error = loop_timer_init(&worker->loop, &member->probe_timer, probe_timed_out, member);
     if (error != 0) {
@@ -131,13 +132,14 @@ int member_new(struct worker *worker, const struct member_login *login, struct c
     }
     error = map_insert(&worker->members, member->id, member);
     if (error == 0)
-        error = make_tunnel(member, login->handshake, carrier);
+        error = login->dialect->welcome(&tunnel_handlers, member, &worker->loop, carrier,
+                                        login->handshake, &member->tunnel);
     if (error != 0) {
         map_remove(&worker->members, member->id);
         loop_timer_close(&member->probe_timer, &member->burial);
         return error;
     }
-    log_info("agent %s registered from %s", member->name, member->address);
+    tell(member, EVENT_AGENT_REGISTERED, 0, NULL);
     return 0;
 }
 

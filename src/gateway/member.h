@@ -14,27 +14,33 @@ enum {
     MEMBER_PROBE_TIME = 2000, /* milliseconds that a predecessor has to answer */
 };
 
+struct dialect;
+
 struct member {
     struct tunnel *tunnel;
     struct worker *worker;
     uint64_t id;
-    char name[STORE_NAME_SIZE];
+    char name[STORE_NAME_SIZE]; /* "" for an agent of Hubble 0.1 without one */
+    char user[STORE_NAME_SIZE];
     char address[ADDRESS_TEXT_SIZE];
-    int64_t key_id; /* 0: registered without a key */
-    uint8_t link_id[MESSAGE_LINK_ID_SIZE];
+    int64_t key_id;     /* 0: registered without a key */
     struct list probes; /* of those who want its name */
     struct loop_timer probe_timer;
     struct loop_task burial;
     uint64_t open_second;
     unsigned opens;
+    unsigned questions; /* of its sessions that wait for the policy script */
+    uint64_t since;     /* microseconds */
     bool is_over;
 };
 
 struct member_login {
     uint64_t id;
     const char *name;
+    const char *user;
     int64_t key_id;
     const char *address;
+    const struct dialect *dialect;
     const struct message_handshake *handshake;
 };
 

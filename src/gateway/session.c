@@ -1,52 +1,99 @@
 #include "gateway/session.h"
 
 #include "base/error.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "base/reason.h"
 #include "gateway/crossing.h"
 #include "gateway/member.h"
-#include "policy/policy.h"
 #include "relay/relay.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* One relay on one worker. A session across workers is two of them, one on each side of the
- * crossing. */
+ * crossing; the asking half is the one that is counted and told of. */
 struct session {
     struct relay relay;
     struct worker *worker;
     struct list_node node;
     struct loop_task burial;
-    bool is_answering_half; /* of a crossing: the asking half is counted */
+    struct request *request; /* NULL: the answering half of a crossing */
+    uint64_t since;          /* microseconds */
+    char verdict[];          /* why it is allowed */
 };
 
 static void bury(struct loop_task *task)
 {
-    memory_free(CONTAINER_OF(task, struct session, burial));
+    struct session *session = CONTAINER_OF(task, struct session, burial);
+    request_unref(session->request);
+    memory_free(session);
 }
+
+/* ---- events ---- */
+
+static struct journal *journal_of(const struct worker *worker)
+{
+    return worker->gateway->config->journal;
+}
+
+static void opened(struct relay *relay)
+{
+    struct session *session = CONTAINER_OF(relay, struct session, relay);
+    if (session->request == NULL)
+        return;
+    struct event event = request_event(session->request, EVENT_SESSION_OPENED);
+    event.reason = session->verdict;
+    journal_emit(journal_of(session->worker), &event);
+}
+
+static void tell_refused(const struct worker *worker, const struct request *request, int code,
+                         const char *reason)
+{
+    struct event event = request_event(request, EVENT_SESSION_REFUSED);
+    event.code = code;
+    event.reason = reason != NULL ? reason : reason_text(code);
+    journal_emit(journal_of(worker), &event);
+}
+
+static void tell_closed(const struct session *session, int code, const char *reason)
+{
+    static const char *const ends[] = {
+        [RELAY_ASKING] = "source", [RELAY_ANSWERING] = "target", [RELAY_OWNER] = "gateway"};
+    const struct relay *relay = &session->relay;
+    struct event event = request_event(session->request, EVENT_SESSION_CLOSED);
+    event.sent = relay->side[0].received;
+    event.received = relay->side[1].received;
+    event.seconds = (double)(loop_now(&session->worker->loop) - session->since) / 1e6;
+    event.ended_by = ends[relay->ended_by];
+    event.code = code;
+    event.reason = reason != NULL ? reason : reason_text(code);
+    journal_emit(journal_of(session->worker), &event);
+}
+
+/* ---- two streams ---- */
 
 static void ended(struct relay *relay, int code, const char *reason)
 {
     struct session *session = CONTAINER_OF(relay, struct session, relay);
-    log_debug("session ended after %llu bytes there and %llu back: %s%s%s",
-              (unsigned long long)relay->side[0].received,
-              (unsigned long long)relay->side[1].received, reason_text(code),
-              reason != NULL ? ": " : "", reason != NULL ? reason : "");
     list_remove(&session->node);
-    if (!session->is_answering_half)
+    if (session->request != NULL) {
+        if (relay->is_open)
+            tell_closed(session, code, reason);
+        else
+            tell_refused(session->worker, session->request, code, reason);
         atomic_fetch_sub(&session->worker->gateway->sessions, 1);
+    }
     loop_bury(&session->worker->loop, &session->burial);
 }
 
-static const struct relay_owner relay_handlers = {.ended = ended};
+static const struct relay_owner relay_handlers = {.opened = opened, .ended = ended};
 
-/* Joins the streams, which it takes also when it fails. */
+/* Joins the streams, which it takes also when it fails. `request` is borrowed; NULL for an
+ * answering half. */
 static void join(struct worker *worker, struct stream *asking, struct stream *answering,
-                 bool is_answering_half)
+                 struct request *request, const char *verdict)
 {
-    struct session *session = memory_allocate_zero(sizeof(*session));
+    size_t size = strlen(verdict) + 1;
+    struct session *session = memory_allocate_zero(sizeof(*session) + size);
     if (session == NULL) {
         stream_refuse(asking, REASON_NO_MEMORY, NULL);
         stream_refuse(answering, REASON_NO_MEMORY, NULL);
@@ -54,10 +101,13 @@ static void join(struct worker *worker, struct stream *asking, struct stream *an
     }
     session->worker = worker;
     session->burial.run = bury;
-    session->is_answering_half = is_answering_half;
-    list_append(&worker->sessions, &session->node);
-    if (!is_answering_half)
+    session->since = loop_now(&worker->loop);
+    memcpy(session->verdict, verdict, size);
+    if (request != NULL) {
+        session->request = request_ref(request);
         atomic_fetch_add(&worker->gateway->sessions, 1);
+    }
+    list_append(&worker->sessions, &session->node);
     relay_join(&session->relay, asking, answering, &relay_handlers);
 }
 
@@ -71,156 +121,95 @@ void session_abort_all(struct worker *worker, int code, const char *reason)
     }
 }
 
-/* ---- the answering agent's side ---- */
-
-/* Opens a stream towards the member and joins it with `asking`, which it takes. */
-static void open_towards(struct worker *worker, uint64_t member_id, struct stream *asking,
-                         const struct message_open *open, bool is_answering_half)
+void session_refuse(struct worker *worker, const struct request *request, struct stream *asking,
+                    int code, const char *reason)
 {
-    struct member *member = member_find(worker, member_id);
-    if (member == NULL) {
-        stream_refuse(asking, REASON_UNKNOWN_AGENT, "the agent has just gone");
-        return;
-    }
-    struct stream *stream = NULL;
-    int error = tunnel_open(member->tunnel, open, &stream);
-    if (error != 0) {
-        stream_refuse(asking, error == CULVERT_ERROR_NO_MEMORY ? REASON_NO_MEMORY : REASON_LIMIT,
-                      NULL);
-        return;
-    }
-    join(worker, asking, stream, is_answering_half);
+    tell_refused(worker, request, code, reason);
+    stream_refuse(asking, code, reason);
 }
 
-/* An open on its way to another worker; the texts lie behind it. */
-struct travelling_open {
+/* ---- the answering agent's side ---- */
+
+/* Opens a stream towards the member. Returns NULL with an enum reason_code. */
+static struct stream *open_towards(struct worker *worker, uint64_t member_id,
+                                   const struct request *request, int *code)
+{
+    struct member *member = member_find(worker, member_id);
+    *code = REASON_UNKNOWN_AGENT;
+    if (member == NULL)
+        return NULL;
+    struct message_open open = request_open(request);
+    struct stream *stream = NULL;
+    int error = tunnel_open(member->tunnel, &open, &stream);
+    *code = error == CULVERT_ERROR_NO_MEMORY ? REASON_NO_MEMORY : REASON_LIMIT;
+    return error == 0 ? stream : NULL;
+}
+
+/* A request on its way to another worker. */
+struct travelling_request {
     struct loop_message message;
     struct stream *asking; /* the crossing's end on the answering side */
     uint64_t member_id;
-    struct message_open open;
-    char texts[];
+    struct request *request;
 };
 
-static void open_arrived(struct loop *loop, struct loop_message *message)
+static void request_arrived(struct loop *loop, struct loop_message *message)
 {
-    struct travelling_open *travelling = CONTAINER_OF(message, struct travelling_open, message);
-    open_towards(loop->holder, travelling->member_id, travelling->asking, &travelling->open, true);
+    struct travelling_request *travelling =
+        CONTAINER_OF(message, struct travelling_request, message);
+    struct worker *worker = loop->holder;
+    int code = 0;
+    struct stream *answering =
+        open_towards(worker, travelling->member_id, travelling->request, &code);
+    if (answering != NULL)
+        join(worker, travelling->asking, answering, NULL, "");
+    else
+        stream_refuse(travelling->asking, code, NULL);
+    request_unref(travelling->request);
     memory_free(travelling);
 }
 
-static struct travelling_open *pack(const struct message_open *open)
-{
-    const struct text *from[] = {&open->kind, &open->agent, &open->host, &open->source,
-                                 &open->client};
-    size_t size = 0;
-    for (size_t i = 0; i < sizeof(from) / sizeof(from[0]); i++)
-        size += from[i]->size;
-    struct travelling_open *packed = memory_allocate_zero(sizeof(*packed) + size);
-    if (packed == NULL)
-        return NULL;
-    packed->open = *open;
-    struct text *to[] = {&packed->open.kind, &packed->open.agent, &packed->open.host,
-                         &packed->open.source, &packed->open.client};
-    char *place = packed->texts;
-    for (size_t i = 0; i < sizeof(from) / sizeof(from[0]); i++) {
-        if (from[i]->size > 0)
-            memcpy(place, from[i]->data, from[i]->size);
-        to[i]->data = place;
-        place += from[i]->size;
-    }
-    return packed;
-}
-
-static void open_across(struct worker *worker, struct member_ref target, struct stream *asking,
-                        const struct message_open *open)
+static void start_across(struct worker *worker, struct member_ref target, struct request *request,
+                         struct stream *asking, const char *verdict)
 {
     struct worker *other = &worker->gateway->workers[target.worker];
     struct stream *near = NULL;
     struct stream *far = NULL;
-    struct travelling_open *travelling = pack(open);
+    struct travelling_request *travelling = memory_allocate_zero(sizeof(*travelling));
     if (travelling == NULL || crossing_new(&worker->loop, &other->loop, &near, &far) != 0) {
         memory_free(travelling);
-        stream_refuse(asking, REASON_NO_MEMORY, NULL);
+        session_refuse(worker, request, asking, REASON_NO_MEMORY, NULL);
         return;
     }
-    travelling->message.run = open_arrived;
+    travelling->message.run = request_arrived;
     travelling->member_id = target.id;
     travelling->asking = far;
+    travelling->request = request_ref(request);
     /* Posted first: what the near end sends on comes behind it. */
     loop_post(&other->loop, &travelling->message);
-    join(worker, asking, near, false);
+    join(worker, asking, near, request, verdict);
 }
 
-/* ---- the asking agent's side ---- */
-
-struct request_texts {
-    char kind[MESSAGE_MAX_KIND + 1];
-    char agent[MESSAGE_MAX_NAME + 1];
-    char host[MESSAGE_MAX_HOST + 1];
-    char key[MESSAGE_MAX_KEY + 1];
-};
-
-static int copy_texts(const struct message_open *open, struct request_texts *texts)
+static void start_here(struct worker *worker, struct member_ref target, struct request *request,
+                       struct stream *asking, const char *verdict)
 {
-    if (text_copy(open->kind, texts->kind, sizeof(texts->kind)) != 0 ||
-        text_copy(open->agent, texts->agent, sizeof(texts->agent)) != 0 ||
-        text_copy(open->host, texts->host, sizeof(texts->host)) != 0 ||
-        text_copy(open->key, texts->key, sizeof(texts->key)) != 0)
-        return CULVERT_ERROR_TOO_LARGE;
-    return str_is_agent_name(open->agent) && open->host.size > 0 ? 0 : CULVERT_ERROR_INVALID;
-}
-
-static struct policy_verdict ask_policy(const struct member *member)
-{
-    const struct gateway_config *config = member->worker->gateway->config;
-    struct policy_verdict verdict;
-    if (config->deny)
-        policy_refuse(&verdict, "the gateway denies every session");
+    int code = 0;
+    struct stream *answering = open_towards(worker, target.id, request, &code);
+    if (answering != NULL)
+        join(worker, asking, answering, request, verdict);
     else
-        policy_allow(&verdict, "the gateway grants every session");
-    return verdict;
+        session_refuse(worker, request, asking, code, NULL);
 }
 
-static void refuse_request(const struct member *member, struct stream *stream,
-                           const struct message_open *open, int code, const char *reason)
+void session_start(struct worker *worker, struct request *request, struct stream *asking,
+                   const char *verdict)
 {
-    log_info("refused session %s -> %.*s:%.*s:%u: %s", member->name, (int)open->agent.size,
-             open->agent.data, (int)open->host.size, open->host.data, open->port, reason);
-    stream_refuse(stream, code, reason);
-}
-
-void session_request(struct member *member, struct stream *stream, const struct message_open *open)
-{
-    struct worker *worker = member->worker;
-    struct request_texts texts;
-    if (copy_texts(open, &texts) != 0) {
-        refuse_request(member, stream, open, REASON_PROTOCOL,
-                       "the request names no possible target");
-        return;
-    }
-    if (worker->is_draining) {
-        refuse_request(member, stream, open, REASON_SHUTDOWN, "the gateway is stopping");
-        return;
-    }
-    struct policy_verdict verdict = ask_policy(member);
-    if (!verdict.allowed) {
-        refuse_request(member, stream, open, REASON_FORBIDDEN, verdict.reason);
-        return;
-    }
     struct member_ref target;
-    if (registry_find(&worker->gateway->registry, texts.agent, &target) != 0) {
-        refuse_request(member, stream, open, REASON_UNKNOWN_AGENT,
+    if (registry_find(&worker->gateway->registry, request->asks.agent, &target) != 0)
+        session_refuse(worker, request, asking, REASON_UNKNOWN_AGENT,
                        "no agent with this name is connected");
-        return;
-    }
-    log_debug("session %s -> %s:%s:%u", member->name, texts.agent, texts.host, open->port);
-    /* The identity that routes is the one that was authorised; the key was for policy alone. */
-    struct message_open onward = *open;
-    onward.source = text_of(member->name);
-    onward.client = text_of(member->address);
-    onward.key = TEXT_NULL;
-    if (target.worker == worker->loop.index)
-        open_towards(worker, target.id, stream, &onward, false);
+    else if (target.worker == worker->loop.index)
+        start_here(worker, target, request, asking, verdict);
     else
-        open_across(worker, target, stream, &onward);
+        start_across(worker, target, request, asking, verdict);
 }

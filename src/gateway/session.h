@@ -1,18 +1,22 @@
 /*
- * Sessions: an agent asks for a target behind another agent; policy is asked, the agent is found,
- * and the two streams are joined, over a crossing when the agents' links live on different loops.
+ * Sessions: two streams of two agents, joined; over a crossing when the agents' links live on
+ * different loops. What happens to them is told to the journal.
  */
 #ifndef GATEWAY_SESSION_H
 #define GATEWAY_SESSION_H
 
-#include "codec/message.h"
+#include "gateway/request.h"
 #include "gateway/worker.h"
 #include "relay/stream.h"
 
-struct member;
+/* Opens a stream towards the agent that the request names and joins it with the asking stream,
+ * which it takes also when it fails. `request` is borrowed; `verdict` says why it is allowed. */
+void session_start(struct worker *worker, struct request *request, struct stream *asking,
+                   const char *verdict);
 
-/* Answers a member's open: takes the stream and joins or refuses it. */
-void session_request(struct member *member, struct stream *stream, const struct message_open *open);
+/* Refuses the asking stream, which it takes, and tells the journal. `request` is borrowed. */
+void session_refuse(struct worker *worker, const struct request *request, struct stream *asking,
+                    int code, const char *reason);
 
 /* Ends the sessions of a worker. */
 void session_abort_all(struct worker *worker, int code, const char *reason);

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "gateway/dialect.h"
 #include "tunnel/websocket_carrier.h"
 
 #include <stdio.h>
@@ -36,7 +37,8 @@ void visitor_end(struct visitor *visitor, int error, const char *why)
     if (visitor->carrier != NULL)
         carrier_close(visitor->carrier, error, why);
     head_reader_deinit(&visitor->reader);
-    inbound_deinit(&visitor->inbound);
+    if (visitor->dialect != NULL)
+        visitor->dialect->end(visitor);
     map_remove(&worker->visitor_ids, visitor->id);
     list_remove(&visitor->node);
     worker->visitor_count--;
@@ -77,14 +79,15 @@ static void answer_bad_head(struct visitor *visitor, int error)
 
 /* ---- the upgrade ---- */
 
-static void upgrade(struct visitor *visitor, const struct http1_head *head, size_t used)
+static void upgrade(struct visitor *visitor, const struct http1_head *head, size_t used,
+                    const struct dialect *dialect)
 {
     char text[UPGRADE_MAX_HEAD];
     if (getrandom(visitor->nonce, sizeof(visitor->nonce), 0) != (ssize_t)sizeof(visitor->nonce)) {
         visitor_end(visitor, CULVERT_ERROR_NO_MEMORY, "no random numbers");
         return;
     }
-    int size = upgrade_write_response(head, visitor->nonce, text, sizeof(text));
+    int size = dialect->write_response(visitor, head, text, sizeof(text));
     struct iovec vector = {text, size > 0 ? (size_t)size : 0};
     if (size < 0 || conn_write(visitor->conn, &vector, 1) != size) {
         visitor_end(visitor, CULVERT_ERROR_CLOSED, "the answer to the upgrade could not be sent");
@@ -98,7 +101,9 @@ static void upgrade(struct visitor *visitor, const struct http1_head *head, size
         return;
     }
     visitor->conn = NULL;
-    visitor->carrier->events = &login_carrier_events;
+    visitor->dialect = dialect;
+    dialect->begin(visitor);
+    visitor->carrier->events = dialect->events;
     visitor->carrier->holder = visitor;
     head_reader_deinit(&visitor->reader);
 }
@@ -107,7 +112,7 @@ static void dispatch(struct visitor *visitor, const struct http1_head *head, siz
 {
     switch (upgrade_classify(head)) {
     case UPGRADE_NATIVE:
-        upgrade(visitor, head, used);
+        upgrade(visitor, head, used, &dialect_native);
         break;
     case UPGRADE_NONE:
         answer_http(
@@ -116,6 +121,10 @@ static void dispatch(struct visitor *visitor, const struct http1_head *head, siz
             ").\n");
         break;
     case UPGRADE_UNKNOWN:
+        if (visitor->worker->gateway->config->legacy_hubble) {
+            upgrade(visitor, head, used, &dialect_hubble);
+            break;
+        }
         answer_http(visitor, "400 Bad Request", "",
                     "This gateway serves WebSockets of the protocol " UPGRADE_PROTOCOL " only.\n");
         break;
@@ -186,7 +195,6 @@ void visitor_new(struct worker *worker, int fd)
     visitor->since = loop_now(&worker->loop);
     visitor->burial.run = bury;
     head_reader_init(&visitor->reader);
-    inbound_init(&visitor->inbound, login_take_message);
     conn_tune_tcp(fd);
     if (conn_new(&worker->loop, fd, &conn_handlers, visitor, &visitor->conn) != 0) {
         close(fd);

@@ -11,6 +11,7 @@
 #include "store/watch.h"
 #include "tunnel/carrier.h"
 #include "tunnel/head_reader.h"
+#include "tunnel/hubble_inbound.h"
 #include "tunnel/inbound.h"
 #include "tunnel/upgrade.h"
 
@@ -23,11 +24,16 @@ struct visitor {
     struct conn *conn;       /* until the upgrade */
     struct carrier *carrier; /* after it */
     struct head_reader reader;
-    struct inbound inbound;
+    const struct dialect *dialect; /* from the upgrade on */
+    union {
+        struct inbound native;
+        struct hubble_inbound hubble;
+    } inbound;
     char address[ADDRESS_TEXT_SIZE];
     uint8_t nonce[UPGRADE_NONCE_SIZE];
     /* after the handshake */
     char name[STORE_NAME_SIZE];
+    char user[STORE_NAME_SIZE];
     int64_t key_id;
     uint64_t epoch, first;
     uint32_t window;
@@ -44,9 +50,7 @@ void visitor_end(struct visitor *visitor, int error, const char *why);
 
 struct visitor *visitor_find(struct worker *worker, uint64_t id);
 
-/* login.c: the upgrade is done, the handshake is what comes. */
-extern const struct carrier_events login_carrier_events;
-int login_take_message(struct inbound *inbound, const struct message *message,
-                       struct slice_queue *payload, size_t size);
+/* login.c: the handshake has come. */
+void login_take_handshake(struct visitor *visitor, const struct message_handshake *handshake);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "gateway/authorizer.h"
 #include "gateway/gateway.h"
 #include "gateway/registry.h"
 #include "gateway/shutdown.h"
@@ -42,11 +43,13 @@ struct gateway {
     struct account account;
     struct registry registry;
     struct store_watch *watch; /* NULL when agents need no key */
+    struct authorizer authorizer;
     struct worker *workers;
     unsigned worker_count;
     struct gateway_place *places; /* as many as the config's listens */
     struct shutdown shutdown;
     _Atomic uint64_t next_id;
+    _Atomic uint64_t next_session;
     _Atomic size_t sessions; /* relays between two agents that are not over */
 };
 

@@ -10,8 +10,8 @@ static int fits(int size, size_t room)
     return size < 0 || (size_t)size >= room ? CULVERT_ERROR_TOO_LARGE : size;
 }
 
-int upgrade_write_request(const struct url *url, const char key[static WEBSOCKET_KEY_SIZE + 1],
-                          char *out, size_t room)
+int upgrade_write_request(const struct url *url, enum upgrade_offer offer,
+                          const char key[static WEBSOCKET_KEY_SIZE + 1], char *out, size_t room)
 {
     char host[sizeof(url->host) + 16];
     int error = url_host_field(url, host, sizeof(host));
@@ -24,16 +24,19 @@ int upgrade_write_request(const struct url *url, const char key[static WEBSOCKET
                          "Connection: Upgrade\r\n"
                          "Sec-WebSocket-Key: %s\r\n"
                          "Sec-WebSocket-Version: 13\r\n"
-                         "Sec-WebSocket-Protocol: " UPGRADE_PROTOCOL "\r\n"
+                         "%s"
                          "User-Agent: culvert/" CULVERT_VERSION "\r\n"
                          "\r\n",
-                         url->target, host, key),
+                         url->target, host, key,
+                         offer == UPGRADE_OFFER_NATIVE ? "Sec-WebSocket-Protocol: " UPGRADE_PROTOCOL
+                                                         "\r\n"
+                                                       : ""),
                 room);
 }
 
 int upgrade_check_response(const struct http1_head *head,
-                           const char key[static WEBSOCKET_KEY_SIZE + 1], char *why,
-                           size_t why_size)
+                           const char key[static WEBSOCKET_KEY_SIZE + 1], bool *is_native,
+                           char *why, size_t why_size)
 {
     if (head->status != 101) {
         const struct http1_field *server = http1_find(head, "Server");
@@ -56,11 +59,12 @@ int upgrade_check_response(const struct http1_head *head,
         snprintf(why, why_size, "the server's answer to the WebSocket upgrade is not valid");
         return CULVERT_ERROR_PROTOCOL;
     }
-    if (protocol == NULL || !text_equals(protocol->value, UPGRADE_PROTOCOL)) {
+    *is_native = protocol != NULL && text_equals(protocol->value, UPGRADE_PROTOCOL);
+    if (protocol != NULL && !*is_native) {
         snprintf(why, why_size,
-                 "the server there speaks WebSocket but not " UPGRADE_PROTOCOL
-                 ": it is no culvert gateway, or of another version");
-        return CULVERT_ERROR_REFUSED;
+                 "the server's answer to the WebSocket upgrade names a protocol "
+                 "that was not offered");
+        return CULVERT_ERROR_PROTOCOL;
     }
     return 0;
 }
@@ -76,32 +80,46 @@ enum upgrade_kind upgrade_classify(const struct http1_head *head)
         !websocket_key_is_valid(key->value.data, key->value.size) || version == NULL ||
         !text_equals(version->value, "13"))
         return UPGRADE_BAD;
-    if (!http1_has_token(head, "Sec-WebSocket-Protocol", UPGRADE_PROTOCOL))
-        return UPGRADE_UNKNOWN;
     /* RFC 6455 §10.2: a browser always says where a script came from. Without this, any web page
      * could register at a gateway that its reader can reach. */
-    return http1_find(head, "Origin") != NULL ? UPGRADE_PAGE : UPGRADE_NATIVE;
+    if (http1_find(head, "Origin") != NULL)
+        return UPGRADE_PAGE;
+    return http1_has_token(head, "Sec-WebSocket-Protocol", UPGRADE_PROTOCOL) ? UPGRADE_NATIVE
+                                                                             : UPGRADE_UNKNOWN;
 }
 
-int upgrade_write_response(const struct http1_head *head,
-                           const uint8_t nonce[static UPGRADE_NONCE_SIZE], char *out, size_t room)
+/* `extra`: further fields, each with its line's end. */
+static int write_response(const struct http1_head *head, const char *extra, char *out, size_t room)
 {
     const struct http1_field *key = http1_find(head, "Sec-WebSocket-Key");
     if (key == NULL)
         return CULVERT_ERROR_PROTOCOL;
     char accept[WEBSOCKET_ACCEPT_SIZE + 1];
     websocket_accept_value(key->value.data, key->value.size, accept);
-    char hex[2 * UPGRADE_NONCE_SIZE + 1];
-    for (size_t i = 0; i < UPGRADE_NONCE_SIZE; i++)
-        snprintf(hex + 2 * i, 3, "%02x", nonce[i]);
     return fits(snprintf(out, room,
                          "HTTP/1.1 101 Switching Protocols\r\n"
                          "Upgrade: websocket\r\n"
                          "Connection: Upgrade\r\n"
                          "Sec-WebSocket-Accept: %s\r\n"
-                         "Sec-WebSocket-Protocol: " UPGRADE_PROTOCOL "\r\n"
-                         "Culvert-Nonce: %s\r\n"
+                         "%s"
                          "\r\n",
-                         accept, hex),
+                         accept, extra),
                 room);
+}
+
+int upgrade_write_response(const struct http1_head *head,
+                           const uint8_t nonce[static UPGRADE_NONCE_SIZE], char *out, size_t room)
+{
+    char extra[128];
+    char hex[2 * UPGRADE_NONCE_SIZE + 1];
+    for (size_t i = 0; i < UPGRADE_NONCE_SIZE; i++)
+        snprintf(hex + 2 * i, 3, "%02x", nonce[i]);
+    snprintf(extra, sizeof(extra),
+             "Sec-WebSocket-Protocol: " UPGRADE_PROTOCOL "\r\nCulvert-Nonce: %s\r\n", hex);
+    return write_response(head, extra, out, room);
+}
+
+int upgrade_write_plain_response(const struct http1_head *head, char *out, size_t room)
+{
+    return write_response(head, "", out, room);
 }

@@ -7,6 +7,7 @@
 #include "codec/url.h"
 #include "codec/websocket.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define UPGRADE_PROTOCOL "culvert.1"
@@ -16,27 +17,35 @@ enum {
     UPGRADE_MAX_HEAD = 2048, /* of the heads that we write */
 };
 
+enum upgrade_offer {
+    UPGRADE_OFFER_NATIVE, /* asks for culvert.1 */
+    UPGRADE_OFFER_NONE,   /* names no protocol, as the agents of Hubble 0.1 */
+};
+
 /* The agent's request. Returns its size, or CULVERT_ERROR_TOO_LARGE. `key` is the random value of
  * Sec-WebSocket-Key. */
-int upgrade_write_request(const struct url *url, const char key[static WEBSOCKET_KEY_SIZE + 1],
-                          char *out, size_t room);
+int upgrade_write_request(const struct url *url, enum upgrade_offer offer,
+                          const char key[static WEBSOCKET_KEY_SIZE + 1], char *out, size_t room);
 
-/* Whether the gateway's answer accepts. On CULVERT_ERROR_REFUSED or CULVERT_ERROR_PROTOCOL writes
- * what the server is or did into `why`. */
+/* Whether the gateway's answer accepts, and whether it takes up culvert.1. On
+ * CULVERT_ERROR_REFUSED or CULVERT_ERROR_PROTOCOL writes what the server is or did into `why`. */
 int upgrade_check_response(const struct http1_head *head,
-                           const char key[static WEBSOCKET_KEY_SIZE + 1], char *why,
-                           size_t why_size);
+                           const char key[static WEBSOCKET_KEY_SIZE + 1], bool *is_native,
+                           char *why, size_t why_size);
 
 enum upgrade_kind {
     UPGRADE_NONE,    /* a plain HTTP request */
     UPGRADE_NATIVE,  /* ours */
-    UPGRADE_UNKNOWN, /* a WebSocket for a protocol that is not served */
+    UPGRADE_UNKNOWN, /* a WebSocket, but not for our protocol */
     UPGRADE_BAD,     /* a malformed upgrade (RFC 6455 §4.2.1) */
-    UPGRADE_PAGE,    /* ours, but asked for by a web page (it has an Origin): never an agent */
+    UPGRADE_PAGE,    /* asked for by a web page (it has an Origin): never an agent */
 };
 
 /* What a request at the gateway's port wants. */
 enum upgrade_kind upgrade_classify(const struct http1_head *head);
+
+/* The gateway's 101 answer to an upgrade for no protocol in particular. Returns its size. */
+int upgrade_write_plain_response(const struct http1_head *head, char *out, size_t room);
 
 /* The gateway's 101 answer to a native upgrade. Returns its size. `nonce` is random. */
 int upgrade_write_response(const struct http1_head *head,

@@ -36,7 +36,7 @@ static void both_sides_agree(void **state)
     char text[UPGRADE_MAX_HEAD];
     uint8_t nonce[UPGRADE_NONCE_SIZE] = {0xab};
     assert_int_equal(url_parse("ws://gate.example:8080/path", &url, why, sizeof(why)), 0);
-    int size = upgrade_write_request(&url, KEY, text, sizeof(text));
+    int size = upgrade_write_request(&url, UPGRADE_OFFER_NATIVE, KEY, text, sizeof(text));
     assert_true(size > 0);
     struct http1_head head = request(text);
     assert_int_equal(upgrade_classify(&head), UPGRADE_NATIVE);
@@ -45,8 +45,31 @@ static void both_sides_agree(void **state)
     assert_non_null(strstr(answer, "Sec-WebSocket-Accept: " ACCEPT "\r\n"));
     assert_non_null(strstr(answer, "Culvert-Nonce: ab000000000000000000000000000000\r\n"));
     struct http1_head back = response(answer);
-    assert_int_equal(upgrade_check_response(&back, KEY, why, sizeof(why)), 0);
-    assert_int_equal(upgrade_write_request(&url, KEY, text, 40), CULVERT_ERROR_TOO_LARGE);
+    bool is_native = false;
+    assert_int_equal(upgrade_check_response(&back, KEY, &is_native, why, sizeof(why)), 0);
+    assert_true(is_native);
+    assert_int_equal(upgrade_write_request(&url, UPGRADE_OFFER_NATIVE, KEY, text, 40),
+                     CULVERT_ERROR_TOO_LARGE);
+}
+
+static void without_a_protocol_both_sides_agree_too(void **state)
+{
+    (void)state;
+    struct url url;
+    char why[256];
+    char text[UPGRADE_MAX_HEAD];
+    assert_int_equal(url_parse("ws://gate.example/x?y", &url, why, sizeof(why)), 0);
+    assert_true(upgrade_write_request(&url, UPGRADE_OFFER_NONE, KEY, text, sizeof(text)) > 0);
+    assert_null(strstr(text, "Sec-WebSocket-Protocol"));
+    struct http1_head head = request(text);
+    assert_int_equal(upgrade_classify(&head), UPGRADE_UNKNOWN);
+    char answer[UPGRADE_MAX_HEAD];
+    assert_true(upgrade_write_plain_response(&head, answer, sizeof(answer)) > 0);
+    assert_null(strstr(answer, "culvert"));
+    struct http1_head back = response(answer);
+    bool is_native = true;
+    assert_int_equal(upgrade_check_response(&back, KEY, &is_native, why, sizeof(why)), 0);
+    assert_false(is_native);
 }
 
 #define UPGRADE_START "GET / HTTP/1.1\r\nHost: a\r\n"
@@ -104,15 +127,18 @@ static void names_what_the_server_is(void **state)
         {"HTTP/1.1 404 Not Found\r\nServer: nginx/1.22\r\n\r\n", CULVERT_ERROR_REFUSED, "nginx"},
         {"HTTP/1.1 200 OK\r\n\r\n", CULVERT_ERROR_REFUSED, "no culvert gateway"},
         {SWITCHING "Sec-WebSocket-Accept: wrong\r\n\r\n", CULVERT_ERROR_PROTOCOL, "not valid"},
-        {SWITCHING "Sec-WebSocket-Accept: " ACCEPT "\r\n\r\n", CULVERT_ERROR_REFUSED, "culvert.1"},
+        {SWITCHING "Sec-WebSocket-Accept: " ACCEPT "\r\nSec-WebSocket-Protocol: other\r\n\r\n",
+         CULVERT_ERROR_PROTOCOL, "not offered"},
         {SWITCHING "Sec-WebSocket-Accept: " ACCEPT "\r\nSec-WebSocket-Protocol: culvert.1\r\n"
                    "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
          CULVERT_ERROR_PROTOCOL, "not valid"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         char why[256] = "";
+        bool is_native = false;
         struct http1_head head = response(cases[i].text);
-        assert_int_equal(upgrade_check_response(&head, KEY, why, sizeof(why)), cases[i].error);
+        assert_int_equal(upgrade_check_response(&head, KEY, &is_native, why, sizeof(why)),
+                         cases[i].error);
         assert_non_null(strstr(why, cases[i].word));
     }
 }
@@ -121,6 +147,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_sides_agree),
+        cmocka_unit_test(without_a_protocol_both_sides_agree_too),
         cmocka_unit_test(classifies_requests),
         cmocka_unit_test(names_what_the_server_is),
     };

@@ -37,7 +37,8 @@ struct websocket_carrier {
     bool ping_due;
     bool out_was_short; /* the socket took less than all: waiting for it */
     bool reading;
-    bool failed; /* lost was told */
+    bool is_behind; /* `ahead`, though it may be empty, is still to be told */
+    bool failed;    /* lost was told */
     bool closed;
     uint8_t random_used;
     uint8_t random[RANDOM_POOL];
@@ -349,32 +350,62 @@ static void tell(struct websocket_carrier *self, const struct websocket_event *e
     }
 }
 
-/* Decodes `size` bytes at `data`, which is the loop's read space. */
-static void take_input(struct websocket_carrier *self, uint8_t *data, size_t size)
+/* Decodes the input until it is used up, or the holder wants no more of it: then the rest waits. */
+static void take_input(struct websocket_carrier *self, struct slice input)
 {
-    size_t done = 0;
-    for (;;) {
+    struct websocket_event event;
+    do {
         size_t used = 0;
-        struct websocket_event event;
-        int error = websocket_decode(&self->decoder, data + done, size - done, &used, &event);
+        /* The bytes are this carrier's alone, so they are unmasked where they lie. */
+        int error =
+            websocket_decode(&self->decoder, (uint8_t *)input.data, input.size, &used, &event);
         if (error != 0) {
             lost(self, error,
                  error == CULVERT_ERROR_TOO_LARGE ? "the peer sent an oversized WebSocket message"
                                                   : "the peer broke the WebSocket protocol");
-            return;
+            break;
         }
-        struct slice taken = loop_read_commit(self->loop, used);
-        done += used;
+        struct slice taken = slice_split(&input, used);
         tell(self, &event, &taken);
         slice_drop(&taken);
-        if (self->failed || self->closed || (event.type == WEBSOCKET_EVENT_NONE && done == size))
+        if (!self->reading && !self->failed && !self->closed) {
+            self->is_behind = true;
+            self->ahead = input;
             return;
-    }
+        }
+    } while (!self->failed && !self->closed &&
+             (event.type != WEBSOCKET_EVENT_NONE || input.size > 0));
+    slice_drop(&input);
+}
+
+static void tell_read_end(struct websocket_carrier *self)
+{
+    if (!self->closed && !self->failed)
+        self->base.events->read_end(&self->base);
+}
+
+/* What was read before, and not told yet. */
+static void take_ahead(struct websocket_carrier *self)
+{
+    struct slice ahead = self->ahead;
+    self->ahead = SLICE_NULL;
+    self->is_behind = false;
+    take_input(self, ahead);
+    tell_read_end(self);
+}
+
+static void tell_ahead(struct loop_task *task)
+{
+    struct websocket_carrier *self = CONTAINER_OF(task, struct websocket_carrier, task);
+    if (self->is_behind && self->reading && !self->failed)
+        take_ahead(self);
 }
 
 static void on_readable(struct conn *conn)
 {
     struct websocket_carrier *self = conn_holder(conn);
+    if (self->is_behind)
+        return; /* its task is on its way */
     size_t room = 0;
     uint8_t *space = loop_read_space(self->loop, &room);
     if (space == NULL) {
@@ -389,26 +420,8 @@ static void on_readable(struct conn *conn)
              got == 0 ? "the peer closed the connection" : error_text((int)got));
         return;
     }
-    take_input(self, space, (size_t)got);
-    if (!self->closed && !self->failed)
-        self->base.events->read_end(&self->base);
-}
-
-static void tell_ahead(struct loop_task *task)
-{
-    struct websocket_carrier *self = CONTAINER_OF(task, struct websocket_carrier, task);
-    size_t room = 0;
-    uint8_t *space = loop_read_space(self->loop, &room);
-    if (space == NULL || room < self->ahead.size) {
-        lost(self, CULVERT_ERROR_NO_MEMORY, "out of memory");
-        return;
-    }
-    size_t size = self->ahead.size;
-    memcpy(space, self->ahead.data, size);
-    slice_drop(&self->ahead);
-    take_input(self, space, size);
-    if (!self->closed && !self->failed)
-        self->base.events->read_end(&self->base);
+    take_input(self, loop_read_commit(self->loop, (size_t)got));
+    tell_read_end(self);
 }
 
 static void read_on(struct carrier *carrier, bool on)
@@ -417,6 +430,8 @@ static void read_on(struct carrier *carrier, bool on)
     self->reading = on;
     unsigned interest = self->out_was_short ? CONN_WRITE : 0;
     conn_want(self->conn, interest | (on ? CONN_READ : 0));
+    if (on && self->is_behind)
+        loop_defer(self->loop, &self->task);
 }
 
 /* ---- life ---- */
@@ -501,6 +516,7 @@ int websocket_carrier_new(struct conn *conn, enum websocket_role role, const uin
     self->role = role;
     self->batch_limit = 2 * WEBSOCKET_CARRIER_MIN_BATCH;
     self->reading = true;
+    self->task.run = tell_ahead;
     slice_arena_init(&self->arena, &self->loop->pool);
     websocket_decoder_init(&self->decoder, role, WEBSOCKET_CARRIER_MAX_MESSAGE);
     if (ahead_size > 0) {
@@ -509,7 +525,7 @@ int websocket_carrier_new(struct conn *conn, enum websocket_role role, const uin
             memory_free(self);
             return error;
         }
-        self->task.run = tell_ahead;
+        self->is_behind = true;
         loop_defer(self->loop, &self->task);
     }
     conn_limit_unsent(conn_descriptor(conn), UNSENT_LIMIT);

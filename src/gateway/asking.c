@@ -1,0 +1,108 @@
+#include "gateway/asking.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/reason.h"
+#include "gateway/authorizer.h"
+#include "gateway/member.h"
+#include "gateway/request.h"
+#include "gateway/session.h"
+#include "relay/hold.h"
+
+/* A question to the script, and the stream that waits for its answer. */
+struct asking {
+    struct lua_question question;
+    struct worker *worker;
+    uint64_t member; /* who asks */
+    struct request *request;
+    struct hold hold;
+};
+
+static void act(struct worker *worker, struct request *request, struct stream *stream,
+                const struct policy_verdict *verdict)
+{
+    if (worker->is_draining)
+        session_refuse(worker, request, stream, REASON_SHUTDOWN, "the gateway is stopping");
+    else if (!verdict->allowed)
+        session_refuse(worker, request, stream,
+                       verdict->failed ? REASON_POLICY_FAILED : REASON_FORBIDDEN, verdict->reason);
+    else
+        session_start(worker, request, stream, verdict->reason);
+}
+
+static void gone(struct hold *hold)
+{
+    /* The answer, when it comes, finds nobody. */
+    (void)hold;
+}
+
+static void answered(struct loop *loop, struct lua_question *question)
+{
+    struct asking *asking = CONTAINER_OF(question, struct asking, question);
+    struct worker *worker = loop->holder;
+    struct member *member = member_find(worker, asking->member);
+    struct stream *stream = hold_release(&asking->hold);
+    if (member != NULL)
+        member->questions--;
+    if (stream != NULL) {
+        act(worker, asking->request, stream, &question->verdict);
+        hold_pass_on(&asking->hold, stream);
+    }
+    hold_deinit(&asking->hold);
+    request_unref(asking->request);
+    memory_free(asking);
+}
+
+/* Takes the stream. */
+static void ask_script(struct member *member, struct request *request, struct stream *stream)
+{
+    struct worker *worker = member->worker;
+    if (member->questions >= ASKING_QUESTIONS) {
+        session_refuse(worker, request, stream, REASON_LIMIT,
+                       "too many of this agent's sessions wait for the policy script");
+        return;
+    }
+    struct asking *asking = memory_allocate_zero(sizeof(*asking));
+    if (asking == NULL) {
+        session_refuse(worker, request, stream, REASON_NO_MEMORY, NULL);
+        return;
+    }
+    asking->worker = worker;
+    asking->member = member->id;
+    asking->request = request_ref(request);
+    asking->question.kind = LUA_CONNECT;
+    asking->question.loop = &worker->loop;
+    asking->question.answered = answered;
+    asking->question.request = request->asks;
+    hold_start(&asking->hold, stream, gone);
+    if (authorizer_ask(&worker->gateway->authorizer, &asking->question) == 0) {
+        member->questions++;
+        return;
+    }
+    session_refuse(worker, request, hold_release(&asking->hold), REASON_LIMIT,
+                   "too many sessions wait for the policy script");
+    request_unref(asking->request);
+    memory_free(asking);
+}
+
+void asking_begin(struct member *member, struct stream *stream, const struct message_open *open)
+{
+    struct worker *worker = member->worker;
+    struct gateway *gateway = worker->gateway;
+    struct request_source source = {member->name, member->user, member->address};
+    int code = 0;
+    const char *why = NULL;
+    struct request *request =
+        request_new(atomic_fetch_add(&gateway->next_session, 1) + 1, &source, open, &code, &why);
+    if (request == NULL) {
+        log_info("refused a session of %s: %s", member->name, why);
+        stream_refuse(stream, code, why);
+        return;
+    }
+    struct policy_verdict verdict = {0};
+    if (worker->is_draining || authorizer_decide(&gateway->authorizer, &request->asks, &verdict))
+        act(worker, request, stream, &verdict);
+    else
+        ask_script(member, request, stream);
+    request_unref(request);
+}

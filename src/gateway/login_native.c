@@ -1,0 +1,108 @@
+/* The login of an agent that speaks culvert's own protocol (docs/protocol.md). */
+#include "base/error.h"
+#include "base/reason.h"
+#include "gateway/dialect.h"
+#include "gateway/visitor.h"
+#include "tunnel/native_tunnel.h"
+
+#include <sys/random.h>
+
+static int write_response(const struct visitor *visitor, const struct http1_head *head, char *out,
+                          size_t room)
+{
+    return upgrade_write_response(head, visitor->nonce, out, room);
+}
+
+static int take_message(struct inbound *inbound, const struct message *message,
+                        struct slice_queue *payload, size_t size)
+{
+    struct visitor *visitor = CONTAINER_OF(inbound, struct visitor, inbound.native);
+    (void)payload;
+    (void)size;
+    if (visitor->has_handshake || !message->is_known || message->type != MESSAGE_HANDSHAKE)
+        return CULVERT_ERROR_PROTOCOL;
+    login_take_handshake(visitor, &message->handshake);
+    return 0;
+}
+
+static void begin(struct visitor *visitor)
+{
+    inbound_init(&visitor->inbound.native, take_message);
+}
+
+static void end(struct visitor *visitor)
+{
+    inbound_deinit(&visitor->inbound.native);
+}
+
+static void on_data(struct carrier *carrier, struct slice piece)
+{
+    struct visitor *visitor = carrier->holder;
+    if (visitor->is_over) {
+        slice_drop(&piece);
+        return;
+    }
+    int error = inbound_take(&visitor->inbound.native, piece);
+    if (error != 0 && !visitor->is_over)
+        visitor_end(visitor, error, "the first message is no handshake");
+}
+
+static void on_message_end(struct carrier *carrier)
+{
+    struct visitor *visitor = carrier->holder;
+    if (!visitor->is_over && !inbound_is_whole(&visitor->inbound.native))
+        visitor_end(visitor, CULVERT_ERROR_PROTOCOL, "half a message");
+}
+
+static const struct carrier_events carrier_handlers = {
+    .data = on_data,
+    .message_end = on_message_end,
+    .read_end = dialect_ignore,
+    .ready = dialect_ignore,
+    .lost = dialect_lost,
+};
+
+static const char *object(const struct message_handshake *handshake, int *code)
+{
+    if (!str_is_agent_name(handshake->name)) {
+        *code = REASON_PROTOCOL;
+        return "a name is 1 to 128 of A-Z a-z 0-9 . _ - and not the word gateway";
+    }
+    if (!text_equals(handshake->version, "1")) {
+        *code = REASON_UNSUPPORTED;
+        return "this gateway speaks version 1 of the protocol";
+    }
+    if (handshake->resumes) {
+        /* Links end with their carrier: there is none to resume, and the agent begins afresh. */
+        *code = REASON_LINK_LOST;
+        return "the link is not known here any more";
+    }
+    return NULL;
+}
+
+static int welcome(const struct tunnel_owner *owner, void *holder, struct loop *loop,
+                   struct carrier *carrier, const struct message_handshake *handshake,
+                   struct tunnel **out)
+{
+    uint8_t link_id[MESSAGE_LINK_ID_SIZE];
+    struct native_tunnel *tunnel = NULL;
+    if (getrandom(link_id, sizeof(link_id), 0) != (ssize_t)sizeof(link_id))
+        return CULVERT_ERROR_NO_MEMORY;
+    int error = native_tunnel_new(owner, holder, loop, false, &tunnel);
+    if (error != 0)
+        return error;
+    *out = &tunnel->base;
+    if (native_tunnel_welcome(tunnel, carrier, handshake, link_id) != 0)
+        native_tunnel_fail(tunnel, CULVERT_ERROR_PROTOCOL, "its handshake cannot be");
+    return 0;
+}
+
+const struct dialect dialect_native = {
+    .write_response = write_response,
+    .begin = begin,
+    .end = end,
+    .events = &carrier_handlers,
+    .object = object,
+    .encode = message_encode,
+    .welcome = welcome,
+};
