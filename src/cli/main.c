@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "cli/agent_command.h"
 #include "cli/gateway_command.h"
+#include "cli/hubble_command.h"
 #include "cli/key_command.h"
 #include "cli/nearest.h"
 #include "cli/options.h"
@@ -24,6 +25,8 @@ static const struct {
      gateway_command_run},
     {"agent", "registers at a gateway, forwards ports, dials targets", agent_command_run},
     {"key", "the keys by which agents register", key_command_run},
+    {"hubble-proxy", "a gateway with the options of Hubble 0.1's proxy", hubble_proxy_run},
+    {"hubble-agent", "an agent with the options of Hubble 0.1's agent", hubble_agent_run},
     {"version", "prints the version", run_version},
     {"help", "prints this, or the help of a command", run_help},
 };
@@ -51,7 +54,7 @@ static void print_usage(FILE *out)
                  "\n"
                  "Commands:\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        fprintf(out, "  %-10s %s\n", COMMANDS[i].word, COMMANDS[i].summary);
+        fprintf(out, "  %-12s %s\n", COMMANDS[i].word, COMMANDS[i].summary);
     fprintf(out, "\n`culvert help COMMAND` tells a command's options.\n");
 }
 
@@ -112,6 +115,11 @@ int main(int argc, char **argv)
     log_init(LOG_INFO, LOG_TEXT, "culvert");
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
+    /* A link of an older program's name stands for that program. */
+    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+    const char *called = slash != NULL ? slash + 1 : argc > 0 ? argv[0] : "";
+    if (strcmp(called, "hubble-proxy") == 0 || strcmp(called, "hubble-agent") == 0)
+        return run_command(called, argv + 1);
     if (argc < 2) {
         print_usage(stderr);
         return EXIT_CODE_USAGE;

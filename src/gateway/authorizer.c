@@ -63,8 +63,11 @@ void authorizer_close(struct authorizer *authorizer)
     if (authorizer->acl != NULL)
         acl_file_close(authorizer->acl);
     authorizer->acl = NULL;
-    if (authorizer->pool != NULL)
-        lua_pool_stop(authorizer->pool);
+    if (authorizer->pool == NULL)
+        return;
+    if (authorizer->config->journal != NULL)
+        journal_remove_callback(authorizer->config->journal, tell_script, authorizer->pool);
+    lua_pool_stop(authorizer->pool);
     authorizer->pool = NULL;
 }
 

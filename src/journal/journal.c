@@ -31,9 +31,11 @@ struct journal {
     struct webhook *webhook;
     pthread_t thread;
 
+    pthread_mutex_t calls; /* guards the callbacks, also while they run */
+    struct callback *callbacks;
+
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t wake;
-    struct callback *callbacks;
     struct event_record *first;
     struct event_record **end;
     size_t count; /* with those that the thread has taken and not finished */
@@ -52,7 +54,6 @@ struct journal {
 /* What the thread takes out of the queue for one turn. */
 struct turn {
     struct event_record *records;
-    struct callback *callbacks;
     size_t count;
     size_t bytes;
     bool must_reopen;
@@ -101,13 +102,24 @@ int journal_add_callback(struct journal *journal, journal_callback *callback, vo
     struct callback *added = memory_allocate(sizeof *added);
     if (added == NULL)
         return CULVERT_ERROR_NO_MEMORY;
-    *added = (struct callback){NULL, callback, context};
-    pthread_mutex_lock(&journal->mutex);
-    /* In front, since the thread may be walking along the others. */
-    added->next = journal->callbacks;
+    pthread_mutex_lock(&journal->calls);
+    *added = (struct callback){journal->callbacks, callback, context};
     journal->callbacks = added;
-    pthread_mutex_unlock(&journal->mutex);
+    pthread_mutex_unlock(&journal->calls);
     return 0;
+}
+
+void journal_remove_callback(struct journal *journal, journal_callback *callback, void *context)
+{
+    pthread_mutex_lock(&journal->calls);
+    struct callback **at = &journal->callbacks;
+    while (*at != NULL && ((*at)->call != callback || (*at)->context != context))
+        at = &(*at)->next;
+    struct callback *removed = *at;
+    if (removed != NULL)
+        *at = removed->next;
+    pthread_mutex_unlock(&journal->calls);
+    memory_free(removed);
 }
 
 /* With the mutex held. */
@@ -140,9 +152,7 @@ static void take(struct journal *journal, struct turn *turn)
     journal->count -= turn->count;
     journal->bytes -= turn->bytes;
     sleep_until_work(journal, next_try);
-    *turn = (struct turn){.records = journal->first,
-                          .callbacks = journal->callbacks,
-                          .must_reopen = journal->must_reopen};
+    *turn = (struct turn){.records = journal->first, .must_reopen = journal->must_reopen};
     journal->must_reopen = false;
     struct event_record **end = &turn->records;
     while (*end != NULL && turn->count < TURN) {
@@ -159,8 +169,7 @@ static void take(struct journal *journal, struct turn *turn)
     pthread_mutex_unlock(&journal->mutex);
 }
 
-static void show_as_json(struct journal *journal, struct event_record *record,
-                         const struct callback *callbacks)
+static void show_as_json(struct journal *journal, struct event_record *record)
 {
     if (event_record_to_json(record, &journal->json) != 0) {
         journal->unshown += record->dropped + 1;
@@ -171,12 +180,12 @@ static void show_as_json(struct journal *journal, struct event_record *record,
         file_sink_add(journal->file, json->data, json->size);
     if (journal->webhook != NULL)
         webhook_push(journal->webhook, json->data, json->size);
-    for (const struct callback *callback = callbacks; callback != NULL; callback = callback->next)
+    for (const struct callback *callback = journal->callbacks; callback != NULL;
+         callback = callback->next)
         callback->call(callback->context, json->data);
 }
 
-static void show(struct journal *journal, struct event_record *record,
-                 const struct callback *callbacks)
+static void show(struct journal *journal, struct event_record *record)
 {
     char line[LINE_SIZE];
     record->dropped += journal->unshown;
@@ -188,8 +197,8 @@ static void show(struct journal *journal, struct event_record *record,
         event_record_to_line(record, line, sizeof line);
         log_info("%s", line);
     }
-    if (journal->file != NULL || journal->webhook != NULL || callbacks != NULL)
-        show_as_json(journal, record, callbacks);
+    if (journal->file != NULL || journal->webhook != NULL || journal->callbacks != NULL)
+        show_as_json(journal, record);
 }
 
 static void free_records(struct event_record *record)
@@ -207,8 +216,10 @@ static void *run_thread(void *context)
     struct turn turn = {.is_last = false};
     while (!turn.is_last) {
         take(journal, &turn);
+        pthread_mutex_lock(&journal->calls);
         for (struct event_record *record = turn.records; record != NULL; record = record->next)
-            show(journal, record, turn.callbacks);
+            show(journal, record);
+        pthread_mutex_unlock(&journal->calls);
         free_records(turn.records);
         if (journal->file != NULL && turn.must_reopen)
             file_sink_reopen(journal->file, clock_milliseconds());
@@ -251,6 +262,7 @@ static void free_journal(struct journal *journal, int64_t deadline)
     event_text_deinit(&journal->json);
     pthread_cond_destroy(&journal->wake);
     pthread_mutex_destroy(&journal->mutex);
+    pthread_mutex_destroy(&journal->calls);
     memory_free(journal);
 }
 
@@ -260,6 +272,13 @@ int journal_start(const struct journal_config *config, struct journal **out, cha
     struct journal *journal = memory_allocate_zero(sizeof *journal);
     int error = journal == NULL ? CULVERT_ERROR_NO_MEMORY
                                 : thread_init_locks(&journal->mutex, &journal->wake);
+    if (error == 0) {
+        error = thread_init_locks(&journal->calls, NULL);
+        if (error != 0) {
+            pthread_cond_destroy(&journal->wake);
+            pthread_mutex_destroy(&journal->mutex);
+        }
+    }
     if (error != 0) {
         memory_free(journal);
         snprintf(why, why_size, "cannot start the journal: %s", error_text(error));

@@ -39,8 +39,12 @@ struct journal_config {
 int journal_start(const struct journal_config *config, struct journal **out, char *why,
                   size_t why_size);
 
-/* Adds a callback for the events that are emitted from now on. 0 or CULVERT_ERROR_NO_MEMORY. */
+/* Adds a callback for the events that are shown from now on. 0 or CULVERT_ERROR_NO_MEMORY. Like the
+ * removal it waits for callbacks that are running, so it is not to be called from one. */
 int journal_add_callback(struct journal *journal, journal_callback *callback, void *context);
+
+/* Takes a callback off that was added with the same context; it does not run any more. */
+void journal_remove_callback(struct journal *journal, journal_callback *callback, void *context);
 
 /* Any thread; copies what it needs. Costs no system call but the wake-up of a thread that sleeps.
  * `journal` may be NULL: nothing happens. */

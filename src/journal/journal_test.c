@@ -298,6 +298,26 @@ static void what_cannot_be_started(void **state)
     journal_stop(journal);
 }
 
+static void a_callback_that_was_removed_sees_nothing_more(void **state)
+{
+    (void)state;
+    struct watcher first, second;
+    watcher_init(&first);
+    watcher_init(&second);
+    struct journal *journal = start_watched(&first);
+    assert_int_equal(journal_add_callback(journal, watch, &second), 0);
+    emit_registered(journal);
+    watcher_wait(&first);
+    watcher_wait(&second);
+    journal_remove_callback(journal, watch, &first);
+    journal_remove_callback(journal, watch, &first);
+    emit_registered(journal);
+    watcher_wait(&second);
+    journal_stop(journal);
+    assert_int_equal(first.count, 1);
+    assert_int_equal(second.count, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
