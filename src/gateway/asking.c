@@ -27,7 +27,7 @@ static void act(struct worker *worker, struct request *request, struct stream *s
         session_refuse(worker, request, stream,
                        verdict->failed ? REASON_POLICY_FAILED : REASON_FORBIDDEN, verdict->reason);
     else
-        session_start(worker, request, stream, verdict->reason);
+        session_begin(worker, request, stream, verdict->reason);
 }
 
 static void gone(struct hold *hold)

@@ -201,7 +201,7 @@ static void start_here(struct worker *worker, struct member_ref target, struct r
         session_refuse(worker, request, asking, code, NULL);
 }
 
-void session_start(struct worker *worker, struct request *request, struct stream *asking,
+void session_begin(struct worker *worker, struct request *request, struct stream *asking,
                    const char *verdict)
 {
     struct member_ref target;

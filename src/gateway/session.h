@@ -11,7 +11,7 @@
 
 /* Opens a stream towards the agent that the request names and joins it with the asking stream,
  * which it takes also when it fails. `request` is borrowed; `verdict` says why it is allowed. */
-void session_start(struct worker *worker, struct request *request, struct stream *asking,
+void session_begin(struct worker *worker, struct request *request, struct stream *asking,
                    const char *verdict);
 
 /* Refuses the asking stream, which it takes, and tells the journal. `request` is borrowed. */

@@ -306,12 +306,12 @@ static void a_callback_that_was_removed_sees_nothing_more(void **state)
     watcher_init(&second);
     struct journal *journal = start_watched(&first);
     assert_int_equal(journal_add_callback(journal, watch, &second), 0);
-    emit_registered(journal);
+    journal_emit(journal, &an_event);
     watcher_wait(&first);
     watcher_wait(&second);
     journal_remove_callback(journal, watch, &first);
     journal_remove_callback(journal, watch, &first);
-    emit_registered(journal);
+    journal_emit(journal, &an_event);
     watcher_wait(&second);
     journal_stop(journal);
     assert_int_equal(first.count, 1);
@@ -323,6 +323,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(events_of_all_threads_are_numbered_in_order),
         cmocka_unit_test(every_callback_is_called),
+        cmocka_unit_test(a_callback_that_was_removed_sees_nothing_more),
         cmocka_unit_test(a_full_queue_drops_and_counts),
         cmocka_unit_test(large_events_are_bounded_in_bytes),
         cmocka_unit_test(an_event_without_memory_is_counted),
