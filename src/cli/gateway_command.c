@@ -174,7 +174,7 @@ static const struct option OPTIONS[] = {
 
 static const struct command COMMAND = {
     .name = "gateway",
-    .synopsis = "--auth-grant|--auth-deny|--acl FILE|--auth-lua FILE [OPTION]...",
+    .synopsis = "--auth-grant|--auth-deny [OPTION]...",
     .summary = "the public end, where agents register and sessions are joined",
     .details =
         "Agents need a key that `culvert key add NAME` has printed, unless --open is given.\n"
