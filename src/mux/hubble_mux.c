@@ -49,16 +49,18 @@ void hubble_mux_abort(struct hubble_mux *mux, int code, const char *reason)
     mux->asked = true;
     slice_queue_clear(&mux->control);
 
-    /* Handlers may end other streams, which takes them off this list. */
     struct list doomed;
     list_init(&doomed);
     struct list_node *node;
-    while ((node = list_pop(&mux->streams)) != NULL)
+    while ((node = list_pop(&mux->streams)) != NULL) {
+        hubble_stream_supersede(member_of(node));
         list_append(&doomed, node);
+    }
+    assert(mux->sessions.count == 0);
+    /* Handlers may end other streams, which takes them off the list. */
     while ((node = list_pop(&doomed)) != NULL) {
         struct hubble_stream *stream = member_of(node);
         list_append(&mux->streams, node);
-        hubble_stream_supersede(stream);
         /* What the peer had ended in order did not end by the loss of its connection. */
         if (stream->peer_closed)
             hubble_stream_tell_reset(stream, REASON_CLOSED, NULL);
@@ -66,7 +68,6 @@ void hubble_mux_abort(struct hubble_mux *mux, int code, const char *reason)
             hubble_stream_tell_reset(stream, code, reason);
         hubble_stream_settle(stream);
     }
-    assert(mux->sessions.count == 0);
 }
 
 static void free_dead(struct hubble_mux *mux)

@@ -161,11 +161,11 @@ static int put_data(struct hubble_stream *stream, size_t size, struct slice_queu
     uint8_t tail[HUBBLE_MAX_DATA_TAIL];
     size_t head_size = hubble_encode_data_head((uint32_t)size, head);
     size_t tail_size = hubble_encode_data_tail(hubble_stream_guid(stream), ++stream->sent, tail);
-    mux->queued -= size;
     int error = push_copy(mux, out, head, head_size);
     while (error == 0 && size > 0) {
         struct slice slice = slice_queue_take(&stream->out, size);
         size -= slice.size;
+        mux->queued -= slice.size;
         error = slice_queue_push(out, slice);
     }
     return error != 0 ? error : push_copy(mux, out, tail, tail_size);
