@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ADDRESS_BITS = 128, MAPPED_BITS = 96 };
+enum { MAPPED_BITS = 96 };
 
 static const uint8_t MAPPED_PREFIX[MAPPED_BITS / 8] = {[10] = 0xff, [11] = 0xff};
 static const uint8_t LOOPBACK4[HOST_ADDRESS_SIZE] = {
@@ -53,21 +53,16 @@ static bool target_of(const struct sockaddr_storage *address, struct target *tar
     return false;
 }
 
-static bool is_mapped(const uint8_t *address)
-{
-    return memcmp(address, MAPPED_PREFIX, sizeof MAPPED_PREFIX) == 0;
-}
-
 static bool is_unspecified(const uint8_t *address)
 {
-    if (is_mapped(address))
+    if (network_is_mapped(address))
         return address[12] == 0; /* RFC 1122 §3.2.1.3: 0.0.0.0/8 is this host on this network */
     return memcmp(address, UNSPECIFIED, HOST_ADDRESS_SIZE) == 0;
 }
 
 static bool is_loopback(const uint8_t *address)
 {
-    if (is_mapped(address))
+    if (network_is_mapped(address))
         return address[12] == 127; /* RFC 1122 §3.2.1.3 */
     return memcmp(address, LOOPBACK6, HOST_ADDRESS_SIZE) == 0;
 }
@@ -79,7 +74,7 @@ static bool is_special(const uint8_t *address)
     static const uint8_t compatible[MAPPED_BITS / 8];
     if (is_loopback(address) || is_unspecified(address))
         return true;
-    if (is_mapped(address)) {
+    if (network_is_mapped(address)) {
         bool is_link_local = address[12] == 169 && address[13] == 254; /* RFC 3927 §2.1 */
         bool is_multicast = (address[12] & 0xf0) == 0xe0;              /* RFC 5771 §3 */
         bool is_broadcast = memcmp(address + 12, "\xff\xff\xff\xff", 4) == 0;
@@ -90,97 +85,8 @@ static bool is_special(const uint8_t *address)
            address[0] == 0xff;                                    /* multicast, §2.7 */
 }
 
-/* Clears the bits behind the prefix; returns whether any was set. */
-static bool mask_address(uint8_t *address, unsigned prefix)
-{
-    bool had_bits = false;
-    for (unsigned i = 0; i < HOST_ADDRESS_SIZE; i++) {
-        unsigned kept = prefix <= i * 8 ? 0 : prefix - i * 8;
-        uint8_t mask = (uint8_t)(kept >= 8 ? 0xffU : 0xff00U >> kept);
-        had_bits = had_bits || (address[i] & (uint8_t)~mask) != 0;
-        address[i] &= mask;
-    }
-    return had_bits;
-}
-
-static bool rule_covers(const struct whitelist_rule *rule, const uint8_t *address)
-{
-    uint8_t masked[HOST_ADDRESS_SIZE];
-    if (is_mapped(address) && rule->prefix < MAPPED_BITS)
-        return false; /* [::]/0 means all of IPv6, not IPv4 as well */
-    memcpy(masked, address, sizeof masked);
-    mask_address(masked, rule->prefix);
-    return memcmp(masked, rule->network, sizeof masked) == 0;
-}
-
-static void network_text(const uint8_t *network, unsigned prefix, char *out, size_t size)
-{
-    if (is_mapped(network) && prefix >= MAPPED_BITS) {
-        snprintf(out, size, "%u.%u.%u.%u/%u", network[12], network[13], network[14], network[15],
-                 prefix - MAPPED_BITS);
-        return;
-    }
-    size_t used = (size_t)snprintf(out, size, "[");
-    for (unsigned i = 0; i < HOST_ADDRESS_SIZE && used < size; i += 2)
-        used += (size_t)snprintf(out + used, size - used, "%s%x", i == 0 ? "" : ":",
-                                 (unsigned)network[i] << 8 | network[i + 1]);
-    if (used < size)
-        snprintf(out + used, size - used, "/%u]", prefix);
-}
-
 /* The piece of the user's rule that is complained about, short enough for a sentence. */
 #define PIECE(text) (int)((text).size < 100 ? (text).size : 100), (text).data
-
-static int parse_ports(struct text text, struct whitelist_rule *rule, char *why, size_t why_size)
-{
-    if (text_equals(text, "*")) {
-        rule->low = 1;
-        rule->high = UINT16_MAX;
-        return 0;
-    }
-    const char *dash = text.size > 0 ? memchr(text.data, '-', text.size) : NULL;
-    struct text low = text;
-    struct text high = text;
-    if (dash != NULL) {
-        low.size = (size_t)(dash - text.data);
-        high = (struct text){dash + 1, text.size - low.size - 1};
-    }
-    if (str_parse_port(low, &rule->low) != 0 || str_parse_port(high, &rule->high) != 0 ||
-        rule->low == 0 || rule->high == 0) {
-        snprintf(why, why_size, "\"%.*s\" is not a port (1 to 65535), a range LO-HI or *",
-                 PIECE(text));
-        return CULVERT_ERROR_INVALID;
-    }
-    if (rule->low > rule->high) {
-        snprintf(why, why_size, "the port range %.*s runs backwards", PIECE(text));
-        return CULVERT_ERROR_INVALID;
-    }
-    return 0;
-}
-
-static int parse_network(struct text host, struct text bits, bool has_prefix,
-                         struct whitelist_rule *rule, char *why, size_t why_size)
-{
-    enum host_kind kind = host_parse(host, rule->network);
-    uint64_t most = kind == HOST_IPV4 ? ADDRESS_BITS - MAPPED_BITS : ADDRESS_BITS;
-    uint64_t prefix = most;
-    if (has_prefix && str_parse_number(bits, most, &prefix) != 0) {
-        snprintf(why, why_size, "the prefix /%.*s is not a number from 0 to %u", PIECE(bits),
-                 (unsigned)most);
-        return CULVERT_ERROR_INVALID;
-    }
-    rule->prefix = (uint8_t)(kind == HOST_IPV4 ? prefix + MAPPED_BITS : prefix);
-    if (mask_address(rule->network, rule->prefix)) {
-        char network[64];
-        network_text(rule->network, rule->prefix, network, sizeof network);
-        snprintf(why, why_size,
-                 "%.*s/%.*s has host bits set; write %s for the network, or the address without "
-                 "a prefix",
-                 PIECE(host), PIECE(bits), network);
-        return CULVERT_ERROR_INVALID;
-    }
-    return 0;
-}
 
 static int parse_name(struct text host, struct whitelist_rule *rule, char *why, size_t why_size)
 {
@@ -203,33 +109,21 @@ static int parse_name(struct text host, struct whitelist_rule *rule, char *why, 
     return 0;
 }
 
-/* HOST, ADDRESS/BITS, [ADDRESS], [ADDRESS/BITS] or [ADDRESS]/BITS. */
-static int parse_host(struct text host, struct whitelist_rule *rule, char *why, size_t why_size)
+static int parse_host(struct text text, struct whitelist_rule *rule, char *why, size_t why_size)
 {
-    struct text bits = TEXT_NULL;
-    bool has_brackets = host_strip_brackets(&host);
-    const char *slash = host.size > 0 ? memchr(host.data, '/', host.size) : NULL;
-    if (slash != NULL) {
-        size_t before = (size_t)(slash - host.data);
-        bits = (struct text){slash + 1, host.size - before - 1};
-        host.size = before;
-        has_brackets = has_brackets || host_strip_brackets(&host);
-    }
-    enum host_kind kind = host_parse(host, NULL);
-    if (has_brackets != (kind == HOST_IPV6)) {
-        if (has_brackets)
-            snprintf(why, why_size, "[%.*s] is not an IPv6 address", PIECE(host));
+    struct network_parts parts;
+    network_split(text, &parts);
+    enum host_kind kind = host_parse(parts.host, NULL);
+    if (parts.has_brackets != (kind == HOST_IPV6)) {
+        if (parts.has_brackets)
+            snprintf(why, why_size, "[%.*s] is not an IPv6 address", PIECE(parts.host));
         else
-            snprintf(why, why_size, "the IPv6 address %.*s needs brackets", PIECE(host));
+            snprintf(why, why_size, "the IPv6 address %.*s needs brackets", PIECE(parts.host));
         return CULVERT_ERROR_INVALID;
     }
-    if (kind == HOST_IPV4 || kind == HOST_IPV6)
-        return parse_network(host, bits, slash != NULL, rule, why, why_size);
-    if (slash != NULL) {
-        snprintf(why, why_size, "\"%.*s\" before the / is not an IP address", PIECE(host));
-        return CULVERT_ERROR_INVALID;
-    }
-    return parse_name(host, rule, why, why_size);
+    if (parts.has_bits || kind == HOST_IPV4 || kind == HOST_IPV6)
+        return network_parse(&parts, &rule->network, why, why_size);
+    return parse_name(parts.host, rule, why, why_size);
 }
 
 static int parse_rule(const char *string, struct whitelist_rule *rule, char *why, size_t why_size)
@@ -239,8 +133,7 @@ static int parse_rule(const char *string, struct whitelist_rule *rule, char *why
     *rule = (struct whitelist_rule){0};
     if (strcmp(string, "*") == 0) {
         rule->any = true;
-        rule->low = 1;
-        rule->high = UINT16_MAX;
+        rule->ports = (struct port_range){1, UINT16_MAX};
         return 0;
     }
     if (!host_take_part(&ports, &host)) {
@@ -257,7 +150,7 @@ static int parse_rule(const char *string, struct whitelist_rule *rule, char *why
         return CULVERT_ERROR_INVALID;
     }
     int error = parse_host(host, rule, why, why_size);
-    return error != 0 ? error : parse_ports(ports, rule, why, why_size);
+    return error != 0 ? error : port_range_parse(ports, &rule->ports, why, why_size);
 }
 
 int whitelist_add(struct whitelist *list, const char *rule, char *why, size_t why_size)
@@ -352,12 +245,12 @@ bool whitelist_allows(const struct whitelist *list, const char *host,
         return false;
     for (size_t i = 0; i < list->count; i++) {
         const struct whitelist_rule *rule = &list->rules[i];
-        if (target.port < rule->low || target.port > rule->high)
+        if (!port_range_holds(&rule->ports, target.port))
             continue;
         if (rule->any)
             return true;
         if (rule->host[0] != '\0' ? name_rule_allows(rule, text_of(host), target.address)
-                                  : rule_covers(rule, target.address))
+                                  : network_covers(&rule->network, target.address))
             return true;
     }
     return false;
@@ -376,7 +269,7 @@ bool whitelist_may_resolve(const struct whitelist *list, const char *host, uint1
     }
     for (size_t i = 0; i < list->count; i++) {
         const struct whitelist_rule *rule = &list->rules[i];
-        if (port < rule->low || port > rule->high)
+        if (!port_range_holds(&rule->ports, port))
             continue;
         bool is_address = rule->host[0] == '\0' || strcmp(rule->host, "localhost") == 0;
         if (rule->any || is_address || host_same_name(text_of(host), text_of(rule->host)))

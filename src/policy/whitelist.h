@@ -11,17 +11,19 @@
 #ifndef POLICY_WHITELIST_H
 #define POLICY_WHITELIST_H
 
+#include "policy/network.h"
+#include "policy/port_range.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
 struct whitelist_rule {
-    char host[256];      /* as written, lower case; "" when it is a network or `*` */
-    bool any;            /* `*` */
-    uint8_t network[16]; /* IPv4 as mapped */
-    uint8_t prefix;      /* bits of 128 */
-    uint16_t low, high;
+    char host[256]; /* as written, lower case; "" when it is a network or `*` */
+    bool any;       /* `*` */
+    struct network network;
+    struct port_range ports;
 };
 
 /* An address and port that is never dialled. */

@@ -20,16 +20,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     whitelist_init(&list);
     if (whitelist_add(&list, rule, why, sizeof why) == 0) {
         const struct whitelist_rule *parsed = &list.rules[0];
-        struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(parsed->low)};
+        struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(parsed->ports.low)};
         struct sockaddr_storage address = {0};
-        memcpy(&in6.sin6_addr, parsed->network, sizeof parsed->network);
+        memcpy(&in6.sin6_addr, parsed->network.address, sizeof parsed->network.address);
         memcpy(&address, &in6, sizeof in6);
-        if (parsed->low == 0 || parsed->low > parsed->high || parsed->prefix > 128)
+        if (parsed->ports.low == 0 || parsed->ports.low > parsed->ports.high ||
+            parsed->network.prefix > 128)
             abort();
         if (parsed->host[0] == '\0') {
             if (!whitelist_allows(&list, "x", &address))
                 abort();
-        } else if (!whitelist_may_resolve(&list, parsed->host, parsed->high)) {
+        } else if (!whitelist_may_resolve(&list, parsed->host, parsed->ports.high)) {
             abort();
         }
     } else if (memchr(why, 0, sizeof why) == NULL) {
