@@ -13,14 +13,18 @@
  * case; `*` and `?` as above), an address or a CIDR; a name never matches an address or a CIDR,
  * since only the far agent can resolve it; `*` is every host. PORTS is a list of ports and ranges,
  * or `*`. `key KEY` asks for that connection key (compared in constant time, never shown). `#`
- * begins a comment.
+ * at the beginning of a word begins a comment. A host that is neither a name nor an address, such
+ * as 127.1, which a resolver would take for one, is refused whatever the rules say.
  */
 #ifndef POLICY_ACL_H
 #define POLICY_ACL_H
 
 #include "policy/policy.h"
 
-enum { ACL_MAX_SIZE = 4 * 1024 * 1024 /* of the text */ };
+enum {
+    ACL_MAX_SIZE = 4 * 1024 * 1024, /* of the text */
+    ACL_MAX_KEY = 256,              /* bytes; as long as one can be on the wire */
+};
 
 struct acl;
 
@@ -31,12 +35,17 @@ int acl_parse(const char *name, const char *text, size_t size, struct acl **acl,
               size_t why_size);
 void acl_free(struct acl *acl);
 
-/* Sets the verdict, with a reason such as "policy.acl:12 allows it". Returns the line that gave it,
- * 0 if none did. Does not change the list: any number of threads may ask. */
+/* Sets the verdict, with a reason such as "policy.acl:12 allows it" (the file without its folder).
+ * Returns the line that gave it, 0 if none did. Does not change the list: any number of threads may
+ * ask. Takes time proportional to the text's size at most, times the length of a name. */
 unsigned acl_ask(const struct acl *acl, const struct policy_request *request,
                  struct policy_verdict *verdict);
 
 /* How many rules there are. */
 size_t acl_count(const struct acl *acl);
+
+/* Writes the rule that stands in a line, its words one blank apart and its key hidden, cut if it is
+ * too long; "" if there is none. */
+void acl_rule_text(const struct acl *acl, unsigned line, char *out, size_t size);
 
 #endif
