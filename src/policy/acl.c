@@ -211,10 +211,10 @@ void acl_rule_text(const struct acl *acl, unsigned line, char *out, size_t size)
         return;
     const char *word = acl->text + rule->text;
     for (size_t i = 0; i < ACL_WORDS_BEFORE_KEY && used < size; i++) {
-        used += (size_t)snprintf(out + used, size - used, "%s%s", i == 0 ? "" : " ", word);
-        word += strlen(word);
         while (*word == '\0' || *word == ' ' || *word == '\t')
             word++;
+        used += (size_t)snprintf(out + used, size - used, "%s%s", i == 0 ? "" : " ", word);
+        word += strlen(word);
     }
     if (rule->key != 0 && used < size)
         snprintf(out + used, size - used, " key (hidden)");
