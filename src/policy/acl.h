@@ -7,14 +7,14 @@
  *   allow *    -> web   localhost   80,443         key s3cret
  *   deny  *    -> *     *           *
  *
- * FROM and TO are agent names with `*` and `?`, or a @group that the file defines (anywhere in it;
- * its members are such patterns, separated by commas; no group within a group); `-` as FROM is
- * someone without a name, whom `*` does not stand for. HOST is a name (compared as text, in any
- * case; `*` and `?` as above), an address or a CIDR; a name never matches an address or a CIDR,
- * since only the far agent can resolve it; `*` is every host. PORTS is a list of ports and ranges,
- * or `*`. `key KEY` asks for that connection key (compared in constant time, never shown). `#`
- * at the beginning of a word begins a comment. A host that is neither a name nor an address, such
- * as 127.1, which a resolver would take for one, is refused whatever the rules say.
+ * FROM and TO are agent names with `*` and `?` (any one byte), or a @group that the file defines
+ * (anywhere in it; its members are such patterns, separated by commas; no group within a group);
+ * `-` as FROM is someone without a name, whom `*` does not stand for. HOST is a name (compared as
+ * text, in any case; `*` and `?` as above), an address or a CIDR; a name never matches an address
+ * or a CIDR, since only the far agent can resolve it; `*` is every host. PORTS is a list of ports
+ * and ranges, or `*`. `key KEY` asks for that connection key (compared in constant time, never
+ * shown). `#` at the beginning of a word begins a comment. A host that is neither a name nor an
+ * address, such as 127.1, which a resolver would take for one, is refused whatever the rules say.
  */
 #ifndef POLICY_ACL_H
 #define POLICY_ACL_H

@@ -12,7 +12,6 @@
 enum {
     WORDS_MAX = 9, /* one more than a rule has, to see that there are too many */
     REASON_SIZE = 256,
-    NAME_SIZE = 128,
     HOST_SIZE = 253, /* RFC 1035 §2.3.4, as text */
 };
 
@@ -140,23 +139,16 @@ static bool announces_key(const char *word)
 
 /* ---- names and groups ---- */
 
-/* An agent's name, or a pattern of them. `what` begins the complaint. */
+/* A pattern of agents' names, which in Hubble's dialect may be of any characters; one with a blank
+ * or a comma can only be written with a wildcard in its place. `what` begins the complaint. */
 static int check_pattern(const struct parser *parser, const char *what, const char *pattern)
 {
-    size_t wildcards = 0;
-    size_t size = strlen(pattern);
-    for (const char *c = pattern; *c != '\0'; c++) {
-        bool is_wildcard = *c == '*' || *c == '?';
-        if (!is_wildcard && !is_name_character(*c))
-            return complain(parser,
-                            "%s \"%.100s\" is not an agent's name (A-Z a-z 0-9 . _ -), with * and "
-                            "? or without",
-                            what, pattern);
-        wildcards += is_wildcard;
-    }
-    if (size > NAME_SIZE || (wildcards == 0 && !str_is_agent_name(text_of(pattern))))
+    struct text text = text_of(pattern);
+    if (!str_is_printable(text))
+        return complain(parser, "%s: a name is UTF-8 without control characters", what);
+    if (!str_is_legacy_name(text))
         return complain(parser, "%s: no agent can be called \"%.100s\"%s", what, pattern,
-                        size > NAME_SIZE ? "..., that is too long" : "");
+                        text.size > 100 ? "..., it is too long" : "");
     return 0;
 }
 
