@@ -65,7 +65,7 @@ static const char *object(const struct message_handshake *handshake, int *code)
 {
     if (!text_equals(handshake->version, HUBBLE_VERSION)) {
         *code = REASON_UNSUPPORTED;
-        return "Invalid protocol version";
+        return HUBBLE_WRONG_VERSION;
     }
     if (!str_is_legacy_name(handshake->name)) {
         *code = REASON_PROTOCOL;

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/reason.h"
 #include "mux/hubble_mux.h"
 #include "tunnel/hubble_inbound.h"
 
@@ -187,15 +188,25 @@ static int take_handshake_ack(struct hubble_tunnel *tunnel, const struct message
     return 0;
 }
 
+static int act(struct hubble_tunnel *tunnel, const struct message *message)
+{
+    if (tunnel->expects_ack)
+        return take_handshake_ack(tunnel, message);
+    return hubble_mux_receive(&tunnel->mux, message, &tunnel->payload, loop_now(tunnel->base.loop));
+}
+
 static int take_message(struct hubble_tunnel *tunnel)
 {
     struct message message;
     int error = hubble_inbound_decode(&tunnel->inbound, &message, &tunnel->payload);
-    if (error == 0 && tunnel->expects_ack)
-        error = take_handshake_ack(tunnel, &message);
-    else if (error == 0)
-        error = hubble_mux_receive(&tunnel->mux, &message, &tunnel->payload,
-                                   loop_now(tunnel->base.loop));
+    bool is_refusable = error == CULVERT_ERROR_TOO_LARGE && message.type == MESSAGE_OPEN &&
+                        message.guid.size > 0 && !tunnel->expects_ack;
+    if (is_refusable) {
+        hubble_mux_refuse(&tunnel->mux, message.guid, REASON_LIMIT, "the request is too long");
+        error = 0;
+    } else if (error == 0) {
+        error = act(tunnel, &message);
+    }
     slice_queue_clear(&tunnel->payload);
     hubble_inbound_next(&tunnel->inbound);
     return error;
