@@ -11,7 +11,8 @@ NINJA = ninja
 
 JOBS ?= $(shell nproc)
 
-C_FILES = $(shell git ls-files --cached --others --exclude-standard 'src/*.[ch]' 'tests/*.[ch]' 'bench/*.[ch]')
+C_FILES = $(shell git ls-files --cached --others --exclude-standard 'src/*.[ch]' 'tests/*.[ch]' 'bench/*.[ch]' \
+	'include/*.h' 'examples/*.c')
 SANITIZED = -Dbuildtype=debug -Doptimization=1 -Db_lundef=false
 
 .PHONY: build dependencies-% format format-check lint test sanitize sanitize-address sanitize-thread \

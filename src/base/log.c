@@ -38,6 +38,11 @@ void log_init(enum log_level level, enum log_format format, const char *componen
     atomic_store_explicit(&logger.level, (int)level, memory_order_release);
 }
 
+void log_set_level(enum log_level level)
+{
+    atomic_store_explicit(&logger.level, (int)level, memory_order_release);
+}
+
 void log_set_receiver(log_receiver *receiver)
 {
     atomic_store(&logger.receiver, receiver);

@@ -13,6 +13,9 @@ enum log_format { LOG_TEXT, LOG_JSON };
 /* `component` is a static word such as "gateway"; stands in each entry. */
 void log_init(enum log_level level, enum log_format format, const char *component);
 
+/* The level alone; any thread, any time. */
+void log_set_level(enum log_level level);
+
 /* debug, info, warning (also warn), error. Returns 0 or CULVERT_ERROR_INVALID. */
 int log_parse_level(const char *text, enum log_level *level);
 int log_parse_format(const char *text, enum log_format *format);

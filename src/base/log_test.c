@@ -74,7 +74,8 @@ static void text_has_its_form(void **state)
 
 static void a_level_hides_what_is_below(void **state)
 {
-    log_init(LOG_WARNING, LOG_TEXT, "agent");
+    log_init(LOG_INFO, LOG_TEXT, "agent");
+    log_set_level(LOG_WARNING);
     log_debug("no");
     log_info("no");
     assert_null(next_line(*state));

@@ -1,0 +1,174 @@
+#include "gateway/gateway.h"
+
+#include "base/error.h"
+#include "base/exit_code.h"
+#include "base/memory.h"
+#include "gateway/gateway_listen.h"
+#include "library/events.h"
+#include "library/options.h"
+#include "library/result.h"
+#include "library/runner.h"
+#include "library/texts.h"
+#include "net/machine.h"
+
+#include <culvert/gateway.h>
+#include <stdio.h>
+
+enum { WHY_SIZE = 512 };
+
+struct culvert_gateway {
+    struct runner runner;
+    struct texts texts;
+    struct gateway_config config;
+    struct gateway_listen *listens;
+    struct events events;
+    struct gateway *gateway;
+};
+
+/* ---- options ---- */
+
+static int take_listens(struct culvert_gateway *handle,
+                        const struct culvert_gateway_options *options, char *why, size_t why_size)
+{
+    static const char *const usual[] = {":8080"};
+    const char *const *listens = options->listen_count > 0 ? options->listens : usual;
+    size_t count = options->listen_count > 0 ? options->listen_count : 1;
+    handle->listens = memory_allocate_zero(count * sizeof(*handle->listens));
+    if (handle->listens == NULL)
+        return options_complain(CULVERT_NO_MEMORY, why, why_size, "out of memory");
+    for (size_t i = 0; i < count; i++) {
+        char wrong[WHY_SIZE] = "";
+        int error = gateway_listen_parse(listens[i], &handle->listens[i], wrong, sizeof(wrong));
+        if (error != 0)
+            return options_complain(result_of_error(error), why, why_size, "listens[%zu]: %s", i,
+                                    wrong);
+    }
+    handle->config.listens = handle->listens;
+    handle->config.listen_count = count;
+    return CULVERT_OK;
+}
+
+static int check(const struct culvert_gateway_options *options, char *why, size_t why_size)
+{
+    if (!options->grant && !options->deny)
+        return options_complain(CULVERT_INVALID, why, why_size,
+                                "no policy is chosen: set grant or deny");
+    if ((options->tls_certificate == NULL) != (options->tls_key == NULL))
+        return options_complain(CULVERT_INVALID, why, why_size,
+                                "tls_certificate and tls_key need each other");
+    if (options->threads > MACHINE_CORES_MAX)
+        return options_complain(CULVERT_INVALID, why, why_size, "threads: at most %d",
+                                MACHINE_CORES_MAX);
+    return CULVERT_OK;
+}
+
+static int take_options(struct culvert_gateway *handle,
+                        const struct culvert_gateway_options *options, char *why, size_t why_size)
+{
+    struct texts *texts = &handle->texts;
+    struct gateway_config *config = &handle->config;
+    int code = check(options, why, why_size);
+    if (code != CULVERT_OK)
+        return code;
+    config->tls_certificate = texts_keep(texts, options->tls_certificate);
+    config->tls_key = texts_keep(texts, options->tls_key);
+    config->grant = options->grant;
+    config->deny = options->deny;
+    config->open = options->open;
+    config->data = texts_keep(texts, options->data);
+    config->threads = options->threads > 0 ? options->threads : machine_cores();
+    config->max_memory = options->max_memory > 0 ? options->max_memory : machine_half_memory();
+    handle->events.callback = options->on_event;
+    handle->events.context = options->event_context;
+    handle->events.config.log = options->events_log;
+    handle->events.config.file = texts_keep(texts, options->events_file);
+    handle->events.config.webhook = texts_keep(texts, options->events_webhook);
+    handle->events.config.webhook_secret = texts_keep(texts, options->events_webhook_secret);
+    if (texts->has_failed)
+        return options_complain(CULVERT_NO_MEMORY, why, why_size, "out of memory");
+    return take_listens(handle, options, why, why_size);
+}
+
+/* ---- life ---- */
+
+static int open_gateway(void *object)
+{
+    struct culvert_gateway *handle = object;
+    if (events_open(&handle->events) != 0)
+        return EXIT_CODE_FAILURE;
+    handle->config.journal = handle->events.journal;
+    return gateway_open(&handle->config, &handle->gateway);
+}
+
+static int run_gateway(void *object)
+{
+    struct culvert_gateway *handle = object;
+    return gateway_run(handle->gateway);
+}
+
+static const struct runner_job job = {open_gateway, run_gateway};
+
+static void dispose(struct culvert_gateway *handle)
+{
+    if (handle->gateway != NULL)
+        gateway_free(handle->gateway);
+    events_close(&handle->events);
+    memory_free(handle->listens);
+    texts_deinit(&handle->texts);
+    memory_free(handle);
+}
+
+int culvert_gateway_start(const struct culvert_gateway_options *given,
+                          struct culvert_gateway **gateway, char *why, size_t why_size)
+{
+    struct culvert_gateway_options options;
+    int code = options_take(&options, sizeof(options), given, why, why_size);
+    if (code != CULVERT_OK)
+        return code;
+    struct culvert_gateway *handle = memory_allocate_zero(sizeof(*handle));
+    if (handle == NULL)
+        return options_complain(CULVERT_NO_MEMORY, why, why_size, "out of memory");
+    code = take_options(handle, &options, why, why_size);
+    if (code == CULVERT_OK)
+        code = runner_start(&handle->runner, &job, handle, why, why_size);
+    if (code != CULVERT_OK) {
+        dispose(handle);
+        return code;
+    }
+    *gateway = handle;
+    return CULVERT_OK;
+}
+
+void culvert_gateway_free(struct culvert_gateway *gateway)
+{
+    if (gateway == NULL)
+        return;
+    gateway_stop(gateway->gateway, 0);
+    runner_deinit(&gateway->runner);
+    dispose(gateway);
+}
+
+uint16_t culvert_gateway_port(const struct culvert_gateway *gateway, size_t index)
+{
+    return gateway_port(gateway->gateway, index);
+}
+
+const char *culvert_gateway_address(const struct culvert_gateway *gateway, size_t index)
+{
+    return gateway_address(gateway->gateway, index);
+}
+
+void culvert_gateway_reload(struct culvert_gateway *gateway)
+{
+    gateway_reload(gateway->gateway);
+}
+
+void culvert_gateway_stop(struct culvert_gateway *gateway, unsigned seconds)
+{
+    gateway_stop(gateway->gateway, seconds);
+}
+
+int culvert_gateway_wait(struct culvert_gateway *gateway, int milliseconds)
+{
+    return runner_wait_ended(&gateway->runner, milliseconds);
+}
