@@ -113,6 +113,10 @@ def main():
     if any(name in middle for name in report.CULVERTS):
         text, met, missed = report.table_of_targets(middle)
         print(f"\n{text}\n\n{met} targets met, {missed} missed")
+    if "ws" in middle and "0.1" in middle:
+        text, met, more = report.table_of_dialects(middle)
+        missed += more
+        print(f"\n{text}\n\n{met} targets met, {more} missed")
     for line in notes + [f"FAILED: {failure}" for failure in failures]:
         print(line)
     if options.json:

@@ -89,6 +89,8 @@ class CulvertPlain(Contender):
     scheme = "ws"
     tls = ()
     trust = ()
+    legacy = ()
+    dialect = ()
 
     def missing(self):
         return None if os.access(self.culvert, os.X_OK) else str(self.culvert)
@@ -97,10 +99,10 @@ class CulvertPlain(Contender):
         data = self.folder / f"{self.name}-data"
         gateway = self.run("gateway", [
             self.culvert, "gateway", "--listen", "127.0.0.1:0", "--auth-grant", "--open",
-            "--data", data, "--log-level", "warning", *self.tls])
+            "--data", data, "--log-level", "warning", *self.tls, *self.legacy])
         address = gateway.wait_for_line("listening on ").split()[-1]
         url = f"{self.scheme}://localhost:{address.rpartition(':')[2]}"
-        common = ["--url", url, "--log-level", "warning", *self.trust]
+        common = ["--url", url, "--log-level", "warning", *self.trust, *self.dialect]
         self.run("agent2", [self.culvert, "agent", "--name", "agent2", *common])
         names = list(self.ports)
         rules = [f"0:agent2:127.0.0.1:{self.ports[name]}" for name in names]
@@ -135,6 +137,12 @@ class CulvertSecure(CulvertPlain):
         self.tls = ("--tls-cert", certificate, "--tls-key", key)
         self.trust = ("--ca", certificate)
         super().start()
+
+
+class CulvertHubble(CulvertPlain):
+    name = "0.1"
+    legacy = ("--legacy", "hubble")
+    dialect = ("--dialect", "hubble")
 
 
 class SecureShell(Contender):
@@ -177,5 +185,6 @@ class SecureShell(Contender):
 
 
 CONTENDERS = {kind.name: kind for kind in
-              (Contender, BareChain, NginxChain, CulvertPlain, CulvertSecure, SecureShell)}
+              (Contender, BareChain, NginxChain, CulvertPlain, CulvertSecure, CulvertHubble,
+               SecureShell)}
 __all__ = ["CONTENDERS", "Contender", "Failed"]

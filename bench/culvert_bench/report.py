@@ -20,6 +20,11 @@ VALUE_TARGETS = [
     ("idle session, agent1, KB", 4, 4),
     ("idle session, agent2, KB", 4, 4),
 ]
+# Row and the bound of the ratio of 0.1 to ws.
+DIALECT_TARGETS = [
+    ("1 stream, Gbit/s", 0.5),
+    ("8 streams, Gbit/s", 0.5),
+]
 CULVERTS = ("ws", "wss")
 
 
@@ -89,6 +94,19 @@ def table_of_targets(middle):
             lines.append(line)
     head = ["target"] + [cell for name in present for cell in (name, "wanted", "")]
     return format_table(head, lines), met, missed
+
+
+def table_of_dialects(middle):
+    """As table_of_targets, for Hubble 0.1 beside culvert's own protocol."""
+    met = missed = 0
+    lines = []
+    for row, bound in DIALECT_TARGETS:
+        native, hubble = middle["ws"].get(row), middle["0.1"].get(row)
+        if native and hubble is not None:
+            is_met, cells = _judge(hubble / native, bound, True)
+            met, missed = met + is_met, missed + (not is_met)
+            lines.append([f"{row}, ÷ ws"] + cells)
+    return format_table(["target", "0.1", "wanted", ""], lines), met, missed
 
 
 def table_of_ratios(middle):
