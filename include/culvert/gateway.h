@@ -28,11 +28,17 @@ struct culvert_gateway_options {
     const char *tls_certificate; /* a PEM file; together with tls_key */
     const char *tls_key;         /* a PEM file that only its owner may read */
 
-    /* Who may reach whom: at least one is to be set. */
-    bool grant; /* everybody everything */
-    bool deny;  /* nobody anything; wins */
+    /* Who may reach whom: at least one is to be set, and all that are set must allow. */
+    bool grant;            /* everybody everything */
+    bool deny;             /* nobody anything */
+    const char *acl;       /* a file of rules */
+    const char *script;    /* a Lua script, run by processes of `program` */
+    const char *program;   /* the culvert program; NULL: the one installed with this library */
+    unsigned lua_workers;  /* how many of those processes; 0: 4 */
+    unsigned auth_timeout; /* milliseconds the script has for an answer; 0: 5000 */
 
-    bool open;         /* agents need no key */
+    bool open;          /* agents need no key */
+    bool legacy_hubble; /* agents of Hubble 0.1 are served as well */
     const char *data;  /* the directory with the agents' keys; NULL: where `culvert key` has them */
     unsigned threads;  /* event loops; 0: one a core */
     size_t max_memory; /* bytes for data on its way; 0: half of the machine's memory */
@@ -60,8 +66,8 @@ CULVERT_API uint16_t culvert_gateway_port(const struct culvert_gateway *gateway,
 CULVERT_API const char *culvert_gateway_address(const struct culvert_gateway *gateway,
                                                 size_t index);
 
-/* Has the certificate read again and the events' file opened anew; does not wait for it. What
- * cannot be read stays as it was, which the log tells. */
+/* Has certificate, rules and script read again and the events' file opened anew; does not wait for
+ * it. What cannot be read stays as it was, which the log tells. */
 CULVERT_API void culvert_gateway_reload(struct culvert_gateway *gateway);
 
 /* Closes the ports and tells the agents; open sessions get `seconds` to finish. Does not wait for

@@ -9,12 +9,13 @@
 #include "library/result.h"
 #include "library/runner.h"
 #include "library/texts.h"
+#include "lua/lua_pool.h"
 #include "net/machine.h"
 
 #include <culvert/gateway.h>
 #include <stdio.h>
 
-enum { WHY_SIZE = 512 };
+enum { WHY_SIZE = 512, LUA_WORKERS_MAX = 64 };
 
 struct culvert_gateway {
     struct runner runner;
@@ -50,16 +51,34 @@ static int take_listens(struct culvert_gateway *handle,
 
 static int check(const struct culvert_gateway_options *options, char *why, size_t why_size)
 {
-    if (!options->grant && !options->deny)
+    if (!options->grant && !options->deny && options->acl == NULL && options->script == NULL)
         return options_complain(CULVERT_INVALID, why, why_size,
-                                "no policy is chosen: set grant or deny");
+                                "no policy is chosen: set acl, script, grant or deny");
     if ((options->tls_certificate == NULL) != (options->tls_key == NULL))
         return options_complain(CULVERT_INVALID, why, why_size,
                                 "tls_certificate and tls_key need each other");
     if (options->threads > MACHINE_CORES_MAX)
         return options_complain(CULVERT_INVALID, why, why_size, "threads: at most %d",
                                 MACHINE_CORES_MAX);
+    if (options->lua_workers > LUA_WORKERS_MAX)
+        return options_complain(CULVERT_INVALID, why, why_size, "lua_workers: at most %d",
+                                LUA_WORKERS_MAX);
     return CULVERT_OK;
+}
+
+static void take_policy(struct culvert_gateway *handle,
+                        const struct culvert_gateway_options *options)
+{
+    struct texts *texts = &handle->texts;
+    struct gateway_config *config = &handle->config;
+    config->grant = options->grant;
+    config->deny = options->deny;
+    config->acl = texts_keep(texts, options->acl);
+    config->script = texts_keep(texts, options->script);
+    config->program =
+        texts_keep(texts, options->program != NULL ? options->program : CULVERT_PROGRAM);
+    config->lua_workers = options->lua_workers > 0 ? options->lua_workers : LUA_POOL_WORKERS;
+    config->auth_timeout = options->auth_timeout > 0 ? options->auth_timeout : LUA_POOL_TIMEOUT;
 }
 
 static int take_options(struct culvert_gateway *handle,
@@ -72,9 +91,9 @@ static int take_options(struct culvert_gateway *handle,
         return code;
     config->tls_certificate = texts_keep(texts, options->tls_certificate);
     config->tls_key = texts_keep(texts, options->tls_key);
-    config->grant = options->grant;
-    config->deny = options->deny;
+    take_policy(handle, options);
     config->open = options->open;
+    config->legacy_hubble = options->legacy_hubble;
     config->data = texts_keep(texts, options->data);
     config->threads = options->threads > 0 ? options->threads : machine_cores();
     config->max_memory = options->max_memory > 0 ? options->max_memory : machine_half_memory();

@@ -383,6 +383,8 @@ static void test_a_gateway_that_cannot_be(void **state)
     options.tls_certificate = options.tls_key = NULL;
     options.events_file = "/nowhere/events";
     expect_no_gateway(&options, CULVERT_FAILED, "/nowhere/events");
+    options.lua_workers = 65;
+    expect_no_gateway(&options, CULVERT_INVALID, "lua_workers");
     options.threads = 257;
     expect_no_gateway(&options, CULVERT_INVALID, "threads");
     close(holder);
@@ -555,5 +557,5 @@ int main(void)
         cmocka_unit_test(test_each_allocation_may_fail),
         cmocka_unit_test(test_codes_have_texts),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests_name("library", tests, NULL, NULL);
 }

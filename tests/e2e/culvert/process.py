@@ -26,7 +26,8 @@ def eventually(condition, timeout=5.0, message="the condition did not come true"
 class Process:
     """A child that dies with the test run, its output kept line by line."""
 
-    def __init__(self, name, command, env=None, cwd=None, stop_signal=signal.SIGTERM):
+    def __init__(self, name, command, env=None, cwd=None, stop_signal=signal.SIGTERM,
+                 stdin=subprocess.DEVNULL):
         self.name = name
         self.stop_signal = stop_signal
         self.command = [str(word) for word in command]
@@ -35,7 +36,7 @@ class Process:
         self._changed = threading.Condition()
         self._popen = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", *self.command],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=env, cwd=cwd, start_new_session=True)
         self.pid = self._popen.pid
         self._readers = [
