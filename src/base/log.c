@@ -23,7 +23,7 @@ static struct {
     enum log_format format;
     const char *component;
     _Atomic(log_receiver *) receiver;
-} logger = {LOG_INFO, LOG_TEXT, "culvert", NULL};
+} logger = {.level = LOG_INFO, .format = LOG_TEXT, .component = "culvert"};
 
 /* One line in the making. All that goes in fits, by the sizes above. */
 struct entry {

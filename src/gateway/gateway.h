@@ -38,9 +38,9 @@ struct gateway_config {
 struct gateway;
 
 /* Opens what the config names and listens. The config and all that it points to must live as long
- * as the gateway. Returns an enum exit_code; 0: *gateway is there, to be run. What is wrong was
+ * as the gateway. Returns an enum exit_code; 0: *out is there, to be run. What is wrong was
  * logged. */
-int gateway_open(const struct gateway_config *config, struct gateway **gateway);
+int gateway_open(const struct gateway_config *config, struct gateway **out);
 
 /* Once: runs, on the calling thread and its own others, until a signal or gateway_stop. Returns an
  * enum exit_code. */

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 
 #include <arpa/inet.h>
+#include <ftw.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -316,10 +317,17 @@ static void test_an_agent_knows_whether_it_is_registered(void **state)
     culvert_gateway_free(gateway);
 }
 
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
+{
+    (void)status;
+    (void)type;
+    (void)place;
+    return remove(path);
+}
+
 static void test_an_agent_that_is_refused_has_ended(void **state)
 {
     char data[] = "/tmp/culvert-library-XXXXXX";
-    char file[64];
     char url[64];
     char why[WHY_SIZE] = "";
     (void)state;
@@ -339,8 +347,7 @@ static void test_an_agent_that_is_refused_has_ended(void **state)
     assert_int_equal(culvert_agent_wait(agent, PATIENCE), CULVERT_REFUSED);
     culvert_agent_free(agent);
     culvert_gateway_free(gateway);
-    snprintf(file, sizeof(file), "rm -r %s", data);
-    assert_int_equal(system(file), 0);
+    assert_int_equal(nftw(data, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 /* ---- what cannot be ---- */
