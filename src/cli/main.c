@@ -5,6 +5,7 @@
 #include "cli/gateway_command.h"
 #include "cli/hubble_command.h"
 #include "cli/key_command.h"
+#include "cli/lua_worker_command.h"
 #include "cli/nearest.h"
 #include "cli/options.h"
 
@@ -18,7 +19,7 @@ static int run_help(char *const *words);
 
 static const struct {
     const char *word;
-    const char *summary;
+    const char *summary; /* NULL: not for users, not told */
     int (*run)(char *const *words);
 } COMMANDS[] = {
     {"gateway", "the public end, where agents register and sessions are joined",
@@ -27,6 +28,7 @@ static const struct {
     {"key", "the keys by which agents register", key_command_run},
     {"hubble-proxy", "a gateway with the options of Hubble 0.1's proxy", hubble_proxy_run},
     {"hubble-agent", "an agent with the options of Hubble 0.1's agent", hubble_agent_run},
+    {"lua-worker", NULL, lua_worker_command_run},
     {"version", "prints the version", run_version},
     {"help", "prints this, or the help of a command", run_help},
 };
@@ -53,8 +55,10 @@ static void print_usage(FILE *out)
                  "Usage: culvert COMMAND [OPTION]... [ARGUMENT]...\n"
                  "\n"
                  "Commands:\n");
-    for (size_t i = 0; i < COMMAND_COUNT; i++)
-        fprintf(out, "  %-12s %s\n", COMMANDS[i].word, COMMANDS[i].summary);
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (COMMANDS[i].summary != NULL)
+            fprintf(out, "  %-12s %s\n", COMMANDS[i].word, COMMANDS[i].summary);
+    }
     fprintf(out, "\n`culvert help COMMAND` tells a command's options.\n");
 }
 
@@ -65,7 +69,8 @@ static int run_command(const char *word, char *const *words)
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         if (strcmp(word, COMMANDS[i].word) == 0)
             return COMMANDS[i].run(words);
-        nearest_offer(&nearest, COMMANDS[i].word);
+        if (COMMANDS[i].summary != NULL)
+            nearest_offer(&nearest, COMMANDS[i].word);
     }
     const char *best = nearest_word(&nearest);
     if (best != NULL)
