@@ -1,7 +1,8 @@
 /*
  * An access list that is read from a file, and again on request or when the file changes (looked at
- * once a second), never half: a file with an error keeps the old rules, and the log says what is
- * wrong. Any thread may ask.
+ * twice a second; taken when it has stayed the same from one look to the next), never half: a file
+ * with an error keeps the old rules. Files are read on libuv's pool of threads, not on the loop.
+ * Any thread may ask.
  */
 #ifndef GATEWAY_ACL_FILE_H
 #define GATEWAY_ACL_FILE_H
@@ -9,10 +10,18 @@
 #include "net/loop.h"
 #include "policy/acl.h"
 
+enum { ACL_FILE_LOOK_MILLISECONDS = 500 };
+
 struct acl_file;
 
-/* What became of reading it again; `why` is NULL when it went well. On the loop's thread. */
+/* What became of reading it again; `why` is NULL when it went well, else "FILE:LINE: what" or
+ * another sentence. On the loop's thread. Said for each request, and else once for each change,
+ * unless the file's text is the same as before. Telling the log is up to the one who is told. */
 typedef void acl_file_reloaded(void *context, const char *path, const char *why);
+
+/* Reads a file once. 0, or an error with a sentence in `why`: as acl_parse, -errno, or
+ * CULVERT_ERROR_INVALID for what is no regular file. */
+int acl_file_read(const char *path, struct acl **acl, char *why, size_t why_size);
 
 /* Reads the file; the loop is the one that watches it. `path` is copied. Returns 0, or an error
  * with a sentence in `why`. */
@@ -20,7 +29,8 @@ int acl_file_open(struct loop *loop, const char *path, acl_file_reloaded *reload
                   struct acl_file **out, char *why, size_t why_size);
 /* Reads it again, changed or not. On the loop's thread. */
 void acl_file_reload(struct acl_file *file);
-/* After the loop has ended, before it is deinitialised. */
+/* After the loop has ended, before it is deinitialised, which frees the file. Nobody may ask any
+ * more, and `reloaded` is not called. NULL: nothing. */
 void acl_file_close(struct acl_file *file);
 
 /* Any thread. As acl_ask. */
