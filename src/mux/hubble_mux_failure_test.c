@@ -93,6 +93,23 @@ static void a_guid_in_use_goes_to_the_new_session(void **state)
     assert_int_equal(1, end.mux.peer_streams);
 }
 
+static int hooks_called;
+
+static void close_own(struct hubble_fake_holder *holder)
+{
+    hooks_called++;
+    hubble_fake_close(holder);
+}
+
+static void the_old_sessions_holder_may_close_at_once(void **state)
+{
+    (void)state;
+    asked("s1")->hook = close_own;
+    hubble_fake_peer_opens(&end, "s1");
+    assert_told("s1 reset 1; ");
+    assert_int_equal(1, end.mux.peer_streams);
+}
+
 static void nothing_is_sent_for_the_old_session(void **state)
 {
     (void)state;
@@ -310,8 +327,6 @@ static void a_stream_outlives_the_mux_until_its_close(void **state)
     end.mux.outstanding = 0;
 }
 
-static int hooks_called;
-
 /* Ends the holder's own stream and all others from inside whatever event. */
 static void close_all(struct hubble_fake_holder *holder)
 {
@@ -323,12 +338,6 @@ static void close_all(struct hubble_fake_holder *holder)
             hubble_fake_reset(&holder->end->holders[i], REASON_RESET, NULL);
         hubble_fake_close(&holder->end->holders[i]);
     }
-}
-
-static void close_own(struct hubble_fake_holder *holder)
-{
-    hooks_called++;
-    hubble_fake_close(holder);
 }
 
 static void end_own_in_order(struct hubble_fake_holder *holder)
@@ -583,6 +592,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(a_guid_in_use_goes_to_the_new_session),
+        TEST(the_old_sessions_holder_may_close_at_once),
         TEST(nothing_is_sent_for_the_old_session),
         TEST(an_end_may_be_followed_by_the_same_guid),
         TEST(a_guid_of_ours_can_be_taken_too),

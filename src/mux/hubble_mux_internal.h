@@ -50,6 +50,7 @@ struct hubble_stream {
     bool is_superseded; /* its GUID is another's now, and nothing may be said */
     bool is_mute;       /* no event follows */
     bool is_closed;
+    bool is_dead; /* buried */
     uint8_t guid_size;
     char guid[];
 };

@@ -48,6 +48,7 @@ static void stop_waiting(struct hubble_stream *stream)
 
 static void bury(struct hubble_stream *stream)
 {
+    stream->is_dead = true;
     stop_waiting(stream);
     unlist(stream);
     if (!stream->is_ours)
@@ -68,8 +69,9 @@ void hubble_stream_discard(struct hubble_stream *stream)
 
 void hubble_stream_settle(struct hubble_stream *stream)
 {
-    if (stream->is_closed && stream->is_over && !stream->was_given_up &&
-        !list_node_is_linked(&stream->notice))
+    bool is_done = stream->is_closed && stream->is_over && !stream->was_given_up &&
+                   !list_node_is_linked(&stream->notice);
+    if (is_done && !stream->is_dead)
         bury(stream);
 }
 
