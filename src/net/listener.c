@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -132,6 +133,10 @@ static int set_on(int fd, int level, int option)
 static int set_options(int fd, const struct sockaddr *address,
                        const struct listener_options *options, bool reuse_port)
 {
+    /* Linux gives a unix socket's file the mode of the descriptor, so that there is no moment in
+     * which others may connect. */
+    if (address->sa_family == AF_UNIX)
+        return fchmod(fd, S_IRUSR | S_IWUSR) == 0 ? 0 : -errno;
     int error = set_on(fd, SOL_SOCKET, SO_REUSEADDR);
 
     if (error == 0 && reuse_port)

@@ -1,6 +1,7 @@
 /*
- * Listening TCP sockets on a loop. When descriptors run out (EMFILE), a spare one is used to answer
- * and close, accepting slows down, and nothing spins.
+ * Listening TCP sockets on a loop, or unix sockets, which only their owner may connect to. When
+ * descriptors run out (EMFILE), a spare one is used to answer and close, accepting slows down, and
+ * nothing spins.
  */
 #ifndef NET_LISTENER_H
 #define NET_LISTENER_H

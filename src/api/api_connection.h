@@ -1,0 +1,40 @@
+/*
+ * One connection to an API: requests one after the other, each read whole and answered before the
+ * next is looked at, with bounds in bytes and time. Whom it belongs to tells what the requests
+ * mean.
+ */
+#ifndef API_API_CONNECTION_H
+#define API_API_CONNECTION_H
+
+#include "api/api_server.h"
+#include "base/list.h"
+#include "net/conn.h"
+
+#include <stdbool.h>
+
+struct api_connection;
+
+/* What the connections of a server share. */
+struct api_site {
+    struct loop *loop;
+    char *given; /* the host it was told to listen on, "" for a unix socket */
+    char *token;
+    const struct api_route *routes;
+    size_t route_count;
+    void *context;
+    struct list connections;
+    unsigned connection_count;
+    void (*changed)(struct api_site *site); /* a connection has gone, become busy or idle */
+    uint64_t last_complaint; /* when a caller was last refused in the log; 0: never */
+};
+
+/* Takes the descriptor in any case. Returns 0 or an error. */
+int api_connection_new(struct api_site *site, int fd);
+/* Whether one more can be taken: there are fewer than API_MAX_CONNECTIONS, or one of them has no
+ * request, which api_connection_make_room closes for it (the one that has been idle for longest).
+ */
+bool api_connection_has_room(const struct api_site *site);
+void api_connection_make_room(struct api_site *site);
+void api_connection_close_all(struct api_site *site);
+
+#endif

@@ -1,0 +1,465 @@
+#include "api/api_connection.h"
+#include "api/api_test_routes.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "ends/test_loop.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { ANSWER_SIZE = 16 * 1024, QUIET_TURNS = 20 };
+
+#define HEAD(method, path) \
+    method " " path " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " API_TEST_TOKEN "\r\n"
+#define GET(path) HEAD("GET", path) "\r\n"
+
+struct fixture {
+    struct test_loop test;
+    struct api_test_calls calls;
+    struct api_server *server;
+    char directory[64];
+    char path[128];
+};
+
+/* The answers that a client has received so far, and what is waited for in them. */
+struct client {
+    int fd;
+    char answer[ANSWER_SIZE];
+    size_t size;
+    bool has_ended;
+    const char *awaited;
+    unsigned times;
+};
+
+/* ---- server and clients ---- */
+
+static int open_at(struct fixture *fixture, const char *host, uint16_t port, const char *path,
+                   struct api_server **server, char why[static API_DETAIL_SIZE])
+{
+    struct api_server_config config = {
+        .host = host,
+        .port = port,
+        .path = path,
+        .token = API_TEST_TOKEN,
+        .routes = api_test_routes,
+        .route_count = API_TEST_ROUTES,
+        .context = &fixture->calls,
+    };
+    why[0] = '\0';
+    return api_server_new(&fixture->test.loop, &config, server, why, API_DETAIL_SIZE);
+}
+
+static int set_up(void **state)
+{
+    static struct fixture fixture;
+    char why[API_DETAIL_SIZE];
+    memset(&fixture, 0, sizeof fixture);
+    test_loop_open(&fixture.test);
+    snprintf(fixture.directory, sizeof fixture.directory, "/tmp/culvert-api-XXXXXX");
+    assert_non_null(mkdtemp(fixture.directory));
+    snprintf(fixture.path, sizeof fixture.path, "%s/socket", fixture.directory);
+    assert_int_equal(open_at(&fixture, NULL, 0, fixture.path, &fixture.server, why), 0);
+    fixture.calls.to_close = fixture.server;
+    *state = &fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+    if (fixture->calls.to_close != NULL)
+        api_server_close(fixture->server);
+    test_loop_close(&fixture->test);
+    assert_int_equal(access(fixture->path, F_OK), -1);
+    assert_int_equal(rmdir(fixture->directory), 0);
+    return 0;
+}
+
+static void client_open(struct client *client, const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memset(client, 0, sizeof *client);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_true(client->fd >= 0);
+    assert_int_equal(connect(client->fd, (struct sockaddr *)&address, sizeof address), 0);
+}
+
+static void client_close(struct client *client)
+{
+    close(client->fd);
+}
+
+static void client_send(struct client *client, const char *text)
+{
+    assert_int_equal(send(client->fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+static void client_read(struct client *client)
+{
+    while (!client->has_ended && client->size < ANSWER_SIZE - 1) {
+        ssize_t got =
+            read(client->fd, client->answer + client->size, ANSWER_SIZE - 1 - client->size);
+        if (got < 0 && errno == EAGAIN)
+            return;
+        client->has_ended = got <= 0;
+        client->size += got > 0 ? (size_t)got : 0;
+    }
+}
+
+static unsigned count_text(const char *text, const char *piece)
+{
+    unsigned count = 0;
+    for (const char *at = strstr(text, piece); at != NULL; at = strstr(at + 1, piece))
+        count++;
+    return count;
+}
+
+static bool has_come(void *context)
+{
+    struct client *client = context;
+    client_read(client);
+    return count_text(client->answer, client->awaited) >= client->times;
+}
+
+static bool has_ended(void *context)
+{
+    struct client *client = context;
+    client_read(client);
+    return client->has_ended;
+}
+
+static void client_await(struct fixture *fixture, struct client *client, const char *text,
+                         unsigned times)
+{
+    client->awaited = text;
+    client->times = times;
+    test_loop_until(&fixture->test, has_come, client);
+}
+
+static void assert_has(const struct client *client, const char *text)
+{
+    if (strstr(client->answer, text) == NULL)
+        fail_msg("\"%s\" is not in: %s", text, client->answer);
+}
+
+/* ---- tests ---- */
+
+static void test_answers_with_json(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client client;
+    client_open(&client, fixture->path);
+    client_send(&client, GET("/v1/things"));
+    client_await(fixture, &client, "{\"things\":[]}", 1);
+    assert_memory_equal(client.answer, "HTTP/1.1 200 OK\r\n", 17);
+    assert_has(&client, "\r\nContent-Type: application/json\r\n");
+    assert_has(&client, "\r\nContent-Length: 13\r\n");
+    assert_has(&client, "\r\nCache-Control: no-store\r\n");
+    assert_has(&client, "\r\nX-Content-Type-Options: nosniff\r\n");
+    client_close(&client);
+}
+
+#define POST(path, length, body) \
+    HEAD("POST", path)           \
+    "Content-Type: application/json\r\nContent-Length: " length "\r\n\r\n" body
+
+static void test_takes_a_body_and_tells_a_location(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client client;
+    client_open(&client, fixture->path);
+    client_send(&client, POST("/v1/things", "12", "{\"name\":\"a\"}"));
+    client_await(fixture, &client, "{\"name\":\"a\"}", 1);
+    assert_memory_equal(client.answer, "HTTP/1.1 201 Created\r\n", 22);
+    assert_has(&client, "\r\nLocation: /v1/things/a\r\n");
+    client_send(&client, HEAD("DELETE", "/v1/things/a") "\r\n");
+    client_await(fixture, &client, "HTTP/1.1 204 No Content\r\n", 1);
+    client_close(&client);
+}
+
+static void test_tells_problems(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client client;
+    client_open(&client, fixture->path);
+    client_send(&client, POST("/v1/things", "2", "{}"));
+    client_await(fixture, &client, "}", 1);
+    assert_has(&client, "\r\nContent-Type: application/problem+json\r\n");
+    assert_has(&client, "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,"
+                        "\"detail\":\"name is missing\",\"field\":\"name\"}");
+    client_send(&client, GET("/v2"));
+    client_await(fixture, &client, "HTTP/1.1 404 Not Found\r\n", 1);
+    client_send(&client, HEAD("PUT", "/v1/things") "\r\n");
+    client_await(fixture, &client, "HTTP/1.1 405 Method Not Allowed\r\n", 1);
+    client_await(fixture, &client, "\r\nAllow: GET, HEAD, POST\r\n", 1);
+    client_close(&client);
+}
+
+static void test_one_byte_at_a_time(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client client;
+    static const char REQUEST[] = POST("/v1/things", "12", "{\"name\":\"a\"}");
+    client_open(&client, fixture->path);
+    for (size_t i = 0; i < sizeof REQUEST - 1; i++) {
+        assert_int_equal(fixture->calls.count, 0);
+        assert_int_equal(send(client.fd, REQUEST + i, 1, MSG_NOSIGNAL), 1);
+        uv_run(&fixture->test.loop.uv, UV_RUN_NOWAIT);
+    }
+    client_await(fixture, &client, "HTTP/1.1 201 Created\r\n", 1);
+    client_close(&client);
+}
+
+static void test_answers_pipelined_requests_in_turn(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client client;
+    client_open(&client, fixture->path);
+    client_send(&client, GET("/v1/things/1") POST("/v1/things", "12", "{\"name\":\"2\"}")
+                             HEAD("HEAD", "/v1/things/3") "\r\n" GET("/v1/things/4"));
+    client_await(fixture, &client, "{\"name\":\"4\"}", 1);
+    assert_int_equal(fixture->calls.count, 4);
+    const char *one = strstr(client.answer, "{\"name\":\"1\"}");
+    const char *two = strstr(client.answer, "{\"name\":\"2\"}");
+    assert_true(one != NULL && two != NULL && one < two);
+    assert_null(strstr(client.answer, "{\"name\":\"3\"}"));
+    assert_int_equal(count_text(client.answer, "\r\nContent-Length: 12\r\n"), 4);
+    client_close(&client);
+}
+
+static void test_waits_with_a_strangers_refusal(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client stranger;
+    struct client client;
+    client_open(&stranger, fixture->path);
+    client_open(&client, fixture->path);
+    client_send(&stranger, "GET /v1/things HTTP/1.1\r\nHost: localhost\r\n"
+                           "Authorization: Bearer 0123456789abcdeF\r\n\r\n");
+    client_send(&client, GET("/v1/things") GET("/v1/things/a"));
+    client_await(fixture, &client, "{\"name\":\"a\"}", 1);
+    client_read(&stranger);
+    assert_int_equal(stranger.size, 0);
+    client_await(fixture, &stranger, "HTTP/1.1 401 Unauthorized\r\n", 1);
+    assert_has(&stranger, "\r\nWWW-Authenticate: Bearer\r\n");
+    assert_int_equal(fixture->calls.count, 2);
+    client_close(&stranger);
+    client_close(&client);
+}
+
+static void test_says_continue(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client client;
+    client_open(&client, fixture->path);
+    client_send(&client,
+                HEAD("POST", "/v1/things") "Content-Type: application/json\r\n"
+                                           "Content-Length: 12\r\nExpect: 100-continue\r\n\r\n");
+    client_await(fixture, &client, "HTTP/1.1 100 Continue\r\n\r\n", 1);
+    client_send(&client, "{\"name\"");
+    uv_run(&fixture->test.loop.uv, UV_RUN_NOWAIT);
+    client_send(&client, ":\"a\"}");
+    client_await(fixture, &client, "HTTP/1.1 201 Created\r\n", 1);
+    assert_int_equal(count_text(client.answer, "100 Continue"), 1);
+    client_close(&client);
+}
+
+/* The body that follows must not reset the connection before the answer has been read. */
+static void test_a_refused_body_does_not_cost_the_answer(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client client;
+    char piece[8192];
+    memset(piece, ' ', sizeof piece);
+    client_open(&client, fixture->path);
+    client_send(&client, HEAD("POST", "/v1/things") "Content-Type: application/json\r\n"
+                                                    "Content-Length: 65537\r\n\r\n");
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(send(client.fd, piece, sizeof piece, MSG_NOSIGNAL), sizeof piece);
+        uv_run(&fixture->test.loop.uv, UV_RUN_NOWAIT);
+    }
+    client_await(fixture, &client, "HTTP/1.1 413 Content Too Large\r\n", 1);
+    assert_has(&client, "\r\nConnection: close\r\n");
+    test_loop_until(&fixture->test, has_ended, &client);
+    client_close(&client);
+}
+
+static void test_a_slow_reader_holds_nobody(void **state)
+{
+    struct fixture *fixture = *state;
+    static struct client slow;
+    struct client client;
+    client_open(&slow, fixture->path);
+    client_open(&client, fixture->path);
+    client_send(&slow, GET("/v1/much") GET("/v1/things/a"));
+    client_send(&client, GET("/v1/things"));
+    client_await(fixture, &client, "{\"things\":[]}", 1);
+    assert_int_equal(fixture->calls.count, 2);
+    assert_true(test_loop_idle(&fixture->test) < QUIET_TURNS);
+    size_t received = 0;
+    while (fixture->calls.count < 3) {
+        slow.size = 0;
+        client_read(&slow);
+        received += slow.size;
+        uv_run(&fixture->test.loop.uv, UV_RUN_NOWAIT);
+    }
+    assert_true(received > 4 * 1024 * 1024);
+    client_close(&slow);
+    client_close(&client);
+}
+
+static void test_an_idle_connection_makes_room(void **state)
+{
+    struct fixture *fixture = *state;
+    static struct client idle[API_MAX_CONNECTIONS];
+    struct client client;
+    for (int i = 0; i < API_MAX_CONNECTIONS; i++) {
+        client_open(&idle[i], fixture->path);
+        client_send(&idle[i], GET("/v1/things"));
+        client_await(fixture, &idle[i], "{\"things\":[]}", 1);
+    }
+    client_open(&client, fixture->path);
+    client_send(&client, GET("/v1/things"));
+    client_await(fixture, &client, "{\"things\":[]}", 1);
+    test_loop_until(&fixture->test, has_ended, &idle[0]);
+    for (int i = 0; i < API_MAX_CONNECTIONS; i++)
+        client_close(&idle[i]);
+    client_close(&client);
+}
+
+static void test_a_busy_connection_does_not(void **state)
+{
+    struct fixture *fixture = *state;
+    static struct client busy[API_MAX_CONNECTIONS];
+    struct client client;
+    for (int i = 0; i < API_MAX_CONNECTIONS; i++) {
+        client_open(&busy[i], fixture->path);
+        client_send(&busy[i], "GET");
+    }
+    test_loop_idle(&fixture->test);
+    client_open(&client, fixture->path);
+    client_send(&client, GET("/v1/things"));
+    assert_true(test_loop_idle(&fixture->test) < QUIET_TURNS);
+    client_read(&client);
+    assert_true(client.size == 0 && !client.has_ended);
+    client_close(&busy[7]);
+    client_await(fixture, &client, "{\"things\":[]}", 1);
+    for (int i = 0; i < API_MAX_CONNECTIONS; i++) {
+        if (i != 7)
+            client_close(&busy[i]);
+    }
+    client_close(&client);
+}
+
+static void test_a_handler_may_close_the_server(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client client;
+    client_open(&client, fixture->path);
+    client_send(&client, POST("/v1/end", "2", "{}") GET("/v1/things"));
+    test_loop_until(&fixture->test, has_ended, &client);
+    assert_int_equal(fixture->calls.count, 1);
+    client_close(&client);
+}
+
+static void test_socket_is_private_and_replaced_when_stale(void **state)
+{
+    struct fixture *fixture = *state;
+    struct api_server *second = NULL;
+    struct stat status;
+    char why[API_DETAIL_SIZE];
+    char text[160];
+    char expected[160];
+    assert_int_equal(stat(fixture->path, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0600);
+    snprintf(expected, sizeof expected, "unix:%s", fixture->path);
+    api_server_text(fixture->server, text, sizeof text);
+    assert_string_equal(text, expected);
+
+    assert_int_equal(open_at(fixture, NULL, 0, fixture->path, &second, why), -EADDRINUSE);
+    assert_non_null(strstr(why, "another process listens on"));
+
+    char other[160];
+    snprintf(other, sizeof other, "%s/stale", fixture->directory);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path, other, strlen(other));
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    close(fd);
+    assert_int_equal(open_at(fixture, NULL, 0, other, &second, why), 0);
+    /* What somebody else has put there in the meantime stays. */
+    assert_int_equal(unlink(other), 0);
+    assert_int_equal(mkdir(other, 0700), 0);
+    api_server_close(second);
+    assert_int_equal(open_at(fixture, NULL, 0, other, &second, why), -EEXIST);
+    assert_non_null(strstr(why, "is not a socket"));
+    assert_int_equal(rmdir(other), 0);
+}
+
+static void test_listens_on_tcp(void **state)
+{
+    struct fixture *fixture = *state;
+    struct api_server *server;
+    struct api_server *second;
+    char why[API_DETAIL_SIZE];
+    char text[64];
+    char expected[64];
+    static struct client client;
+    assert_int_equal(open_at(fixture, "localhost", 0, NULL, &server, why), 0);
+    uint16_t port = api_server_port(server);
+    assert_true(port > 0);
+    api_server_text(server, text, sizeof text);
+    snprintf(expected, sizeof expected, "http://127.0.0.1:%u", port);
+    if (strchr(text, '[') == NULL)
+        assert_string_equal(text, expected);
+
+    assert_int_equal(open_at(fixture, "localhost", port, NULL, &second, why), -EADDRINUSE);
+    assert_non_null(strstr(why, "the API cannot listen on port"));
+    assert_int_equal(open_at(fixture, "no host", 0, NULL, &second, why), CULVERT_ERROR_RESOLVE);
+
+    client.fd = test_tcp_connect(strchr(text, '[') == NULL ? "127.0.0.1" : "::1", port);
+    assert_true(client.fd >= 0);
+    client_send(&client, GET("/v1/things")); /* its Host lacks the port */
+    client_await(fixture, &client, "HTTP/1.1 403 Forbidden\r\n", 1);
+    char request[512];
+    snprintf(request, sizeof request,
+             "GET /v1/things HTTP/1.1\r\nHost: localhost:%u\r\nAuthorization: Bearer %s\r\n\r\n",
+             port, API_TEST_TOKEN);
+    client_send(&client, request);
+    client_await(fixture, &client, "{\"things\":[]}", 1);
+    client_close(&client);
+    api_server_close(server);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_answers_with_json, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_takes_a_body_and_tells_a_location, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_tells_problems, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_byte_at_a_time, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_answers_pipelined_requests_in_turn, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_waits_with_a_strangers_refusal, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_says_continue, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_refused_body_does_not_cost_the_answer, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_a_slow_reader_holds_nobody, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_idle_connection_makes_room, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_busy_connection_does_not, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_handler_may_close_the_server, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_socket_is_private_and_replaced_when_stale, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_listens_on_tcp, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
