@@ -93,6 +93,38 @@ static int take_deny(void *settings, const char *value, char *why)
     return 0;
 }
 
+static int take_acl(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    return take_path(&command->config.acl, value, why);
+}
+
+static int take_script(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    return take_path(&command->config.script, value, why);
+}
+
+static int take_lua_workers(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    return take_count(&command->config.lua_workers, value, GATEWAY_COMMAND_LUA_WORKERS, why);
+}
+
+static int take_auth_timeout(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    uint64_t seconds = 0;
+    if (str_parse_duration(value, &seconds) != 0 || seconds == 0 ||
+        seconds > GATEWAY_COMMAND_AUTH_TIMEOUT) {
+        snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not a time from 1s to %ds", value,
+                 GATEWAY_COMMAND_AUTH_TIMEOUT);
+        return CULVERT_ERROR_INVALID;
+    }
+    command->config.auth_timeout = (unsigned)seconds * 1000;
+    return 0;
+}
+
 static int take_legacy(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
@@ -156,6 +188,13 @@ static const struct option OPTIONS[] = {
     {"authgrant", NULL, NULL, take_grant, false},
     {"auth-deny", NULL, "policy: deny every session", take_deny, false},
     {"authdeny", NULL, NULL, take_deny, false},
+    {"acl", "FILE", "policy: the rules in this file, read again when it changes", take_acl, false},
+    {"auth-lua", "FILE", "policy: ask this Lua script", take_script, false},
+    {"authlua", "FILE", NULL, take_script, false},
+    {"lua-workers", "N", "processes that run the script, 1 to 64 (default: 4)", take_lua_workers,
+     false},
+    {"auth-timeout", "TIME", "what the script may take for an answer (default: 5s)",
+     take_auth_timeout, false},
     {"events", "FILE", "append what happens to this file, as JSON lines", take_events, false},
     {"events-webhook", "URL", "POST what happens to this URL, as JSON", take_events_webhook, false},
     {"events-webhook-secret-file", "FILE",
@@ -174,7 +213,7 @@ static const struct option OPTIONS[] = {
 
 static const struct command COMMAND = {
     .name = "gateway",
-    .synopsis = "--auth-grant|--auth-deny [OPTION]...",
+    .synopsis = "--auth-grant|--auth-deny|--acl FILE|--auth-lua FILE [OPTION]...",
     .summary = "the public end, where agents register and sessions are joined",
     .details =
         "Agents need a key that `culvert key add NAME` has printed, unless --open is given.\n"
