@@ -1,0 +1,90 @@
+"""Sessions that wait for a policy script's answer: what they hold, and what happens meanwhile."""
+
+import os
+
+import pytest
+
+from culvert.peers import connect, echo_once, expect_gone, receive_exactly, reset
+from culvert.process import eventually
+
+SLOW = """
+function connect(request)
+  local start = os.clock()
+  while os.clock() - start < {seconds} do end
+  return request:key() ~= "no"
+end
+"""
+
+
+def slow_tunnel(world, seconds, *rules, threads=1):
+    """A gateway that asks one worker, which takes its time, and the echo server behind it."""
+    script = world.write("slow.lua", SLOW.format(seconds=seconds))
+    gateway = world.gateway("--auth-lua", script, "--lua-workers", "1", policy=None,
+                            threads=threads)
+    server = world.echo_server()
+    far = world.agent(gateway, "agent2")
+    near = world.agent(gateway, "agent1",
+                       *[rule.format(port=server.port) for rule in rules])
+    return gateway, near, far, server
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_a_client_sends_at_once_waits_for_the_answer(world, threads):
+    _, near, _, _ = slow_tunnel(world, 0.3, "0:agent2:127.0.0.1:{port}", threads=threads)
+    data = os.urandom(200_000)
+    with connect(near.port()) as client:
+        client.sendall(data)
+        assert receive_exactly(client, len(data)) == data
+
+
+def test_a_half_close_waits_for_the_answer_too(world):
+    _, near, _, _ = slow_tunnel(world, 0.3, "0:agent2:127.0.0.1:{port}")
+    with connect(near.port()) as client:
+        client.sendall(b"all of it")
+        client.shutdown(1)
+        assert receive_exactly(client, 9) == b"all of it"
+        assert client.recv(1) == b""
+
+
+def test_a_client_that_leaves_is_not_dialled_for(world):
+    _, near, _, server = slow_tunnel(world, 0.5, "0:agent2:127.0.0.1:{port}")
+    client = connect(near.port())
+    client.sendall(b"x")
+    reset(client)
+    echo_once(near.port())  # asked behind the first, so that one was answered before
+    assert server.accepted == 1
+
+
+def test_an_agent_that_goes_takes_its_questions_along(world):
+    gateway, near, _, server = slow_tunnel(world, 0.5, "0:agent2:127.0.0.1:{port}")
+    clients = [world.keep(connect(near.port())) for _ in range(3)]
+    for client in clients:
+        client.sendall(b"x")
+    near.kill()
+    gateway.wait_for("agent.unregistered .*agent=agent1 ")
+    again = world.agent(gateway, "agent3", f"0:agent2:127.0.0.1:{server.port}")
+    echo_once(again.port())
+    assert server.accepted == 1
+
+
+def test_a_gateway_stops_while_it_asks(world):
+    gateway, near, _, _ = slow_tunnel(world, 2, "0:agent2:127.0.0.1:{port}")
+    clients = [world.keep(connect(near.port())) for _ in range(5)]
+    for client in clients:
+        client.sendall(b"x")
+    gateway.ask_to_stop()
+    gateway.wait(15.0)
+    for client in clients:
+        expect_gone(client)
+
+
+def test_the_script_sees_the_key_and_its_no_is_told(world):
+    gateway, near, _, _ = slow_tunnel(world, 0.01, "0:no@agent2:127.0.0.1:{port}",
+                                      "0:other@agent2:127.0.0.1:{port}")
+    echo_once(near.port(1))
+    with connect(near.port(0)) as client:
+        expect_gone(client)
+    near.wait_for("no session to agent2:.*: the script refuses it")
+    gateway.wait_for('session.refused .*reason="the script refuses it"')
+    eventually(lambda: "no@" not in gateway.output(), 1.0, "the key was logged")
