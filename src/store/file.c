@@ -1,13 +1,12 @@
 #include "store/file.h"
 
 #include "base/error.h"
+#include "base/state_directory.h"
 #include "store/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,43 +17,7 @@ static const char FILE_NAME[] = "culvert.db";
 
 int store_default_directory(char *out, size_t size)
 {
-    const char *state = getenv("XDG_STATE_HOME");
-    const char *home = getenv("HOME");
-    int length;
-    if (state != NULL && state[0] == '/') /* relative ones are to be ignored (XDG base directory) */
-        length = snprintf(out, size, "%s/culvert", state);
-    else if (geteuid() == 0)
-        length = snprintf(out, size, "/var/lib/culvert");
-    else if (home != NULL && home[0] == '/')
-        length = snprintf(out, size, "%s/.local/state/culvert", home);
-    else
-        return CULVERT_ERROR_NOT_FOUND;
-    return length < 0 || (size_t)length >= size ? CULVERT_ERROR_TOO_LARGE : 0;
-}
-
-static int make_one_directory(const char *path)
-{
-    if (mkdir(path, S_IRWXU) == 0)
-        return chmod(path, S_IRWXU) == 0 ? 0 : -errno;
-    return errno == EEXIST ? 0 : -errno;
-}
-
-static int make_directories(const char *directory)
-{
-    char path[PATH_MAX];
-    int error = 0;
-    if (snprintf(path, sizeof path, "%s", directory) >= (int)sizeof path)
-        return CULVERT_ERROR_TOO_LARGE;
-    for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-        struct stat status;
-        *slash = '\0';
-        if (stat(path, &status) != 0)
-            error = make_one_directory(path);
-        *slash = '/';
-        if (error != 0)
-            return error;
-    }
-    return make_one_directory(path);
+    return state_directory_path(out, size);
 }
 
 /* An existing file is only looked at by name: closing a descriptor of it would drop the locks that
@@ -94,7 +57,7 @@ int file_prepare(const char *directory, char path[static PATH_MAX], int *lock, c
         error = CULVERT_ERROR_TOO_LARGE;
         goto out;
     }
-    error = make_directories(directory);
+    error = state_directory_make(directory);
     if (error != 0)
         goto out;
     descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -1,0 +1,52 @@
+#include "base/state_directory.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int state_directory_path(char *out, size_t size)
+{
+    const char *state = getenv("XDG_STATE_HOME");
+    const char *home = getenv("HOME");
+    int length;
+    if (state != NULL && state[0] == '/') /* relative ones are to be ignored (XDG base directory) */
+        length = snprintf(out, size, "%s/culvert", state);
+    else if (geteuid() == 0)
+        length = snprintf(out, size, "/var/lib/culvert");
+    else if (home != NULL && home[0] == '/')
+        length = snprintf(out, size, "%s/.local/state/culvert", home);
+    else
+        return CULVERT_ERROR_NOT_FOUND;
+    return length < 0 || (size_t)length >= size ? CULVERT_ERROR_TOO_LARGE : 0;
+}
+
+static int make_one_directory(const char *path)
+{
+    if (mkdir(path, S_IRWXU) == 0)
+        return chmod(path, S_IRWXU) == 0 ? 0 : -errno;
+    return errno == EEXIST ? 0 : -errno;
+}
+
+int state_directory_make(const char *directory)
+{
+    char path[PATH_MAX];
+    int error = 0;
+    if (snprintf(path, sizeof path, "%s", directory) >= (int)sizeof path)
+        return CULVERT_ERROR_TOO_LARGE;
+    for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        struct stat status;
+        *slash = '\0';
+        if (stat(path, &status) != 0)
+            error = make_one_directory(path);
+        *slash = '/';
+        if (error != 0)
+            return error;
+    }
+    return make_one_directory(path);
+}
