@@ -1,5 +1,6 @@
 #include "agent/agent_inner.h"
 
+#include "agent/rest.h"
 #include "base/error.h"
 #include "base/exit_code.h"
 #include "base/log.h"
@@ -15,13 +16,44 @@ enum {
     DRAIN_LOOK = 10, /* milliseconds between looks whether the gateway has all that we sent */
 };
 
+static const char STOPPING[] = "the agent is stopping";
+
+/* ---- telling ---- */
+
+/* `why` it is not any more; NULL when it is. */
+static void tell_change(struct agent *agent, const char *why)
+{
+    bool is_up = why == NULL;
+    struct event event = {
+        .type = is_up ? EVENT_AGENT_REGISTERED : EVENT_AGENT_UNREGISTERED,
+        .agent = agent->config.name,
+        .dialect = agent->dialect,
+        .reason = why,
+    };
+    if (!is_up)
+        event.seconds = (double)(loop_now(&agent->loop) - agent->registered) / 1e6;
+    journal_emit(agent->config.journal, &event);
+    if (agent->config.link_changed != NULL)
+        agent->config.link_changed(agent->config.link_context, is_up);
+}
+
 /* ---- ending ---- */
+
+static void close_api(struct agent *agent)
+{
+    rest_close(agent->rest);
+    agent->rest = NULL;
+}
 
 static void end(struct loop_task *task)
 {
     struct agent *agent = CONTAINER_OF(task, struct agent, end);
+    close_api(agent);
     uplink_close(&agent->uplink);
-    session_table_abort(&agent->sessions, REASON_SHUTDOWN, "the agent is stopping");
+    session_table_abort(&agent->sessions, REASON_SHUTDOWN, STOPPING);
+    if (agent->dialect != NULL)
+        tell_change(agent, STOPPING);
+    agent->dialect = NULL;
     loop_stop(&agent->loop);
 }
 
@@ -73,6 +105,12 @@ static void signalled(uv_signal_t *handle, int number)
     stop(agent, agent->is_stopping ? 0 : STOP_GRACE);
 }
 
+static void hung_up(uv_signal_t *handle, int number)
+{
+    (void)number;
+    agent_reload_forwards(handle->data);
+}
+
 static void stop_as_asked(struct control_request *request)
 {
     struct agent *agent = CONTAINER_OF(request, struct agent, stop_request);
@@ -87,25 +125,22 @@ void agent_stop(struct agent *agent, unsigned seconds)
 
 /* ---- the uplink's events ---- */
 
-static void tell_change(const struct agent *agent, bool is_up)
-{
-    if (agent->config.link_changed != NULL)
-        agent->config.link_changed(agent->config.link_context, is_up);
-}
-
 static void up(struct uplink *uplink, struct tunnel *tunnel)
 {
     struct agent *agent = uplink->holder;
+    agent->dialect = tunnel->operations->dialect;
+    agent->registered = loop_now(&agent->loop);
     if (!agent->is_stopping)
         forward_table_up(&agent->forwards, tunnel);
-    tell_change(agent, true);
+    tell_change(agent, NULL);
 }
 
-static void down(struct uplink *uplink)
+static void down(struct uplink *uplink, const char *why)
 {
     struct agent *agent = uplink->holder;
     forward_table_down(&agent->forwards);
-    tell_change(agent, false);
+    tell_change(agent, why);
+    agent->dialect = NULL;
 }
 
 static void refused(struct uplink *uplink, int code, const char *why)
@@ -132,7 +167,7 @@ static void peer_opened(struct uplink *uplink, struct stream *asking,
         return;
     }
     if (agent->is_stopping) {
-        stream_refuse(asking, REASON_SHUTDOWN, "the agent is stopping");
+        stream_refuse(asking, REASON_SHUTDOWN, STOPPING);
         return;
     }
     snprintf(client, sizeof(client), "%.*s", (int)open->client.size, open->client.data);
@@ -174,15 +209,19 @@ static struct tunnel *largest_tunnel(struct relief *relief)
 
 static int watch_signals(struct agent *agent)
 {
-    static const int numbers[] = {SIGTERM, SIGINT};
+    static const struct {
+        int number;
+        uv_signal_cb run;
+    } watched[] = {{SIGTERM, signalled}, {SIGINT, signalled}, {SIGHUP, hung_up}};
+    int count = agent->config.forwards_file != NULL ? 3 : 2;
     int error = 0;
-    for (int i = 0; i < 2 && error == 0; i++) {
+    for (int i = 0; i < count && error == 0; i++) {
         error = uv_signal_init(&agent->loop.uv, &agent->signals[i]);
         if (error != 0)
             break;
         agent->signal_count++;
         agent->signals[i].data = agent;
-        error = uv_signal_start(&agent->signals[i], signalled, numbers[i]);
+        error = uv_signal_start(&agent->signals[i], watched[i].run, watched[i].number);
     }
     return error;
 }
@@ -215,6 +254,15 @@ static int prepare_uplink(struct agent *agent)
     return error;
 }
 
+static int open_api(struct agent *agent)
+{
+    char why[AGENT_WHY_SIZE];
+    if (agent->config.api == NULL || rest_open(agent, &agent->rest, why, sizeof(why)) == 0)
+        return EXIT_CODE_OK;
+    log_error("the API cannot be served: %s", why);
+    return EXIT_CODE_FAILURE;
+}
+
 static int open_all(struct agent *agent)
 {
     /* First, for it makes the table whole even when it fails. */
@@ -229,33 +277,34 @@ static int open_all(struct agent *agent)
     if (error != 0)
         return EXIT_CODE_FAILURE;
     agent->started = loop_now(&agent->loop);
-    return agent_open_forwards(agent);
+    int code = agent_open_forwards(agent);
+    return code == EXIT_CODE_OK ? open_api(agent) : code;
 }
 
-int agent_open(const struct agent_config *config, struct agent **out)
+int agent_open(const struct agent_config *config, struct agent **agent)
 {
     struct whitelist whitelist = config->whitelist;
-    struct agent *agent = memory_allocate_zero(sizeof(*agent));
-    int error = agent == NULL ? CULVERT_ERROR_NO_MEMORY : 0;
+    struct agent *opened = memory_allocate_zero(sizeof(*opened));
+    int error = opened == NULL ? CULVERT_ERROR_NO_MEMORY : 0;
     if (error == 0) {
-        account_init(&agent->account, config->max_memory);
-        error = loop_init(&agent->loop, 0, &agent->account);
+        account_init(&opened->account, config->max_memory);
+        error = loop_init(&opened->loop, 0, &opened->account);
     }
     if (error != 0) {
         log_error("the agent cannot start: %s", error_text(error));
-        memory_free(agent);
+        memory_free(opened);
         whitelist_deinit(&whitelist);
         return EXIT_CODE_FAILURE;
     }
-    agent->config = *config;
-    agent->end.run = end;
-    agent->stop_request.run = stop_as_asked;
-    int code = open_all(agent);
+    opened->config = *config;
+    opened->end.run = end;
+    opened->stop_request.run = stop_as_asked;
+    int code = open_all(opened);
     if (code != EXIT_CODE_OK) {
-        agent_free(agent);
+        agent_free(opened);
         return code;
     }
-    *out = agent;
+    *agent = opened;
     return EXIT_CODE_OK;
 }
 
@@ -274,9 +323,10 @@ void agent_free(struct agent *agent)
     agent->is_stopping = true;
     if (agent->has_control)
         control_end(&agent->control);
+    close_api(agent);
     if (agent->has_uplink)
         uplink_close(&agent->uplink);
-    session_table_abort(&agent->sessions, REASON_SHUTDOWN, "the agent is stopping");
+    session_table_abort(&agent->sessions, REASON_SHUTDOWN, STOPPING);
     forward_table_deinit(&agent->forwards);
     loop_task_cancel(&agent->end);
     if (agent->has_uplink)

@@ -1,28 +1,14 @@
 #include "agent/agent_inner.h"
 
+#include "agent/forwards_file.h"
 #include "base/error.h"
 #include "base/exit_code.h"
 #include "base/log.h"
+#include "tunnel/upgrade.h"
 
+#include <inttypes.h>
 #include <stdio.h>
-
-int agent_open_forwards(struct agent *agent)
-{
-    char why[AGENT_WHY_SIZE];
-    struct forward *forward = NULL;
-    size_t bound = 0;
-    for (size_t i = 0; i < agent->config.rule_count; i++) {
-        if (forward_table_add(&agent->forwards, &agent->config.rules[i], FORWARD_RULE, 0, &forward,
-                              why, sizeof(why)) == 0)
-            bound++;
-        else
-            log_error("%s", why);
-    }
-    if (bound > 0 || agent->config.rule_count == 0)
-        return EXIT_CODE_OK;
-    log_error("none of the ports could be opened");
-    return EXIT_CODE_NO_PORT;
-}
+#include <string.h>
 
 /* A key that is sent in clear is anybody's. */
 static bool may_send_keys(const struct agent_config *config)
@@ -38,14 +24,17 @@ bool agent_exposes_key(const struct agent_config *config)
     return has_key && !may_send_keys(config);
 }
 
-static int check(struct agent *agent, const struct rule *rule, enum rule_part *part, char *why,
-                 size_t why_size)
+/* The link has fallen back to Hubble 0.1 because there was no key to give away. */
+static bool was_not_asked_for_hubble(const struct agent *agent)
 {
-    *part = RULE_NONE;
-    if (agent->is_stopping) {
-        snprintf(why, why_size, "the agent is stopping");
-        return CULVERT_ERROR_CLOSED;
-    }
+    const struct tunnel *tunnel = agent->uplink.tunnel;
+    return agent->config.dialect == AGENT_DIALECT_AUTO && tunnel != NULL &&
+           strcmp(tunnel->operations->dialect, UPGRADE_PROTOCOL) != 0;
+}
+
+static int check(const struct agent *agent, const struct rule *rule, enum rule_part *part,
+                 char *why, size_t why_size)
+{
     int error = rule_check(rule, part, why, why_size);
     if (error == 0 && rule->key[0] != '\0' && !may_send_keys(&agent->config)) {
         *part = RULE_KEY;
@@ -53,27 +42,233 @@ static int check(struct agent *agent, const struct rule *rule, enum rule_part *p
                  "the key would cross the network to the gateway in clear, for its URL is not wss");
         error = CULVERT_ERROR_INVALID;
     }
+    if (error == 0 && rule->key[0] != '\0' && was_not_asked_for_hubble(agent)) {
+        *part = RULE_KEY;
+        snprintf(
+            why, why_size,
+            "the gateway speaks Hubble 0.1, which is given no keys unless the agent is started "
+            "with --dialect hubble");
+        error = CULVERT_ERROR_INVALID;
+    }
     return error;
 }
+
+/* An agent with a key to give away does not take up with a server that only knows Hubble 0.1. */
+static void note_key(struct agent *agent, const struct rule *rule)
+{
+    if (rule->key[0] != '\0')
+        agent->uplink.gives_keys = true;
+}
+
+/* ---- from files and the command line ---- */
+
+static int check_list(struct agent *agent, const char *path, const struct forward_list *list)
+{
+    char why[AGENT_WHY_SIZE];
+    enum rule_part part;
+    for (size_t i = 0; i < list->count; i++) {
+        int error = check(agent, &list->items[i].rule, &part, why, sizeof(why));
+        if (error != 0) {
+            log_error("%s: forward %zu: %s", path, i + 1, why);
+            return error;
+        }
+    }
+    return 0;
+}
+
+/* A file that is not named is empty. What is wrong is logged. */
+static int read_list(struct agent *agent, const char *path,
+                     int (*read)(const char *, struct forward_list *, char *, size_t),
+                     struct forward_list *list)
+{
+    char why[AGENT_WHY_SIZE];
+    *list = (struct forward_list){0};
+    if (path == NULL)
+        return 0;
+    int error = read(path, list, why, sizeof(why));
+    if (error != 0) {
+        log_error("%s", why);
+        return error;
+    }
+    error = check_list(agent, path, list);
+    if (error != 0)
+        forward_list_deinit(list);
+    return error;
+}
+
+/* Returns whether it was added; if not, that was logged. */
+static bool add_one(struct agent *agent, const struct rule *rule, enum forward_source source)
+{
+    char why[AGENT_WHY_SIZE];
+    struct forward *forward = NULL;
+    int error = forward_table_add(&agent->forwards, rule, source, 0, &forward, why, sizeof(why));
+    if (error != 0)
+        log_error("%s", why);
+    else
+        note_key(agent, rule);
+    return error == 0;
+}
+
+/* Those of the API stay in the state file until the API removes them, port or no port. */
+static int keep_all(struct agent *agent, const struct forward_list *list)
+{
+    char why[AGENT_WHY_SIZE];
+    for (size_t i = 0; i < list->count; i++) {
+        const struct forward_list_item *item = &list->items[i];
+        int error = forward_table_keep(&agent->forwards, &item->rule, FORWARD_API, item->id, why,
+                                       sizeof(why));
+        if (why[0] != '\0')
+            log_error("%s: %s", agent->config.state_file, why);
+        if (error != 0)
+            return error;
+        note_key(agent, &item->rule);
+    }
+    return 0;
+}
+
+static int save(struct agent *agent, char *why, size_t why_size)
+{
+    if (agent->config.state_file == NULL)
+        return 0;
+    return state_file_write(agent->config.state_file, &agent->forwards, why, why_size) == 0
+               ? 0
+               : CULVERT_ERROR_STORE;
+}
+
+/* At once, so that a file that cannot be written is known before anybody relies on it. */
+static int keep_state(struct agent *agent, const struct forward_list *state)
+{
+    char why[AGENT_WHY_SIZE];
+    if (keep_all(agent, state) != 0)
+        return EXIT_CODE_FAILURE;
+    if (save(agent, why, sizeof(why)) == 0)
+        return EXIT_CODE_OK;
+    log_error("%s", why);
+    return EXIT_CODE_FAILURE;
+}
+
+int agent_open_forwards(struct agent *agent)
+{
+    const struct agent_config *config = &agent->config;
+    struct forward_list state = {0};
+    struct forward_list file = {0};
+    size_t bound = 0;
+    int code = EXIT_CODE_FAILURE;
+    if (read_list(agent, config->state_file, state_file_read, &state) != 0 ||
+        read_list(agent, config->forwards_file, forwards_file_read, &file) != 0)
+        goto out;
+    agent->forwards.last_id = state.last_id;
+    for (size_t i = 0; i < config->rule_count; i++)
+        bound += add_one(agent, &config->rules[i], FORWARD_RULE);
+    for (size_t i = 0; i < file.count; i++)
+        bound += add_one(agent, &file.items[i].rule, FORWARD_FILE);
+    code = keep_state(agent, &state);
+    if (code == EXIT_CODE_OK && bound == 0 && config->rule_count + file.count > 0) {
+        log_error("none of the ports could be opened");
+        code = EXIT_CODE_NO_PORT;
+    }
+out:
+    forward_list_deinit(&state);
+    forward_list_deinit(&file);
+    return code;
+}
+
+/* Marks the first forward of the file's that says the same and was not marked before. */
+static bool mark_same(struct agent *agent, const struct rule *rule)
+{
+    struct forward *forward = forward_table_first(&agent->forwards);
+    for (; forward != NULL; forward = forward_table_next(&agent->forwards, forward)) {
+        if (forward->source == FORWARD_FILE && !forward->is_marked &&
+            rule_equals(&forward->rule, rule)) {
+            forward->is_marked = true;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Removes those of the file that were not marked, and takes the marks off. Returns how many. */
+static size_t remove_unmarked(struct agent *agent)
+{
+    size_t removed = 0;
+    struct forward *forward = forward_table_first(&agent->forwards);
+    while (forward != NULL) {
+        struct forward *next = forward_table_next(&agent->forwards, forward);
+        if (forward->source == FORWARD_FILE && !forward->is_marked) {
+            log_info("no longer forwarding to %s", forward->target);
+            forward_remove(forward);
+            removed++;
+        } else {
+            forward->is_marked = false;
+        }
+        forward = next;
+    }
+    return removed;
+}
+
+void agent_reload_forwards(struct agent *agent)
+{
+    struct forward_list file = {0};
+    size_t added = 0;
+    size_t kept = 0;
+    if (agent->is_stopping)
+        return;
+    forward_table_retry(&agent->forwards);
+    if (read_list(agent, agent->config.forwards_file, forwards_file_read, &file) != 0) {
+        log_error("the forwards stay as they are");
+        return;
+    }
+    for (size_t i = 0; i < file.count; i++) {
+        file.items[i].is_there = mark_same(agent, &file.items[i].rule);
+        kept += file.items[i].is_there;
+    }
+    /* What is gone goes first, so that its port is free for what comes. */
+    size_t removed = remove_unmarked(agent);
+    for (size_t i = 0; i < file.count; i++) {
+        if (!file.items[i].is_there)
+            added += add_one(agent, &file.items[i].rule, FORWARD_FILE);
+    }
+    log_info("%s was read again: %zu added, %zu removed, %zu kept", agent->config.forwards_file,
+             added, removed, kept);
+    forward_list_deinit(&file);
+}
+
+/* ---- from the API ---- */
 
 int agent_make_forward(struct agent *agent, const struct rule *rule, struct forward **forward,
                        enum rule_part *part, char *why, size_t why_size)
 {
+    struct forward *made = NULL;
+    *part = RULE_NONE;
+    if (agent->is_stopping) {
+        snprintf(why, why_size, "the agent is stopping");
+        return CULVERT_ERROR_CLOSED;
+    }
     int error = check(agent, rule, part, why, why_size);
-    return error != 0
-               ? error
-               : forward_table_add(&agent->forwards, rule, FORWARD_API, 0, forward, why, why_size);
+    if (error == 0)
+        error = forward_table_add(&agent->forwards, rule, FORWARD_API, 0, &made, why, why_size);
+    if (error != 0)
+        return error;
+    error = save(agent, why, why_size);
+    if (error != 0) {
+        forward_remove(made);
+        return error;
+    }
+    note_key(agent, rule);
+    *forward = made;
+    return 0;
 }
 
 int agent_drop_forward(struct agent *agent, uint64_t id, char *why, size_t why_size)
 {
     struct forward *forward = forward_table_find(&agent->forwards, id);
     if (forward == NULL) {
-        snprintf(why, why_size, "there is no forward %llu", (unsigned long long)id);
+        snprintf(why, why_size, "there is no forward %" PRIu64, id);
         return CULVERT_ERROR_NOT_FOUND;
     }
+    bool is_saved = forward->source == FORWARD_API;
     forward_remove(forward);
-    return 0;
+    return is_saved ? save(agent, why, why_size) : 0;
 }
 
 /* ---- from other threads ---- */

@@ -11,6 +11,8 @@
 
 enum { AGENT_WHY_SIZE = 1536 };
 
+struct rest;
+
 struct agent {
     struct agent_config config;
     struct account account;
@@ -23,6 +25,9 @@ struct agent {
     uv_signal_t signals[3];
     int signal_count;
     struct loop_timer stop_timer;
+    struct rest *rest;    /* NULL without an API */
+    const char *dialect;  /* of the link; NULL while it is away */
+    uint64_t registered;  /* microseconds of the loop's clock */
     uint64_t started;     /* microseconds of the loop's clock */
     uint64_t deadline;    /* of the stop, microseconds */
     struct loop_task end; /* of everything, at a turn's end */
@@ -37,6 +42,10 @@ struct agent {
 
 /* Opens all that stands in the config. Returns an enum exit_code; what is wrong was logged. */
 int agent_open_forwards(struct agent *agent);
+
+/* Reads the forwards file again: adds what is new and removes what is gone. When it is wrong all
+ * stays as it is, and that was logged. */
+void agent_reload_forwards(struct agent *agent);
 
 /* Adds and removes as agent_add_forward and agent_remove_forward do, on the loop's thread. A rule
  * that is wrong has its part named in *part. */

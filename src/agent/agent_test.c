@@ -12,8 +12,11 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -264,6 +267,198 @@ static void test_out_of_memory_leaks_nothing(void **state)
     }
 }
 
+/* ---- files ---- */
+
+static char directory[64];
+static char path[128];
+
+static int set_up(void **state)
+{
+    (void)state;
+    strcpy(directory, "/tmp/culvert-agent-XXXXXX");
+    assert_non_null(mkdtemp(directory));
+    snprintf(path, sizeof path, "%s/file", directory);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    unlink(path);
+    assert_int_equal(rmdir(directory), 0);
+    return 0;
+}
+
+static void write_file(const char *text, mode_t mode)
+{
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(chmod(path, mode), 0);
+}
+
+/* What agent_open returns with this as its forwards file or (else) its state file. */
+static int open_with(const char *text, mode_t mode, bool is_forwards, const char *url)
+{
+    struct agent_config config = config_for(NULL, 0);
+    struct agent *agent = NULL;
+    char why[256];
+    assert_int_equal(url_parse(url, &config.url, why, sizeof why), 0);
+    config.forwards_file = is_forwards ? path : NULL;
+    config.state_file = is_forwards ? NULL : path;
+    write_file(text, mode);
+    int code = agent_open(&config, &agent);
+    if (code == EXIT_CODE_OK)
+        agent_free(agent);
+    return code;
+}
+
+#define LOCAL_URL "ws://localhost"
+#define FAR_URL   "ws://192.0.2.1"
+#define PLAIN     "{\"local\": 0, \"gateway\": \"a\", \"ip\": \"b\", \"remote\": 1}"
+#define KEYED     "{\"local\": 0, \"gateway\": \"a\", \"ip\": \"b\", \"remote\": 1, \"key\": \"k\"}"
+#define KEPT \
+    "{\"id\": 1, \"local\": 0, \"gateway\": \"a\", \"ip\": \"b\", \"remote\": 1, \"key\": \"k\"}"
+
+static void test_a_forwards_file(void **state)
+{
+    (void)state;
+    assert_int_equal(open_with("[]", 0644, true, FAR_URL), EXIT_CODE_OK);
+    assert_int_equal(open_with("[" PLAIN "]", 0644, true, FAR_URL), EXIT_CODE_OK);
+    assert_int_equal(open_with("[" KEYED "]", 0600, true, LOCAL_URL), EXIT_CODE_OK);
+    assert_int_equal(open_with("[" KEYED "]", 0644, true, LOCAL_URL), EXIT_CODE_FAILURE);
+    assert_int_equal(open_with("[" KEYED "]", 0600, true, FAR_URL), EXIT_CODE_FAILURE);
+    assert_int_equal(open_with("[", 0644, true, FAR_URL), EXIT_CODE_FAILURE);
+}
+
+static void test_a_state_file(void **state)
+{
+    (void)state;
+    assert_int_equal(open_with("{\"last_id\": 0, \"forwards\": []}", 0644, false, FAR_URL),
+                     EXIT_CODE_OK);
+    assert_int_equal(
+        open_with("{\"last_id\": 1, \"forwards\": [" KEPT "]}", 0600, false, LOCAL_URL),
+        EXIT_CODE_OK);
+    assert_int_equal(
+        open_with("{\"last_id\": 1, \"forwards\": [" KEPT "]}", 0640, false, LOCAL_URL),
+        EXIT_CODE_FAILURE);
+    assert_int_equal(open_with("{\"last_id\": 1, \"forwards\": [" KEPT "]}", 0600, false, FAR_URL),
+                     EXIT_CODE_FAILURE);
+    assert_int_equal(open_with("[]", 0600, false, LOCAL_URL), EXIT_CODE_FAILURE);
+}
+
+static struct agent *open_with_state(struct running *running)
+{
+    struct agent_config config = config_for(NULL, 0);
+    config.state_file = path;
+    start(running, &config);
+    return running->agent;
+}
+
+static void test_forwards_outlive_their_agent(void **state)
+{
+    (void)state;
+    struct running running;
+    struct rule first;
+    struct rule second;
+    struct rule third;
+    uint64_t ids[3] = {0};
+    struct agent *agent = open_with_state(&running);
+    assert_int_equal(add(agent, "0:agent2:127.0.0.1:22", &first, &ids[0]), 0);
+    assert_int_equal(add(agent, "0:k@agent2:127.0.0.1:22", &second, &ids[1]), 0);
+    assert_int_equal(add(agent, "0:agent2:127.0.0.1:22", &third, &ids[2]), 0);
+    assert_int_equal(agent_remove_forward(agent, ids[0]), 0);
+    end(&running);
+    agent = open_with_state(&running);
+    assert_false(can_connect(first.local_port));
+    assert_true(can_connect(second.local_port));
+    assert_true(can_connect(third.local_port));
+    assert_int_equal(agent_remove_forward(agent, ids[0]), CULVERT_ERROR_NOT_FOUND);
+    assert_int_equal(agent_remove_forward(agent, ids[2]), 0);
+    assert_int_equal(add(agent, "0:agent2:127.0.0.1:22", &first, &ids[0]), 0);
+    assert_true(ids[0] > ids[2]);
+    end(&running);
+    struct stat status;
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(status.st_mode & 07777, 0600);
+}
+
+static void test_a_kept_forward_whose_port_is_taken(void **state)
+{
+    (void)state;
+    struct running running;
+    struct running other;
+    struct rule rule;
+    struct rule taken;
+    char text[64];
+    uint64_t id = 0;
+    uint64_t other_id = 0;
+    struct agent *agent = open_with_state(&running);
+    assert_int_equal(add(agent, "0:agent2:127.0.0.1:22", &rule, &id), 0);
+    end(&running);
+    struct agent_config config = config_for(NULL, 0);
+    start(&other, &config);
+    snprintf(text, sizeof text, "%u:agent3:127.0.0.1:22", rule.local_port);
+    assert_int_equal(add(other.agent, text, &taken, &other_id), 0);
+    agent = open_with_state(&running);
+    end(&other);
+    assert_false(can_connect(rule.local_port));
+    assert_int_equal(add(agent, text, &taken, &other_id), CULVERT_ERROR_EXISTS);
+    end(&running);
+    agent = open_with_state(&running);
+    assert_true(can_connect(rule.local_port));
+    assert_int_equal(agent_remove_forward(agent, id), 0);
+    assert_int_equal(add(agent, text, &taken, &other_id), 0);
+    end(&running);
+}
+
+/* A directory that cannot be written to is no obstacle to root; one that is gone is to everyone. */
+static void test_a_state_that_cannot_be_written(void **state)
+{
+    (void)state;
+    struct agent_config config = config_for(NULL, 0);
+    struct agent *agent = NULL;
+    struct rule rule;
+    uint64_t id = 0;
+    config.state_file = path;
+    assert_int_equal(agent_open(&config, &agent), EXIT_CODE_OK);
+    assert_int_equal(add(agent, "0:agent2:127.0.0.1:22", &rule, &id), 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(directory), 0);
+    uint16_t port = rule.local_port;
+    assert_int_equal(add(agent, "0:agent2:127.0.0.1:22", &rule, &id), CULVERT_ERROR_STORE);
+    assert_int_equal(agent_remove_forward(agent, id), CULVERT_ERROR_STORE);
+    assert_false(can_connect(port));
+    agent_free(agent);
+    config = config_for(NULL, 0);
+    config.state_file = path;
+    assert_int_equal(agent_open(&config, &agent), EXIT_CODE_FAILURE);
+    assert_int_equal(mkdir(directory, 0700), 0);
+}
+
+static void test_no_more_than_the_most(void **state)
+{
+    (void)state;
+    struct agent_config config = config_for(NULL, 0);
+    struct agent *agent = NULL;
+    struct rule rule;
+    uint64_t id = 0;
+    struct rlimit limit = {0};
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    if (limit.rlim_max < 4096)
+        skip();
+    assert_int_equal(agent_open(&config, &agent), EXIT_CODE_OK);
+    for (int i = 0; i < 1024; i++)
+        assert_int_equal(add(agent, "127.0.0.1:0:agent2:127.0.0.1:22", &rule, &id), 0);
+    assert_int_equal(add(agent, "0:agent2:127.0.0.1:22", &rule, &id), CULVERT_ERROR_LIMIT);
+    assert_int_equal(agent_remove_forward(agent, id), 0);
+    assert_int_equal(add(agent, "0:agent2:127.0.0.1:22", &rule, &id), 0);
+    agent_free(agent);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +470,12 @@ int main(void)
         cmocka_unit_test(test_many_threads),
         cmocka_unit_test(test_none_of_the_ports),
         cmocka_unit_test(test_out_of_memory_leaks_nothing),
+        cmocka_unit_test_setup_teardown(test_a_forwards_file, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_state_file, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_forwards_outlive_their_agent, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_kept_forward_whose_port_is_taken, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_state_that_cannot_be_written, set_up, tear_down),
+        cmocka_unit_test(test_no_more_than_the_most),
     };
     log_init(LOG_ERROR, LOG_TEXT, "test");
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,6 +32,7 @@ struct forward {
     struct forward_table *table;
     uint64_t id; /* never used again */
     enum forward_source source;
+    bool is_marked;      /* while a file is read again */
     struct rule rule;    /* as it was asked for: a local port of 0 stays one */
     struct inlet *inlet; /* NULL: its port could not be opened, or the forward is gone */
     struct session_tally tally;

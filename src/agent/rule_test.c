@@ -162,12 +162,78 @@ static void test_target_text(void **state)
     assert_string_equal(text, "agent2:");
 }
 
+static void check_part(const char *text, void (*change)(struct rule *), enum rule_part wanted)
+{
+    struct rule rule;
+    enum rule_part part;
+    char why[256] = "";
+    assert_int_equal(rule_parse(text, &rule, why, sizeof why), 0);
+    if (change != NULL)
+        change(&rule);
+    int error = rule_check(&rule, &part, why, sizeof why);
+    assert_int_equal(part, wanted);
+    assert_int_equal(error, wanted == RULE_NONE ? 0 : CULVERT_ERROR_INVALID);
+    assert_int_equal(why[0] != '\0', wanted != RULE_NONE);
+}
+
+static void break_agent(struct rule *rule)
+{
+    strcpy(rule->agent, "gateway");
+}
+
+static void break_host(struct rule *rule)
+{
+    strcpy(rule->host, "a b");
+}
+
+static void break_port(struct rule *rule)
+{
+    rule->port = 0;
+}
+
+static void break_key(struct rule *rule)
+{
+    strcpy(rule->key, "a\tb");
+}
+
+static void test_check(void **state)
+{
+    (void)state;
+    static const char *const right[] = {"0:a:b:1", "*:0:a:b:1", "[::1]:0:k@a:[::2]:1",
+                                        "localhost:0:a:b:1", "127.0.0.2:65535:a:b:65535"};
+    for (size_t i = 0; i < sizeof right / sizeof *right; i++)
+        check_part(right[i], NULL, RULE_NONE);
+    check_part("some.name:0:a:b:1", NULL, RULE_BIND);
+    check_part("0:a:b:1", break_agent, RULE_AGENT);
+    check_part("0:a:b:1", break_host, RULE_HOST);
+    check_part("0:a:b:1", break_port, RULE_PORT);
+    check_part("0:a:b:1", break_key, RULE_KEY);
+}
+
+static void test_equals(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"1:a:b:1", "2:a:b:1", "*:1:a:b:1", "1:k@a:b:1",
+                                        "1:c:b:1", "1:a:c:1", "1:a:b:2"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        for (size_t j = 0; j < sizeof texts / sizeof *texts; j++) {
+            struct rule a;
+            struct rule b;
+            char why[256];
+            assert_int_equal(rule_parse(texts[i], &a, why, sizeof why), 0);
+            assert_int_equal(rule_parse(texts[j], &b, why, sizeof why), 0);
+            assert_int_equal(rule_equals(&a, &b), i == j);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forms),       cmocka_unit_test(test_keys),
         cmocka_unit_test(test_wrong_rules), cmocka_unit_test(test_lengths),
         cmocka_unit_test(test_target_text), cmocka_unit_test(test_legacy_rules),
+        cmocka_unit_test(test_check),       cmocka_unit_test(test_equals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

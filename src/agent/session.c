@@ -52,6 +52,36 @@ static void tell_log(const struct session *session, int code, const char *text)
                   session_received(session), text);
 }
 
+static void tell_journal(const struct session *session, enum event_type type, int code,
+                         const char *reason)
+{
+    static const char *const enders[] = {
+        [RELAY_ASKING] = "source", [RELAY_ANSWERING] = "target", [RELAY_OWNER] = "agent"};
+    const struct session_table *table = session->table;
+    const struct session_subject *subject = &session->subject;
+    bool is_out = subject->direction == SESSION_OUT;
+    struct event event = {
+        .type = type,
+        .agent = is_out ? subject->agent : table->name,
+        .session = session->id,
+        .source = is_out ? table->name : subject->agent,
+        .client = subject->client,
+        .kind = "tcp",
+        .host = subject->host,
+        .port = subject->port,
+        .key = subject->key,
+        .code = code,
+        .reason = reason,
+    };
+    if (type == EVENT_SESSION_CLOSED) {
+        event.sent = session_sent(session);
+        event.received = session_received(session);
+        event.seconds = (double)(loop_now(table->loop) - session->since) / 1e6;
+        event.ended_by = enders[session->relay.ended_by];
+    }
+    journal_emit(table->journal, &event);
+}
+
 /* ---- the relay's events ---- */
 
 static void bury(struct loop_task *task)
@@ -61,6 +91,12 @@ static void bury(struct loop_task *task)
     memory_free(session);
 }
 
+static void opened(struct relay *relay)
+{
+    struct session *session = CONTAINER_OF(relay, struct session, relay);
+    tell_journal(session, EVENT_SESSION_OPENED, REASON_NONE, NULL);
+}
+
 static void ended(struct relay *relay, int code, const char *reason)
 {
     struct session *session = CONTAINER_OF(relay, struct session, relay);
@@ -68,6 +104,8 @@ static void ended(struct relay *relay, int code, const char *reason)
     struct session_tally *tally = session->subject.tally;
     const char *text = reason != NULL ? reason : reason_text(code);
     tell_log(session, code, text);
+    tell_journal(session, relay->is_open ? EVENT_SESSION_CLOSED : EVENT_SESSION_REFUSED, code,
+                 text);
     if (tally != NULL) {
         tally->open--;
         tally->sent += session_sent(session);
@@ -80,7 +118,7 @@ static void ended(struct relay *relay, int code, const char *reason)
         table->emptied(table);
 }
 
-static const struct relay_owner relay_handlers = {.ended = ended};
+static const struct relay_owner relay_handlers = {.opened = opened, .ended = ended};
 
 /* ---- starting ---- */
 

@@ -98,8 +98,10 @@ static void welcomed(struct tunnel *tunnel, const struct message_welcome *welcom
     loop_timer_stop(&uplink->timer);
     uplink->up_since = loop_now(uplink->loop);
     uplink->was_up = true;
-    printf("registered as %s at %s\n", uplink->config->name, uplink->url_text);
-    fflush(stdout);
+    if (uplink->config->announces) {
+        printf("registered as %s at %s\n", uplink->config->name, uplink->url_text);
+        fflush(stdout);
+    }
     uplink->owner->up(uplink, tunnel);
 }
 
@@ -124,7 +126,7 @@ static void lost(struct tunnel *tunnel, int error, const char *why)
     if (loop_now(uplink->loop) - uplink->up_since > (uint64_t)UPLINK_STABLE * 1000000)
         uplink->failures = 0;
     uplink->up_since = 0;
-    uplink->owner->down(uplink);
+    uplink->owner->down(uplink, why);
     retry(uplink, "lost the link to", why);
 }
 
@@ -168,7 +170,7 @@ static bool may_speak_hubble(const struct uplink *uplink)
     case AGENT_DIALECT_AUTO:
         break;
     }
-    bool has_key = config->key[0] != '\0';
+    bool has_key = config->key[0] != '\0' || uplink->gives_keys;
     for (size_t i = 0; i < config->rule_count; i++)
         has_key = has_key || config->rules[i].key[0] != '\0';
     return !has_key && !uplink->knows_native;

@@ -26,7 +26,7 @@ struct uplink_owner {
     /* Registered: streams may be opened. */
     void (*up)(struct uplink *uplink, struct tunnel *tunnel);
     /* The link is lost; its streams have been reset. */
-    void (*down)(struct uplink *uplink);
+    void (*down)(struct uplink *uplink, const char *why);
     /* The gateway said no for a reason that trying again will not change, and the agent never was
      * registered. */
     void (*refused)(struct uplink *uplink, int code, const char *why);
@@ -52,6 +52,7 @@ struct uplink {
     unsigned failures;     /* in a row */
     bool is_refused;       /* for good: the owner was told and ends */
     bool was_up;
+    bool gives_keys;   /* set by the owner: it opens streams with keys that no rule has */
     bool knows_native; /* the server has taken up culvert.1 before: nothing else is spoken */
     bool is_closed;
 };

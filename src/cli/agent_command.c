@@ -1,5 +1,6 @@
 #include "cli/agent_command.h"
 
+#include "agent/api_place.h"
 #include "base/error.h"
 #include "base/exit_code.h"
 #include "base/memory.h"
@@ -104,6 +105,51 @@ int agent_command_add_rule(struct agent_command *command, const struct rule *rul
     return 0;
 }
 
+static int take_forwards(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    command->config.forwards_file = value;
+    return value[0] != '\0' ? 0 : complain(why, "the path is empty");
+}
+
+static int take_state(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    command->config.state_file = value;
+    return value[0] != '\0' ? 0 : complain(why, "the path is empty");
+}
+
+static int take_api(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    struct api_address address;
+    command->config.api = value;
+    return api_address_parse(value, &address, why, OPTIONS_WHY_SIZE);
+}
+
+static int take_api_token_file(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    command->config.api_token_file = value;
+    return value[0] != '\0' ? 0 : complain(why, "the path is empty");
+}
+
+static int take_dialect(void *settings, const char *value, char *why)
+{
+    static const char *const names[] = {[AGENT_DIALECT_AUTO] = "auto",
+                                        [AGENT_DIALECT_NATIVE] = "native",
+                                        [AGENT_DIALECT_HUBBLE] = "hubble"};
+    struct agent_command *command = settings;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(value, names[i]) == 0) {
+            command->config.dialect = (enum agent_dialect)i;
+            return 0;
+        }
+    }
+    snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not a dialect: auto, native or hubble", value);
+    return CULVERT_ERROR_INVALID;
+}
+
 static const struct option OPTIONS[] = {
     {"url", "URL", "the gateway: ws://HOST[:PORT] or wss://HOST[:PORT]", take_url, false},
     {"name", "NAME", "this agent's name", take_name, false},
@@ -120,6 +166,17 @@ static const struct option OPTIONS[] = {
      "what may be dialled here, may be repeated: HOST:PORT,\nHOST:*, CIDR:PORT, CIDR:LO-HI, or * "
      "for everything",
      take_allow, true},
+    {"forwards", "FILE", "a JSON list of forwards, read again on SIGHUP", take_forwards, false},
+    {"api", "ADDRESS", "serve the REST API on HOST:PORT or unix:PATH", take_api, false},
+    {"api-token-file", "FILE",
+     "its token (mode 0600; default: one is made in the\nstate directory)", take_api_token_file,
+     false},
+    {"state", "FILE", "keep the forwards that the API has made, across restarts", take_state,
+     false},
+    {"dialect", "NAME",
+     "what to speak with the gateway: native, hubble (0.1), or\nauto (default): native, and hubble "
+     "if the server knows no\nother and there is no key to give away",
+     take_dialect, false},
     COMMON_OPTIONS,
 };
 
@@ -132,8 +189,8 @@ static const struct command COMMAND = {
         "go to HOST:PORT as AGENT sees it. LPORT 0 picks a free port; without BIND the port\n"
         "is open on loopback only, BIND * opens it on all addresses; IPv6 in brackets.\n"
         "\n"
-        "Without --allow an agent with rules dials nothing for others, and one without\n"
-        "rules dials loopback targets only. The key may also stand in $CULVERT_KEY.\n"
+        "Without --allow an agent with rules or --forwards dials nothing for others, and\n"
+        "one without dials loopback targets only. The key may also stand in $CULVERT_KEY.\n"
         "\n"
         "Exit codes: 0 ended by a signal, 1 failure, 2 wrong usage, 3 refused by the\n"
         "gateway at start, 4 no port could be opened.",
@@ -183,7 +240,8 @@ static int apply_default_whitelist(struct agent_command *command, char *why)
 {
     static const char *const loopback[] = {"localhost:*", "127.0.0.0/8:*", "[::1]:*"};
     int error = 0;
-    if (command->has_allow || command->config.rule_count > 0)
+    if (command->has_allow || command->config.rule_count > 0 ||
+        command->config.forwards_file != NULL)
         return 0;
     for (size_t i = 0; i < sizeof loopback / sizeof *loopback && error == 0; i++)
         error = whitelist_add(&command->config.whitelist, loopback[i], why, OPTIONS_WHY_SIZE);
@@ -211,6 +269,8 @@ int agent_command_parse(char *const *words, const char *environment_key,
         return complain(why, "--url is missing: the gateway, such as --url wss://gateway.example");
     if (command->config.name == NULL)
         return complain(why, "--name is missing: the name that others reach this agent by");
+    if (command->config.api_token_file != NULL && command->config.api == NULL)
+        return complain(why, "--api-token-file is of no use without --api");
     command->config.max_memory = command->common.max_memory;
     result = find_key(command, environment_key, why);
     if (result == 0)

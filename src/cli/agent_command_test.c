@@ -98,6 +98,14 @@ static void test_the_default_whitelist(void **state)
     parse(WORDS(LOCAL, "80:a:b:1"));
     assert_false(allows("127.0.0.1", 0x7f000001));
     agent_command_deinit(&command);
+
+    parse(WORDS(LOCAL, "--forwards=f"));
+    assert_false(allows("127.0.0.1", 0x7f000001));
+    agent_command_deinit(&command);
+
+    parse(WORDS(LOCAL, "--api=unix:x", "--state=s"));
+    assert_true(allows("127.0.0.1", 0x7f000001));
+    agent_command_deinit(&command);
 }
 
 static void test_allow(void **state)
@@ -216,6 +224,46 @@ static void test_a_key_never_crosses_in_clear(void **state)
     agent_command_deinit(&command);
 }
 
+static void test_forwards_that_come_and_go(void **state)
+{
+    (void)state;
+    parse(WORDS(LOCAL));
+    assert_null(command.config.forwards_file);
+    assert_null(command.config.state_file);
+    assert_null(command.config.api);
+    assert_null(command.config.api_token_file);
+    agent_command_deinit(&command);
+    parse(WORDS(LOCAL, "--api", "127.0.0.1:0", "--api-token-file=t", "--state=s", "--forwards=f"));
+    assert_string_equal(command.config.api, "127.0.0.1:0");
+    assert_string_equal(command.config.api_token_file, "t");
+    assert_string_equal(command.config.state_file, "s");
+    assert_string_equal(command.config.forwards_file, "f");
+    agent_command_deinit(&command);
+    check_wrong(WORDS(LOCAL, "--api=7070"), "--api: \"7070\" names no port");
+    check_wrong(WORDS(LOCAL, "--api=unix:"), "unix:PATH");
+    check_wrong(WORDS(LOCAL, "--api-token-file=t"), "without --api");
+    check_wrong(WORDS(LOCAL, "--api=unix:x", "--api-token-file="), "the path is empty");
+    check_wrong(WORDS(LOCAL, "--state="), "the path is empty");
+    check_wrong(WORDS(LOCAL, "--forwards="), "the path is empty");
+}
+
+static void test_dialects(void **state)
+{
+    (void)state;
+    static char *const names[] = {"auto", "native", "hubble"};
+    static const enum agent_dialect dialects[] = {AGENT_DIALECT_AUTO, AGENT_DIALECT_NATIVE,
+                                                  AGENT_DIALECT_HUBBLE};
+    parse(WORDS(LOCAL));
+    assert_int_equal(command.config.dialect, AGENT_DIALECT_AUTO);
+    agent_command_deinit(&command);
+    for (size_t i = 0; i < 3; i++) {
+        parse(WORDS(LOCAL, "--dialect", names[i]));
+        assert_int_equal(command.config.dialect, dialects[i]);
+        agent_command_deinit(&command);
+    }
+    check_wrong(WORDS(LOCAL, "--dialect=klingon"), "auto, native or hubble");
+}
+
 static void test_wrong_words(void **state)
 {
     (void)state;
@@ -253,6 +301,8 @@ int main(void)
         cmocka_unit_test(test_the_key_and_the_environment),
         cmocka_unit_test(test_a_key_file),
         cmocka_unit_test(test_a_key_never_crosses_in_clear),
+        cmocka_unit_test(test_forwards_that_come_and_go),
+        cmocka_unit_test(test_dialects),
         cmocka_unit_test(test_wrong_words),
         cmocka_unit_test(test_the_rules_are_bounded),
     };
