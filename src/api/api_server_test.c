@@ -64,6 +64,7 @@ static int set_up(void **state)
     char why[API_DETAIL_SIZE];
     memset(&fixture, 0, sizeof fixture);
     test_loop_open(&fixture.test);
+    umask(0);
     snprintf(fixture.directory, sizeof fixture.directory, "/tmp/culvert-api-XXXXXX");
     assert_non_null(mkdtemp(fixture.directory));
     snprintf(fixture.path, sizeof fixture.path, "%s/socket", fixture.directory);
@@ -441,6 +442,57 @@ static void test_listens_on_tcp(void **state)
     api_server_close(server);
 }
 
+static bool has_answer_or_end(void *context)
+{
+    struct client *client = context;
+    return has_ended(client) || has_come(client);
+}
+
+/* Each allocation fails once; the call then, and the next connection goes well. */
+static void test_without_memory(void **state)
+{
+    struct fixture *fixture = *state;
+    bool is_over = false;
+    int failures = 0;
+    json_set_alloc_funcs(memory_allocate, memory_free);
+    for (size_t n = 1; !is_over; n++) {
+        struct client client;
+        client_open(&client, fixture->path);
+        client_send(&client, POST("/v1/things", "12", "{\"name\":\"a\"}") GET("/v2"));
+        client.awaited = "404 Not Found";
+        client.times = 1;
+        memory_fail_after(n);
+        test_loop_until(&fixture->test, has_answer_or_end, &client);
+        is_over = memory_fail_is_pending();
+        memory_fail_after(0);
+        failures += strstr(client.answer, "201 Created") == NULL;
+        client_close(&client);
+    }
+    json_set_alloc_funcs(malloc, free);
+    assert_true(failures > 10);
+}
+
+static void test_opens_without_memory(void **state)
+{
+    struct fixture *fixture = *state;
+    char other[160];
+    char why[API_DETAIL_SIZE];
+    snprintf(other, sizeof other, "%s/other", fixture->directory);
+    bool is_over = false;
+    for (size_t n = 1; !is_over; n++) {
+        struct api_server *server = NULL;
+        memory_fail_after(n);
+        int error = open_at(fixture, NULL, 0, other, &server, why);
+        is_over = memory_fail_is_pending();
+        memory_fail_after(0);
+        assert_int_equal(error, is_over ? 0 : CULVERT_ERROR_NO_MEMORY);
+        assert_true((why[0] == '\0') == is_over);
+        if (is_over)
+            api_server_close(server);
+        assert_int_equal(access(other, F_OK), -1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -460,6 +512,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_socket_is_private_and_replaced_when_stale, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_listens_on_tcp, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_without_memory, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_opens_without_memory, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
