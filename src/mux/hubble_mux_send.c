@@ -130,7 +130,7 @@ void hubble_stream_schedule(struct hubble_stream *stream)
 
 static void linger(struct hubble_stream *stream)
 {
-    bool waits = stream->mux->role == HUBBLE_GATEWAY && stream->fin_wanted && !stream->is_draining;
+    bool waits = stream->mux->role == HUBBLE_GATEWAY && stream->fin_wanted;
     if (!waits || !stream->may_send || stream->is_over || stream->out.count > 0)
         return;
     hubble_timer_start(stream, stream->is_ours ? HUBBLE_TIMER_LINGER_ANSWERING

@@ -102,13 +102,12 @@ static void stream_close(struct stream *base)
         return;
     stream->is_closed = true;
     stream->is_mute = true;
-    list_remove(&stream->fresh);
     hubble_stream_released(stream, stream->outstanding);
     if (!stream->is_draining)
         hubble_stream_say_end(stream, REASON_RESET, NULL);
     /* It answers the peer's end, at a gateway once more, as an original's does (7.3 of the
      * specification). */
-    if (stream->peer_closed && !stream->is_superseded) {
+    if (stream->peer_closed) {
         stream->ends++;
         hubble_stream_announce(stream);
     }

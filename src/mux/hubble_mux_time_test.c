@@ -160,8 +160,10 @@ static void nobody_is_silent_who_is_not_read(void **state)
     assert_true(hubble_mux_deadline(&end.mux) == UINT64_MAX);
     hubble_fake_wait(&end, 1000);
     assert_told("");
+    end.asked = 0;
     hubble_fake_consume(s2);
     assert_false(end.is_stopped);
+    assert_int_equal(1, end.asked);
     hubble_mux_turn_ends(&end.mux, end.now);
     assert_true(hubble_mux_deadline(&end.mux) == end.now + 500000);
     hubble_fake_wait(&end, 0.5);
@@ -308,6 +310,35 @@ static void a_pong_is_not_waited_for_for_ever(void **state)
     assert_sent("");
     hubble_fake_wait(&end, 0.1);
     assert_sent("04 s1; ");
+}
+
+/* Two agents that wait for one another's pongs would wait for ever. */
+static void a_pong_is_not_waited_for_while_the_peer_is_not_read(void **state)
+{
+    (void)state;
+    asked("s1");
+    hubble_fake_write(hubble_fake_open(&end, "s2"), "x");
+    hubble_fake_peer_answers(&end, "s2", NULL);
+    hubble_fake_sent(&end);
+    end.keeps = true;
+    hubble_fake_peer_sends_size(&end, "s1", 1, HUBBLE_STREAM_WINDOW / 2);
+    hubble_fake_peer_sends_size(&end, "s1", 2, HUBBLE_STREAM_WINDOW / 2);
+    assert_true(end.is_stopped);
+    hubble_fake_wait(&end, HUBBLE_PONG_TIME);
+    assert_sent("03 s2 #1 x; ");
+}
+
+static void an_end_before_the_ack_is_not_silence(void **state)
+{
+    (void)state;
+    struct hubble_fake_holder *s1 = hubble_fake_open(&end, "s1");
+    hubble_fake_finish(s1);
+    assert_sent("02 s1 west h:22; ");
+    hubble_fake_wait(&end, 100);
+    assert_sent("");
+    assert_told("");
+    hubble_fake_peer_answers(&end, "s1", NULL);
+    assert_told("s1 opened; ");
 }
 
 static void an_end_waits_for_the_pong_too(void **state)
@@ -472,6 +503,8 @@ int main(void)
         TEST(data_waits_for_a_pong_after_the_ack),
         TEST(pings_are_shared_by_acks_that_came_before),
         TEST(a_pong_is_not_waited_for_for_ever),
+        TEST(a_pong_is_not_waited_for_while_the_peer_is_not_read),
+        TEST(an_end_before_the_ack_is_not_silence),
         TEST(an_end_waits_for_the_pong_too),
         TEST(a_full_stream_stops_the_reading),
         TEST(all_streams_together_stop_the_reading),
