@@ -16,47 +16,50 @@ enum { MAX_SHOWN = 16 };
 
 /* ---- what was told ---- */
 
-__attribute__((format(printf, 2, 3))) static void note(struct hubble_fake_holder *holder,
-                                                       const char *format, ...)
+static void note(struct hubble_fake_holder *holder, const char *event, const char *detail)
 {
     struct hubble_fake *end = holder->end;
     size_t used = strlen(end->told);
-    va_list arguments;
-    va_start(arguments, format);
-    used += (size_t)snprintf(end->told + used, sizeof end->told - used, "%s ", holder->guid);
-    assert_true(used < sizeof end->told);
-    used += (size_t)vsnprintf(end->told + used, sizeof end->told - used, format, arguments);
-    va_end(arguments);
-    assert_true(used + 3 < sizeof end->told);
-    memcpy(end->told + used, "; ", 3);
+    size_t room = sizeof end->told - used;
+    int size = snprintf(end->told + used, room, "%s %s%s; ", holder->guid, event, detail);
+    assert_true((size_t)size < room);
     if (holder->hook != NULL)
         holder->hook(holder);
 }
 
+static void note_number(struct hubble_fake_holder *holder, const char *event, size_t number)
+{
+    char detail[32];
+    snprintf(detail, sizeof detail, " %zu", number);
+    note(holder, event, detail);
+}
+
 static void on_opened(struct stream *stream)
 {
-    note(stream->holder, "opened");
+    note(stream->holder, "opened", "");
 }
 
 static void on_data(struct stream *stream, struct slice_queue *data)
 {
     struct hubble_fake_holder *holder = stream->holder;
     size_t size = data->bytes;
-    char text[MAX_SHOWN + 16];
-    snprintf(text, sizeof text, "%zu", size);
+    char text[MAX_SHOWN + 2] = " ";
     const struct slice *first = slice_queue_first(data);
     if (size <= MAX_SHOWN)
-        assert_int_equal(
-            0, text_copy((struct text){(const char *)first->data, first->size}, text, sizeof text));
+        assert_int_equal(0, text_copy((struct text){(const char *)first->data, first->size},
+                                      text + 1, sizeof text - 1));
     assert_int_equal(0, slice_queue_append(&holder->in, data));
     if (!holder->end->keeps)
         hubble_fake_consume(holder);
-    note(holder, "data %s", text);
+    if (size <= MAX_SHOWN)
+        note(holder, "data", text);
+    else
+        note_number(holder, "data", size);
 }
 
 static void on_fin(struct stream *stream)
 {
-    note(stream->holder, "fin");
+    note(stream->holder, "fin", "");
 }
 
 static void on_reset(struct stream *stream, int code, const char *reason)
@@ -64,18 +67,18 @@ static void on_reset(struct stream *stream, int code, const char *reason)
     struct hubble_fake_holder *holder = stream->holder;
     holder->resets++;
     assert_int_equal(0, text_copy(text_of(reason), holder->reason, sizeof holder->reason));
-    note(holder, "reset %d", code);
+    note_number(holder, "reset", (size_t)code);
 }
 
 static void on_written(struct stream *stream, size_t bytes)
 {
     assert_true(bytes > 0);
-    note(stream->holder, "written %zu", bytes);
+    note_number(stream->holder, "written", bytes);
 }
 
 static void on_finished(struct stream *stream)
 {
-    note(stream->holder, "finished");
+    note(stream->holder, "finished", "");
 }
 
 static const struct stream_events events = {
@@ -102,7 +105,8 @@ static struct hubble_fake_holder *hold(struct hubble_fake *end, struct stream *s
     assert_true(end->holder_count < HUBBLE_FAKE_HOLDERS);
     struct hubble_fake_holder *holder = &end->holders[end->holder_count++];
     *holder = (struct hubble_fake_holder){.end = end, .stream = stream, .in = SLICE_QUEUE_NULL};
-    strcpy(holder->guid, hubble_stream_from(stream)->guid);
+    assert_int_equal(0, text_copy(hubble_stream_guid(hubble_stream_from(stream)), holder->guid,
+                                  sizeof holder->guid));
     stream->events = &events;
     stream->holder = holder;
     return holder;
