@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -220,17 +221,43 @@ static void test_a_change_by_rename_is_noticed(void **state)
     assert_true(allows(fixture->file));
 }
 
-/* In all likelihood within one tick of the file system's clock. */
+/* The file's times are those of the first write to the mapped page; as if both writes had happened
+ * within one tick of the file system's clock. */
 static void test_a_change_with_the_same_times_is_noticed(void **state)
 {
     struct fixture *fixture = *state;
-    open_with(fixture, ALLOWS);
-    int descriptor = open(fixture->path, O_WRONLY | O_CLOEXEC);
+    const size_t size = strlen(ALLOWS);
+    write_file(fixture->path, ALLOWS);
+    int descriptor = open(fixture->path, O_RDWR | O_CLOEXEC);
     assert_true(descriptor >= 0);
-    assert_int_equal(pwrite(descriptor, REFUSES, strlen(REFUSES), 0), strlen(REFUSES));
-    close(descriptor);
+    char *text = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+    assert_true(text != MAP_FAILED);
+    text[0] = 'a';
+    open_file(fixture);
+    assert_int_equal(strlen(REFUSES), size);
+    memcpy(text, REFUSES, size);
     expect_notice_in_time(fixture, true);
     assert_false(allows(fixture->file));
+    munmap(text, size);
+    close(descriptor);
+}
+
+/* A slow writer: no half of the file is looked at, nor complained about. */
+static void test_a_file_that_is_being_written_is_left_alone(void **state)
+{
+    struct fixture *fixture = *state;
+    open_with(fixture, ALLOWS);
+    for (unsigned i = 0; i < 15; i++) {
+        struct pause pause = {uv_hrtime() + 100 * (uint64_t)1000000};
+        FILE *file = fopen(fixture->path, "a");
+        assert_non_null(file);
+        assert_true(fputs(IS_WRONG, file) >= 0);
+        assert_int_equal(fclose(file), 0);
+        test_loop_until(&fixture->loop, is_over, &pause);
+        assert_int_equal(fixture->told, 0);
+    }
+    write_file(fixture->path, REFUSES);
+    expect_notice_in_time(fixture, true);
 }
 
 static void test_the_same_text_is_no_change(void **state)
@@ -413,6 +440,7 @@ int main(void)
         WITH_FIXTURE(test_a_change_in_place_is_noticed),
         WITH_FIXTURE(test_a_change_by_rename_is_noticed),
         WITH_FIXTURE(test_a_change_with_the_same_times_is_noticed),
+        WITH_FIXTURE(test_a_file_that_is_being_written_is_left_alone),
         WITH_FIXTURE(test_the_same_text_is_no_change),
         WITH_FIXTURE(test_an_error_keeps_the_old_rules),
         WITH_FIXTURE(test_a_file_that_vanished_keeps_the_old_rules),
