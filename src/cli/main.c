@@ -1,6 +1,7 @@
 #include "base/error.h"
 #include "base/exit_code.h"
 #include "base/log.h"
+#include "cli/acl_command.h"
 #include "cli/agent_command.h"
 #include "cli/gateway_command.h"
 #include "cli/hubble_command.h"
@@ -26,6 +27,7 @@ static const struct {
      gateway_command_run},
     {"agent", "registers at a gateway, forwards ports, dials targets", agent_command_run},
     {"key", "the keys by which agents register", key_command_run},
+    {"acl", "checks and asks a file of rules: who may reach what", acl_command_run},
     {"hubble-proxy", "a gateway with the options of Hubble 0.1's proxy", hubble_proxy_run},
     {"hubble-agent", "an agent with the options of Hubble 0.1's agent", hubble_agent_run},
     {"lua-worker", NULL, lua_worker_command_run},

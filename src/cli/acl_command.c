@@ -1,0 +1,231 @@
+#include "cli/acl_command.h"
+
+#include "base/error.h"
+#include "base/exit_code.h"
+#include "base/str.h"
+#include "cli/key_source.h"
+#include "cli/nearest.h"
+#include "gateway/acl_file.h"
+#include "policy/host.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { RULE_TEXT_SIZE = 1024 };
+
+/* ---- words ---- */
+
+static int complain(char *why, const char *sentence)
+{
+    snprintf(why, OPTIONS_WHY_SIZE, "%s", sentence);
+    return CULVERT_ERROR_INVALID;
+}
+
+static int take_file(void *settings, const char *value, char *why)
+{
+    struct acl_command *command = settings;
+    if (command->file != NULL)
+        return complain(why, "only one FILE is possible");
+    if (value[0] == '\0')
+        return complain(why, "the path is empty");
+    command->file = value;
+    return 0;
+}
+
+static int take_name(const char **name, const char *value, const char *complaint, char *why)
+{
+    if (value[0] == '\0' || !str_is_legacy_name(text_of(value)))
+        return complain(why, complaint);
+    *name = value;
+    return 0;
+}
+
+static int take_port(struct acl_command *command, const char *value, char *why)
+{
+    if (str_parse_port(text_of(value), &command->port) != 0 || command->port == 0)
+        return complain(why, "a port is a number from 1 to 65535");
+    return 0;
+}
+
+/* FILE FROM TO HOST PORT, in this order. */
+static int take_question(void *settings, const char *value, char *why)
+{
+    struct acl_command *command = settings;
+    if (command->file == NULL)
+        return take_file(settings, value, why);
+    if (command->from == NULL && strcmp(value, POLICY_NOBODY) == 0) {
+        command->from = value;
+        return 0;
+    }
+    if (command->from == NULL)
+        return take_name(&command->from, value, "FROM is an agent's name, or - for nobody", why);
+    if (command->to == NULL)
+        return take_name(&command->to, value, "TO is an agent's name", why);
+    if (command->host == NULL) {
+        command->host = value;
+        return 0;
+    }
+    if (command->port == 0)
+        return take_port(command, value, why);
+    return complain(why, "nothing may stand behind PORT; a key is given as --key KEY");
+}
+
+static int take_key(void *settings, const char *value, char *why)
+{
+    struct acl_command *command = settings;
+    return key_source_text(value, command->key, sizeof command->key, why);
+}
+
+/* ---- the rules ---- */
+
+/* Complaints begin with FILE:LINE:, as editors and scripts expect it. */
+static struct acl *read_rules(const struct acl_command *command)
+{
+    struct acl *acl = NULL;
+    char why[OPTIONS_WHY_SIZE];
+    if (acl_file_read(command->file, &acl, why, sizeof why) != 0)
+        fprintf(stderr, "%s\n", why);
+    return acl;
+}
+
+static int run_check(const struct acl_command *command)
+{
+    struct acl *acl = read_rules(command);
+    if (acl == NULL)
+        return EXIT_CODE_FAILURE;
+    printf("%zu rule%s\n", acl_count(acl), acl_count(acl) == 1 ? "" : "s");
+    acl_free(acl);
+    return fflush(stdout) == 0 ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
+}
+
+static int run_test(const struct acl_command *command)
+{
+    struct acl *acl = read_rules(command);
+    struct policy_verdict verdict;
+    char host[HOST_NAME_SIZE];
+    char rule[RULE_TEXT_SIZE];
+    if (acl == NULL)
+        return EXIT_CODE_FAILURE;
+    struct text bare = text_of(command->host);
+    host_strip_brackets(&bare);
+    if (text_copy(bare, host, sizeof host) != 0)
+        host[0] = '\0'; /* which no host is either */
+    struct policy_request request = {.source = command->from,
+                                     .user = "",
+                                     .address = "",
+                                     .kind = "tcp",
+                                     .agent = command->to,
+                                     .host = host,
+                                     .port = command->port,
+                                     .key = command->key};
+    unsigned line = acl_ask(acl, &request, &verdict);
+    acl_rule_text(acl, line, rule, sizeof rule);
+    if (line != 0)
+        printf("%-6s %s:%u: %s\n", verdict.allowed ? "allow" : "deny", command->file, line, rule);
+    else
+        printf("%-6s %s\n", "deny", verdict.reason);
+    acl_free(acl);
+    if (fflush(stdout) != 0 || verdict.failed)
+        return EXIT_CODE_FAILURE;
+    return verdict.allowed ? EXIT_CODE_OK : EXIT_CODE_REFUSED;
+}
+
+/* ---- the tables ---- */
+
+static const struct option TEST_OPTIONS[] = {
+    {"key", "KEY", "the connection key that the session names", take_key, false},
+};
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static const struct subcommand {
+    const char *word;
+    struct command command;
+    int (*run)(const struct acl_command *command);
+} SUBCOMMANDS[] = {
+    {"check",
+     {"acl check", "FILE", "says how many rules a file has, or which line is wrong", NULL, NULL, 0,
+      take_file},
+     run_check},
+    {"test",
+     {"acl test", "FILE FROM TO HOST PORT [OPTION]...",
+      "says what the rules say to a session, and which of them",
+      "FROM is - for someone without a name. Ends with 0 if the session is allowed, with 3 if it\n"
+      "is not.",
+      TEST_OPTIONS, COUNT(TEST_OPTIONS), take_question},
+     run_test},
+};
+
+static const struct command COMMAND = {
+    .name = "acl",
+    .synopsis = "check|test ...",
+    .summary = "checks and asks the files of rules that say who may reach what",
+    .details = "  culvert acl check FILE                       says how many rules there are, or\n"
+               "                                               which line is wrong\n"
+               "  culvert acl test FILE FROM TO HOST PORT [--key KEY]\n"
+               "                                               says what the rules say to a\n"
+               "                                               session, and which of them",
+};
+
+static int complain_unknown(const char *word, char *why)
+{
+    struct nearest nearest;
+    nearest_init(&nearest, word, strlen(word));
+    for (size_t i = 0; i < COUNT(SUBCOMMANDS); i++)
+        nearest_offer(&nearest, SUBCOMMANDS[i].word);
+    const char *best = nearest_word(&nearest);
+    if (best != NULL)
+        snprintf(why, OPTIONS_WHY_SIZE, "unknown command %.100s; did you mean %s?", word, best);
+    else
+        snprintf(why, OPTIONS_WHY_SIZE, "unknown command %.100s; there are check and test", word);
+    return CULVERT_ERROR_INVALID;
+}
+
+static int check_complete(const struct acl_command *command, char *why)
+{
+    if (command->file == NULL)
+        return complain(why, "the FILE is missing");
+    if (command->run != run_test)
+        return 0;
+    const char *missing = command->from == NULL   ? "FROM, the asking agent,"
+                          : command->to == NULL   ? "TO, the agent that is to dial,"
+                          : command->host == NULL ? "the HOST"
+                          : command->port == 0    ? "the PORT"
+                                                  : NULL;
+    if (missing == NULL)
+        return 0;
+    snprintf(why, OPTIONS_WHY_SIZE, "%s is missing", missing);
+    return CULVERT_ERROR_INVALID;
+}
+
+int acl_command_parse(char *const *words, struct acl_command *command,
+                      char why[static OPTIONS_WHY_SIZE])
+{
+    *command = (struct acl_command){.command = &COMMAND};
+    if (words[0] == NULL)
+        return complain(why, "say what: check or test");
+    if (words[0][0] == '-') {
+        int result = options_parse(&COMMAND, words, command, why);
+        return result != 0 ? result : complain(why, "say what: check or test");
+    }
+    for (size_t i = 0; i < COUNT(SUBCOMMANDS); i++) {
+        const struct subcommand *subcommand = &SUBCOMMANDS[i];
+        if (strcmp(words[0], subcommand->word) != 0)
+            continue;
+        command->command = &subcommand->command;
+        command->run = subcommand->run;
+        int result = options_parse(&subcommand->command, words + 1, command, why);
+        return result != 0 ? result : check_complete(command, why);
+    }
+    return complain_unknown(words[0], why);
+}
+
+int acl_command_run(char *const *words)
+{
+    struct acl_command command;
+    char why[OPTIONS_WHY_SIZE];
+    int result = acl_command_parse(words, &command, why);
+    result = result != 0 ? options_end(command.command, result, why) : command.run(&command);
+    explicit_bzero(command.key, sizeof command.key);
+    return result;
+}
