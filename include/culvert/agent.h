@@ -42,6 +42,11 @@ struct culvert_agent_options {
 
     size_t max_memory; /* bytes for data on its way; 0: half of the machine's memory */
 
+    /* The REST API, if it is wanted; beside it the functions below work as ever. */
+    const char *api;            /* "HOST:PORT" or "unix:PATH" */
+    const char *api_token_file; /* NULL: a token in the user's state directory */
+    const char *state_file;     /* keeps forwards, and brings them back at the next start */
+
     /* Where its events go; each as wanted. */
     culvert_event_callback *on_event;
     void *event_context;               /* given to on_event */

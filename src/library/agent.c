@@ -91,6 +91,9 @@ static int take_options(struct culvert_agent *handle, const struct culvert_agent
     config->insecure = options->insecure;
     config->dialect = dialect_of(options->dialect);
     config->max_memory = options->max_memory > 0 ? options->max_memory : machine_half_memory();
+    config->api = texts_keep(texts, options->api);
+    config->api_token_file = texts_keep(texts, options->api_token_file);
+    config->state_file = texts_keep(texts, options->state_file);
     config->link_changed = link_changed;
     config->link_context = handle;
     handle->events.callback = options->on_event;

@@ -22,7 +22,9 @@ int events_open(struct events *events)
 {
     const struct journal_config *config = &events->config;
     char why[512] = "";
-    if (events->callback == NULL && config->file == NULL && config->webhook == NULL && !config->log)
+    bool are_wanted = events->are_wanted || events->callback != NULL || config->file != NULL ||
+                      config->webhook != NULL || config->log;
+    if (!are_wanted)
         return 0;
     int error = journal_start(config, &events->journal, why, sizeof(why));
     if (error == 0 && events->callback != NULL) {

@@ -5,12 +5,14 @@
 #include "journal/journal.h"
 
 #include <culvert/event.h>
+#include <stdbool.h>
 
 /* All texts are borrowed. */
 struct events {
     struct journal_config config;
     culvert_event_callback *callback;
     void *context;
+    bool are_wanted;         /* by whatever else */
     struct journal *journal; /* NULL when nobody wants events */
 };
 

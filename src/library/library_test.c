@@ -1,52 +1,24 @@
-#include <culvert/agent.h>
-#include <culvert/culvert.h>
+#include "library/test_handles.h"
+
 #include <culvert/event.h>
-#include <culvert/gateway.h>
-
-#include "base/memory.h"
-
-#include <arpa/inet.h>
 #include <ftw.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-enum { PATIENCE = 20 * 1000, WHY_SIZE = 512 };
-
-static const char *const loopback[] = {"127.0.0.1:0"};
-
-static struct culvert_gateway_options gateway_options(void)
-{
-    return (struct culvert_gateway_options){
-        .size = sizeof(struct culvert_gateway_options),
-        .listens = loopback,
-        .listen_count = 1,
-        .grant = true,
-        .open = true,
-        .threads = 2,
-    };
-}
-
-static struct culvert_gateway *start_gateway(const struct culvert_gateway_options *options)
-{
-    struct culvert_gateway *gateway = NULL;
-    char why[WHY_SIZE] = "";
-    if (culvert_gateway_start(options, &gateway, why, sizeof(why)) != CULVERT_OK)
-        fail_msg("%s", why);
-    return gateway;
-}
+enum { PATIENCE = 20 * 1000 }; /* milliseconds */
 
 static void url_of(const struct culvert_gateway *gateway, char url[static 64])
 {
@@ -65,19 +37,6 @@ static struct culvert_agent *start_agent(const struct culvert_agent_options *opt
 }
 
 /* ---- sockets ---- */
-
-static int listen_on_loopback(uint16_t *port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)(void *)&address, size), 0);
-    assert_int_equal(listen(fd, 8), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)(void *)&address, &size), 0);
-    *port = ntohs(address.sin_port);
-    return fd;
-}
 
 /* -1 if nobody listens there. */
 static int connect_to(uint16_t port)
@@ -109,6 +68,8 @@ struct seen {
     pthread_cond_t changed;
     unsigned opened;
     unsigned closed;
+    unsigned refused;
+    unsigned reloaded;
     int64_t last;
     int64_t sent;
     bool is_sound;
@@ -125,6 +86,9 @@ static void see(void *context, const struct culvert_event *event)
     const char *name = culvert_event_name(event);
     pthread_mutex_lock(&seen->mutex);
     seen->opened += strcmp(name, "session.opened") == 0;
+    seen->refused += strcmp(name, "session.refused") == 0;
+    seen->reloaded +=
+        strcmp(name, "policy.reloaded") == 0 && culvert_event_integer(event, "ok") == 1;
     if (strcmp(name, "session.closed") == 0) {
         seen->closed++;
         seen->sent = culvert_event_integer(event, "sent");
@@ -142,6 +106,38 @@ static void see(void *context, const struct culvert_event *event)
     pthread_mutex_unlock(&seen->mutex);
 }
 
+/* With the mutex held; bounded by the test run's own time-out. */
+static void wait_for(struct seen *seen, const unsigned *counter, unsigned count)
+{
+    while (*counter < count)
+        pthread_cond_wait(&seen->changed, &seen->mutex);
+    assert_int_equal(*counter, count);
+    assert_true(seen->is_sound);
+}
+
+static void expect_closed(struct seen *seen, unsigned count)
+{
+    pthread_mutex_lock(&seen->mutex);
+    wait_for(seen, &seen->closed, count);
+    assert_int_equal(seen->opened, count);
+    assert_int_equal(seen->sent, 5);
+    pthread_mutex_unlock(&seen->mutex);
+}
+
+static void expect_refused(struct seen *seen, unsigned count)
+{
+    pthread_mutex_lock(&seen->mutex);
+    wait_for(seen, &seen->refused, count);
+    pthread_mutex_unlock(&seen->mutex);
+}
+
+static void expect_reloaded(struct seen *seen, unsigned count)
+{
+    pthread_mutex_lock(&seen->mutex);
+    wait_for(seen, &seen->reloaded, count);
+    pthread_mutex_unlock(&seen->mutex);
+}
+
 /* ---- a whole way in one process ---- */
 
 struct way {
@@ -153,14 +149,13 @@ struct way {
     uint16_t port;
 };
 
-static void open_way(struct way *way)
+static void open_way_with(struct way *way, const struct culvert_gateway_options *options)
 {
-    struct culvert_gateway_options options = gateway_options();
     char url[64];
     char allowed[32];
     way->seen = SEEN_NULL;
     way->server = listen_on_loopback(&way->port);
-    way->gateway = start_gateway(&options);
+    way->gateway = start_gateway(options);
     url_of(way->gateway, url);
     snprintf(allowed, sizeof(allowed), "127.0.0.1:%u", way->port);
     const char *allow[] = {allowed};
@@ -176,6 +171,12 @@ static void open_way(struct way *way)
     /* The handles have copies. */
     memset(url, 'x', sizeof(url) - 1);
     memset(allowed, 'x', sizeof(allowed) - 1);
+}
+
+static void open_way(struct way *way)
+{
+    struct culvert_gateway_options options = gateway_options();
+    open_way_with(way, &options);
 }
 
 static void close_way(struct way *way)
@@ -216,6 +217,7 @@ static void test_forwards_come_and_go(void **state)
 
     close(client);
     close(target);
+    expect_closed(&way.seen, 1);
     client = connect_to(add_forward(&way, NULL));
     assert_int_not_equal(client, -1);
     close(client);
@@ -285,6 +287,81 @@ static void test_two_gateways_know_nothing_of_each_other(void **state)
     close_way(&other);
 }
 
+/* ---- policy ---- */
+
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
+{
+    (void)status;
+    (void)type;
+    (void)place;
+    return remove(path);
+}
+
+static void remove_directory(const char *path)
+{
+    assert_int_equal(nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+static void expect_refusal(struct way *way)
+{
+    char byte;
+    int client = connect_to(add_forward(way, NULL));
+    assert_int_equal(recv(client, &byte, 1, 0), -1);
+    close(client);
+}
+
+static void test_a_file_of_rules_and_a_script_decide(void **state)
+{
+    char directory[] = "/tmp/culvert-library-XXXXXX";
+    char acl[64];
+    char script[64];
+    struct way way;
+    struct seen seen = SEEN_NULL;
+    struct culvert_gateway_options options = gateway_options();
+    (void)state;
+    options.program = getenv("CULVERT");
+    if (options.program == NULL)
+        skip();
+    assert_non_null(mkdtemp(directory));
+    snprintf(acl, sizeof(acl), "%s/acl", directory);
+    snprintf(script, sizeof(script), "%s/script.lua", directory);
+    write_file(acl, "allow near -> far 127.0.0.1 1-65535\n");
+    write_file(script, "function connect(request) return request:gatename() == 'far' end\n");
+    options.grant = false;
+    options.acl = acl;
+    options.script = script;
+    options.lua_workers = 1;
+    options.on_event = see;
+    options.event_context = &seen;
+    open_way_with(&way, &options);
+    int client = connect_to(add_forward(&way, NULL));
+    int target = accept(way.server, NULL, NULL);
+    expect_bytes(client, target);
+    close(client);
+    close(target);
+    expect_closed(&seen, 1);
+
+    write_file(script, "function connect(request) return false end\n");
+    culvert_gateway_reload(way.gateway);
+    expect_reloaded(&seen, 2); /* the rules as well */
+    expect_refusal(&way);
+    expect_refused(&seen, 1);
+    close_way(&way);
+    remove_directory(directory);
+}
+
+static void test_a_policy_that_cannot_be_read(void **state)
+{
+    struct culvert_gateway_options options = gateway_options();
+    (void)state;
+    options.acl = "/nowhere/acl";
+    expect_no_gateway(&options, CULVERT_FAILED, "/nowhere/acl");
+    options.acl = NULL;
+    options.script = "/nowhere/script.lua";
+    options.program = "/nowhere/culvert";
+    expect_no_gateway(&options, CULVERT_FAILED, "/nowhere/");
+}
+
 /* ---- registering ---- */
 
 static void test_an_agent_knows_whether_it_is_registered(void **state)
@@ -317,12 +394,46 @@ static void test_an_agent_knows_whether_it_is_registered(void **state)
     culvert_gateway_free(gateway);
 }
 
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
+static void test_an_agent_has_an_api_and_a_memory(void **state)
 {
-    (void)status;
-    (void)type;
-    (void)place;
-    return remove(path);
+    char directory[] = "/tmp/culvert-library-XXXXXX";
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char api[80];
+    char token[64];
+    char kept[64];
+    char why[WHY_SIZE] = "";
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/api", directory);
+    snprintf(api, sizeof(api), "unix:%s/api", directory);
+    snprintf(token, sizeof(token), "%s/token", directory);
+    snprintf(kept, sizeof(kept), "%s/forwards.json", directory);
+    write_file(token, "0123456789abcdef0123456789abcdef\n");
+    assert_int_equal(chmod(token, S_IRUSR | S_IWUSR), 0);
+    struct culvert_agent_options options = {.size = sizeof(options),
+                                            .url = "ws://127.0.0.1:1",
+                                            .name = "near",
+                                            .api = api,
+                                            .api_token_file = token,
+                                            .state_file = kept};
+    struct culvert_agent *agent = NULL;
+    for (unsigned run = 0; run < 2; run++) {
+        if (culvert_agent_start(&options, &agent, why, sizeof(why)) != CULVERT_OK)
+            fail_msg("%s", why);
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+        close(fd);
+        /* The second run finds the forward of the first. */
+        assert_int_equal(culvert_agent_remove_forward(agent, 1),
+                         run == 0 ? CULVERT_NOT_FOUND : CULVERT_OK);
+        assert_int_equal(
+            culvert_agent_add_forward(agent, "0:far:127.0.0.1:22", NULL, NULL, why, sizeof(why)),
+            CULVERT_OK);
+        culvert_agent_free(agent);
+    }
+    options.api = "nowhere";
+    expect_no_agent(&options, CULVERT_FAILED, "nowhere");
+    remove_directory(directory);
 }
 
 static void test_an_agent_that_is_refused_has_ended(void **state)
@@ -347,204 +458,7 @@ static void test_an_agent_that_is_refused_has_ended(void **state)
     assert_int_equal(culvert_agent_wait(agent, PATIENCE), CULVERT_REFUSED);
     culvert_agent_free(agent);
     culvert_gateway_free(gateway);
-    assert_int_equal(nftw(data, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
-}
-
-/* ---- what cannot be ---- */
-
-static void expect_no_gateway(const struct culvert_gateway_options *options, int code,
-                              const char *sentence)
-{
-    struct culvert_gateway *gateway = NULL;
-    char why[WHY_SIZE] = "";
-    assert_int_equal(culvert_gateway_start(options, &gateway, why, sizeof(why)), code);
-    assert_null(gateway);
-    if (strstr(why, sentence) == NULL)
-        fail_msg("\"%s\" is not in \"%s\"", sentence, why);
-}
-
-static void test_a_gateway_that_cannot_be(void **state)
-{
-    uint16_t port = 0;
-    char taken[32];
-    const char *listens[] = {"127.0.0.1:0", taken};
-    (void)state;
-    int holder = listen_on_loopback(&port);
-    snprintf(taken, sizeof(taken), "127.0.0.1:%u", port);
-    struct culvert_gateway_options options = {0};
-    expect_no_gateway(NULL, CULVERT_INVALID, "size");
-    expect_no_gateway(&options, CULVERT_INVALID, "size");
-    options.size = sizeof(options);
-    expect_no_gateway(&options, CULVERT_INVALID, "no policy");
-    options.open = options.deny = true;
-    options.listens = listens;
-    options.listen_count = 2;
-    expect_no_gateway(&options, CULVERT_NO_PORT, "in use");
-    taken[0] = ':';
-    expect_no_gateway(&options, CULVERT_INVALID, "listens[1]");
-    options.listen_count = 1;
-    options.tls_certificate = "/nowhere";
-    expect_no_gateway(&options, CULVERT_INVALID, "need each other");
-    options.tls_key = "/nowhere";
-    expect_no_gateway(&options, CULVERT_FAILED, "/nowhere");
-    options.tls_certificate = options.tls_key = NULL;
-    options.events_file = "/nowhere/events";
-    expect_no_gateway(&options, CULVERT_FAILED, "/nowhere/events");
-    options.lua_workers = 65;
-    expect_no_gateway(&options, CULVERT_INVALID, "lua_workers");
-    options.threads = 257;
-    expect_no_gateway(&options, CULVERT_INVALID, "threads");
-    close(holder);
-}
-
-static void expect_no_agent(const struct culvert_agent_options *options, int code,
-                            const char *sentence)
-{
-    struct culvert_agent *agent = NULL;
-    char why[WHY_SIZE] = "";
-    assert_int_equal(culvert_agent_start(options, &agent, why, sizeof(why)), code);
-    assert_null(agent);
-    if (strstr(why, sentence) == NULL)
-        fail_msg("\"%s\" is not in \"%s\"", sentence, why);
-}
-
-static void test_an_agent_that_cannot_be(void **state)
-{
-    const char *allow[] = {"127.0.0.1:22", "everything"};
-    struct culvert_agent_options options = {.size = sizeof(options)};
-    (void)state;
-    expect_no_agent(&options, CULVERT_INVALID, "a url and a name");
-    options.name = "near";
-    options.url = "http://gateway.example";
-    expect_no_agent(&options, CULVERT_INVALID, "url: ");
-    options.url = "wss://gateway.example";
-    options.name = "a b";
-    expect_no_agent(&options, CULVERT_INVALID, "name: ");
-    options.name = "near";
-    options.allow = allow;
-    options.allow_count = 2;
-    expect_no_agent(&options, CULVERT_INVALID, "allow[1]: ");
-    options.allow_count = 1;
-    options.ca = "/nowhere";
-    expect_no_agent(&options, CULVERT_FAILED, "/nowhere");
-    options.url = "ws://gateway.example";
-    options.key = "cvk_secret";
-    expect_no_agent(&options, CULVERT_INVALID, "in clear");
-    options.dialect = (enum culvert_dialect)99;
-    expect_no_agent(&options, CULVERT_UNSUPPORTED, "dialect");
-}
-
-/* Programs are built with headers older and newer than the library. */
-static void test_options_may_be_shorter_and_longer(void **state)
-{
-    struct culvert_gateway_options known = gateway_options();
-    struct {
-        struct culvert_gateway_options known;
-        const char *later;
-    } longer = {.known = known};
-    (void)state;
-    known.size = offsetof(struct culvert_gateway_options, on_event);
-    known.events_file = "/nowhere/is not looked at";
-    culvert_gateway_free(start_gateway(&known));
-    longer.known.size = sizeof(longer);
-    culvert_gateway_free(start_gateway(&longer.known));
-    longer.later = "something new";
-    expect_no_gateway(&longer.known, CULVERT_UNSUPPORTED, culvert_version());
-}
-
-/* ---- the log ---- */
-
-static atomic_uint infos;
-static atomic_uint others;
-
-static void count_entry(void *context, enum culvert_log_level level, const char *message)
-{
-    atomic_fetch_add(level == CULVERT_LOG_INFO ? &infos : &others, 1);
-    assert_ptr_equal(context, &infos);
-    assert_true(message[0] != '\0');
-}
-
-static void test_the_log_goes_where_it_is_wanted(void **state)
-{
-    struct culvert_gateway_options options = gateway_options();
-    (void)state;
-    culvert_log_set_callback(count_entry, &infos);
-    culvert_gateway_free(start_gateway(&options));
-    assert_int_equal(atomic_load(&infos), 0);
-    assert_int_equal(atomic_load(&others), 1); /* that it is open */
-    culvert_log_set_level(CULVERT_LOG_INFO);
-    culvert_gateway_free(start_gateway(&options));
-    assert_true(atomic_load(&infos) > 0);
-    assert_int_equal(atomic_load(&others), 2);
-    culvert_log_set_level(CULVERT_LOG_NONE);
-    unsigned before = atomic_load(&infos);
-    culvert_gateway_free(start_gateway(&options));
-    assert_int_equal(atomic_load(&infos), before);
-    assert_int_equal(atomic_load(&others), 2);
-    culvert_log_set_callback(NULL, NULL);
-    culvert_log_set_level(CULVERT_LOG_DEFAULT);
-}
-
-/* ---- small things ---- */
-
-static void test_signals_stay_the_programs(void **state)
-{
-    struct culvert_gateway_options options = gateway_options();
-    struct sigaction before[NSIG];
-    sigset_t mask_before;
-    sigset_t mask;
-    (void)state;
-    pthread_sigmask(SIG_SETMASK, NULL, &mask_before);
-    for (int i = 1; i < NSIG; i++)
-        sigaction(i, NULL, &before[i]);
-    struct culvert_gateway *gateway = start_gateway(&options);
-    for (int i = 1; i < NSIG; i++) {
-        struct sigaction now;
-        if (sigaction(i, NULL, &now) == 0)
-            assert_ptr_equal(now.sa_handler, before[i].sa_handler);
-    }
-    pthread_sigmask(SIG_SETMASK, NULL, &mask);
-    for (int i = 1; i < NSIG; i++)
-        assert_int_equal(sigismember(&mask, i), sigismember(&mask_before, i));
-    culvert_gateway_free(gateway);
-}
-
-static void test_each_allocation_may_fail(void **state)
-{
-    struct culvert_gateway_options options = gateway_options();
-    struct culvert_agent_options agent_options = {
-        .size = sizeof(agent_options), .url = "ws://127.0.0.1:1", .name = "near"};
-    bool is_done = false;
-    (void)state;
-    culvert_log_set_level(CULVERT_LOG_NONE);
-    for (size_t n = 1; !is_done; n++) {
-        struct culvert_gateway *gateway = NULL;
-        struct culvert_agent *agent = NULL;
-        memory_fail_after(n);
-        int code = culvert_gateway_start(&options, &gateway, NULL, 0);
-        if (code == CULVERT_OK)
-            code = culvert_agent_start(&agent_options, &agent, NULL, 0);
-        is_done = memory_fail_is_pending();
-        memory_fail_after(0);
-        assert_int_equal(code, is_done ? CULVERT_OK : CULVERT_NO_MEMORY);
-        culvert_agent_free(agent);
-        culvert_gateway_free(gateway);
-    }
-    culvert_log_set_level(CULVERT_LOG_DEFAULT);
-}
-
-static void test_codes_have_texts(void **state)
-{
-    (void)state;
-    for (int code = CULVERT_UNSUPPORTED; code <= CULVERT_OK; code++) {
-        assert_string_not_equal(culvert_error_text(code), "unknown error");
-        assert_string_not_equal(culvert_error_text(code), culvert_error_text(code - 1));
-    }
-    assert_string_equal(culvert_error_text(1), "unknown error");
-    assert_string_equal(culvert_error_text(CULVERT_UNSUPPORTED - 1), "unknown error");
-    assert_string_equal(culvert_version(), CULVERT_VERSION);
-    culvert_gateway_free(NULL);
-    culvert_agent_free(NULL);
+    remove_directory(data);
 }
 
 int main(void)
@@ -554,15 +468,11 @@ int main(void)
         cmocka_unit_test(test_a_forward_that_cannot_be),
         cmocka_unit_test(test_stopping_lets_sessions_finish),
         cmocka_unit_test(test_two_gateways_know_nothing_of_each_other),
+        cmocka_unit_test(test_a_file_of_rules_and_a_script_decide),
+        cmocka_unit_test(test_a_policy_that_cannot_be_read),
         cmocka_unit_test(test_an_agent_knows_whether_it_is_registered),
+        cmocka_unit_test(test_an_agent_has_an_api_and_a_memory),
         cmocka_unit_test(test_an_agent_that_is_refused_has_ended),
-        cmocka_unit_test(test_a_gateway_that_cannot_be),
-        cmocka_unit_test(test_an_agent_that_cannot_be),
-        cmocka_unit_test(test_options_may_be_shorter_and_longer),
-        cmocka_unit_test(test_the_log_goes_where_it_is_wanted),
-        cmocka_unit_test(test_signals_stay_the_programs),
-        cmocka_unit_test(test_each_allocation_may_fail),
-        cmocka_unit_test(test_codes_have_texts),
     };
     return cmocka_run_group_tests_name("library", tests, NULL, NULL);
 }

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from culvert.peers import connect, echo_once, expect_session_reset, receive_exactly
-from culvert.process import run
+from culvert.process import eventually, run
 from culvert.services import WebServer
 from culvert.world import BINARY, ROOT, Agent, Gateway, environment
 
@@ -108,6 +108,8 @@ def test_forwards_come_and_go_while_an_embedded_agent_runs(world):
     agent.wait_for("^not added: .*in use")
     client.close()
     target.close()
+    agent.wait_for(r'^event \{"event":"session.closed",.*"agent":"agent2",.*"sent":6,'
+                   r'.*"received":5', stream="out")
     assert agent.stop() == 0
     assert refuses(port)
 
@@ -136,6 +138,21 @@ def test_an_embedded_agent_has_a_key_and_a_ca(world, authority):
     assert wrong.wait() == 1
     wrong.wait_for("^embed_agent: cannot register as agent3 at .*key", stream="err")
     wrong.ask_to_stop()
+
+
+def test_an_embedded_agent_comes_back(world):
+    server = world.echo_server()
+    gateway = world.gateway()
+    world.agent(gateway, "agent2")
+    agent = embedded_agent(world, gateway, "agent1")
+    _, port = agent.add(f"0:agent2:127.0.0.1:{server.port}")
+    assert gateway.stop() == 0
+    agent.wait_for('^event .*"event":"agent.unregistered"', stream="out")
+    since = agent.mark()
+    world.gateway(listen=f"127.0.0.1:{gateway.port}")
+    agent.wait_for('^event .*"event":"agent.registered"', since=since, stream="out")
+    eventually(lambda: world.processes[1].count("^registered as agent2") == 2, 10.0)
+    echo_once(port)
 
 
 def test_an_embedded_gateway_and_agent_together(world):
