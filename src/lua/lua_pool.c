@@ -415,7 +415,7 @@ static int await_first_crew(struct lua_pool *pool)
 int lua_pool_start(struct loop *loop, const struct lua_pool_config *config, struct lua_pool **out,
                    char *why, size_t why_size)
 {
-    struct lua_pool *pool;
+    struct lua_pool *pool = NULL;
     int error = new_pool(loop, config, &pool);
     if (error != 0) {
         snprintf(why, why_size, "cannot start the script's processes: %s", error_text(error));

@@ -205,7 +205,7 @@ static void ends_of_many_sessions_do_not_cut_the_connection(void **state)
     guid[sizeof guid - 1] = '\0';
     enum { COUNT = 3 * HUBBLE_MAX_CONTROL_QUEUE / HUBBLE_MAX_GUID };
     for (int i = 0; i < COUNT; i++) {
-        snprintf(guid, 10, "%09d", i);
+        snprintf(guid, 12, "%09d", i);
         guid[9] = 'g';
         hubble_fake_peer_opens(&end, guid);
         struct hubble_stream *stream = hubble_mux_find(&end.mux, text_of(guid));
