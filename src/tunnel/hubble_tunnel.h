@@ -12,11 +12,11 @@
 /* The gateway's side, whose login has taken the handshake: takes the carrier and says yes. Returns
  * 0, or an error; then the caller still has the carrier. */
 int hubble_tunnel_welcome(const struct tunnel_owner *owner, void *holder, struct loop *loop,
-                          struct carrier *carrier, struct tunnel **tunnel);
+                          struct carrier *carrier, struct tunnel **out);
 
 /* The agent's side: takes the carrier and registers under the name; the key may be "". As above. */
 int hubble_tunnel_register(const struct tunnel_owner *owner, void *holder, struct loop *loop,
                            struct carrier *carrier, const char *name, const char *key,
-                           struct tunnel **tunnel);
+                           struct tunnel **out);
 
 #endif

@@ -54,7 +54,7 @@ struct native_tunnel {
 
 /* A tunnel without a carrier. `dials`: the agent's side. Returns 0 or an error. */
 int native_tunnel_new(const struct tunnel_owner *owner, void *holder, struct loop *loop, bool dials,
-                      struct native_tunnel **tunnel);
+                      struct native_tunnel **out);
 
 /*
  * Gives it a carrier, which it takes: a predecessor is closed first and never read again. The
