@@ -38,11 +38,12 @@ def run_units(folder, environment):
 
 
 def run_end_to_end(folder, environment, options):
-    """pytest over tests/e2e with the binary of this build: (passed, failed)."""
+    """pytest with the binary of this build: (passed, failed)."""
     report = folder / "end-to-end.xml"
     report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "tests/e2e", "-q", "-p", "no:cacheprovider",
-               f"--junitxml={report}", "-o", "junit_logging=no", "--durations=10"]
+    command = [sys.executable, "-m", "pytest", "tests/e2e", "tests/interop", "-q",
+               "-p", "no:cacheprovider", f"--junitxml={report}", "-o", "junit_logging=no",
+               "--durations=10"]
     if options.mark:
         command += ["-m", options.mark]
     command += options.pytest

@@ -5,9 +5,13 @@ import os
 import resource
 import shutil
 import signal
+import sys
 import tempfile
 
 import pytest
+
+# The harness, for the tests beside its folder too.
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "e2e"))
 
 from culvert.certificates import Authority
 from culvert.world import BINARY, World, is_sanitized
