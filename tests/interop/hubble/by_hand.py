@@ -43,6 +43,7 @@ class Peer(WebSocket):
 
     def __init__(self, connection, received, is_client, head):
         super().__init__(connection, received)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._is_client = is_client
         self.request_line, *_ = head
         self.fields = header_fields(head)
