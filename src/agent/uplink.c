@@ -79,7 +79,9 @@ static bool is_final(int code)
 
 static void take_refusal(struct uplink *uplink, const struct message_welcome *welcome)
 {
-    if (uplink->was_up || !is_final(welcome->code))
+    /* An agent of Hubble tries again whatever the words say (7.1 of its specification). */
+    bool is_original = uplink->config->dialect == AGENT_DIALECT_HUBBLE;
+    if (uplink->was_up || is_original || !is_final(welcome->code))
         return;
     char why[MESSAGE_MAX_REASON + 64];
     snprintf(why, sizeof(why), "the gateway refused: %.*s", (int)welcome->message.size,

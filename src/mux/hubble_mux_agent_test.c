@@ -53,6 +53,16 @@ static struct hubble_fake_holder *answering(const char *guid)
     return holder;
 }
 
+/* 5.3 of the specification. */
+static void no_host_is_our_own(void **state)
+{
+    (void)state;
+    hubble_fake_peer_opens_host(&end, "s1", "");
+    assert_string_equal("localhost", end.host);
+    hubble_fake_peer_opens_host(&end, "s2", "h");
+    assert_string_equal("h", end.host);
+}
+
 /* Acceptance case 18. */
 static void early_data_waits_for_the_ack(void **state)
 {
@@ -230,6 +240,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        TEST(no_host_is_our_own),
         TEST(early_data_waits_for_the_ack),
         TEST(an_end_of_ours_ends_both_directions),
         TEST(an_end_waits_for_the_ack),

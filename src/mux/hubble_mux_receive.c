@@ -4,6 +4,12 @@
 #include "codec/url_address.h"
 #include "mux/reason_copy.h"
 
+/* The host as an agent dials it: none is the agent's own (5.3 of the specification). */
+static struct text host_of(const struct hubble_mux *mux, struct text host)
+{
+    return mux->role == HUBBLE_AGENT && host.size == 0 ? text_of("localhost") : host;
+}
+
 /* The host as the rest of us writes it: an IPv6 address comes in brackets. */
 static struct text without_brackets(struct text host)
 {
@@ -46,7 +52,7 @@ static void receive_open(struct hubble_mux *mux, const struct message *message)
         hubble_timer_start(stream, HUBBLE_TIMER_ACCEPT);
     struct message_open open = message->open;
     open.guid = hubble_stream_guid(stream);
-    open.host = without_brackets(open.host);
+    open.host = without_brackets(host_of(mux, open.host));
     mux->owner->peer_opened(mux, &stream->stream, &open);
 }
 

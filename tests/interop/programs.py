@@ -53,7 +53,8 @@ class Programs:
             return self.background.agent(url, name, *rules, wait=wait, redial=1.0)
         if kind == "hubble-agent":
             return self.hubble_agent("-url", url, "-name", name, *rules, name=name, wait=wait)
-        options = ["--dialect", "hubble"] if kind == "agent" else []
+        options = ["--allow", "*"]
+        options += ["--dialect", "hubble"] if kind == "agent" else []
         return self.world.agent(None, name, *rules, url=url, options=options, wait=wait)
 
     def hubble_agent(self, *arguments, name, wait=True, command=(BINARY, "hubble-agent")):
