@@ -8,7 +8,7 @@
 
 struct member;
 
-enum { ASKING_QUESTIONS = 1024 /* that one agent may have waiting for the script */ };
+enum { ASKING_QUESTIONS = 256 /* that one agent may have waiting for the script */ };
 
 /* Answers a member's open: takes the stream. */
 void asking_begin(struct member *member, struct stream *stream, const struct message_open *open);

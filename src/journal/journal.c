@@ -33,6 +33,7 @@ struct journal {
 
     pthread_mutex_t calls; /* guards the callbacks, also while they run */
     struct callback *callbacks;
+    _Atomic bool has_callbacks;
 
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t wake;
@@ -60,9 +61,16 @@ struct turn {
     bool is_last;
 };
 
+/* Without anybody to tell, an event costs nothing. */
+static bool is_heard(const struct journal *journal)
+{
+    return journal->file != NULL || journal->webhook != NULL || journal->has_callbacks ||
+           (journal->log && log_is_on(LOG_INFO));
+}
+
 void journal_emit(struct journal *journal, const struct event *event)
 {
-    if (journal == NULL)
+    if (journal == NULL || !is_heard(journal))
         return;
     struct event_record *record = event_record_create(event);
     pthread_mutex_lock(&journal->mutex);
@@ -105,6 +113,7 @@ int journal_add_callback(struct journal *journal, journal_callback *callback, vo
     pthread_mutex_lock(&journal->calls);
     *added = (struct callback){journal->callbacks, callback, context};
     journal->callbacks = added;
+    journal->has_callbacks = true;
     pthread_mutex_unlock(&journal->calls);
     return 0;
 }
@@ -118,6 +127,7 @@ void journal_remove_callback(struct journal *journal, journal_callback *callback
     struct callback *removed = *at;
     if (removed != NULL)
         *at = removed->next;
+    journal->has_callbacks = journal->callbacks != NULL;
     pthread_mutex_unlock(&journal->calls);
     memory_free(removed);
 }

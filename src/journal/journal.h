@@ -47,7 +47,7 @@ int journal_add_callback(struct journal *journal, journal_callback *callback, vo
 void journal_remove_callback(struct journal *journal, journal_callback *callback, void *context);
 
 /* Any thread; copies what it needs. Costs no system call but the wake-up of a thread that sleeps.
- * `journal` may be NULL: nothing happens. */
+ * Nothing happens where `journal` is NULL or has nobody to tell. */
 void journal_emit(struct journal *journal, const struct event *event);
 
 /* Any thread: opens the file anew, by its name (after logrotate has moved it). NULL: nothing. */
