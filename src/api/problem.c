@@ -1,6 +1,7 @@
 #include "api/problem.h"
 
 #include "base/memory.h"
+#include "base/utf8.h"
 
 #include <string.h>
 
@@ -39,18 +40,9 @@ const char *problem_title(int status)
 /* What a request or the system said may be in any encoding; JSON is in one. */
 static json_t *text_new(const char *text)
 {
-    json_t *string = json_string(text);
-    if (string != NULL)
-        return string;
-    char *copy = memory_copy_text(text);
-    if (copy == NULL)
-        return NULL;
-    for (char *c = copy; *c != '\0'; c++) {
-        if ((unsigned char)*c >= 0x80)
-            *c = '?';
-    }
-    string = json_string(copy);
-    memory_free(copy);
+    char *repaired = utf8_repair(text);
+    json_t *string = repaired != NULL ? json_string(repaired) : NULL;
+    memory_free(repaired);
     return string;
 }
 

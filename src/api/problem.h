@@ -8,7 +8,7 @@
 const char *problem_title(int status);
 
 /* {"type":"about:blank","title":...,"status":...,"detail":...,"field":...}; "" leaves the detail or
- * the field out. Bytes that are not UTF-8 become `?`. NULL when memory has run out; else the
+ * the field out. Bytes that are not UTF-8 become U+FFFD. NULL when memory has run out; else the
  * caller's. */
 json_t *problem_new(int status, const char *detail, const char *field);
 

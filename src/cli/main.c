@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "cli/acl_command.h"
 #include "cli/agent_command.h"
+#include "cli/forward_command.h"
 #include "cli/gateway_command.h"
 #include "cli/hubble_command.h"
 #include "cli/key_command.h"
@@ -26,6 +27,7 @@ static const struct {
     {"gateway", "the public end, where agents register and sessions are joined",
      gateway_command_run},
     {"agent", "registers at a gateway, forwards ports, dials targets", agent_command_run},
+    {"forward", "the forwards of an agent that runs with --api", forward_command_run},
     {"key", "the keys by which agents register", key_command_run},
     {"acl", "checks and asks a file of rules: who may reach what", acl_command_run},
     {"hubble-proxy", "a gateway with the options of Hubble 0.1's proxy", hubble_proxy_run},

@@ -1,0 +1,195 @@
+#include "base/error.h"
+#include "cli/api_client.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define STATE_TOKEN "of-the-state-directory"
+
+struct fixture {
+    char home[64];
+    char directory[80];
+    char url_path[96];
+    char token_path[96];
+    char own_path[96]; /* of a token file of the user's own */
+};
+
+static void write_file(const char *path, const char *content, mode_t mode)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(content, file);
+    fclose(file);
+    assert_int_equal(chmod(path, mode), 0);
+}
+
+static int set_up(void **state)
+{
+    static struct fixture fixture;
+    snprintf(fixture.home, sizeof fixture.home, "/tmp/culvert-client-XXXXXX");
+    if (mkdtemp(fixture.home) == NULL)
+        return -1;
+    snprintf(fixture.directory, sizeof fixture.directory, "%s/culvert", fixture.home);
+    snprintf(fixture.url_path, sizeof fixture.url_path, "%s/api-url", fixture.directory);
+    snprintf(fixture.token_path, sizeof fixture.token_path, "%s/api-token", fixture.directory);
+    snprintf(fixture.own_path, sizeof fixture.own_path, "%s/own", fixture.directory);
+    assert_int_equal(mkdir(fixture.directory, 0700), 0);
+    write_file(fixture.url_path, "http://127.0.0.1:7171\n", 0600);
+    write_file(fixture.token_path, STATE_TOKEN "\n", 0600);
+    write_file(fixture.own_path, "my-own\n", 0600);
+    setenv("XDG_STATE_HOME", fixture.home, 1);
+    unsetenv("CULVERT_API");
+    unsetenv("CULVERT_TOKEN");
+    *state = &fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+    unlink(fixture->url_path);
+    unlink(fixture->token_path);
+    unlink(fixture->own_path);
+    return rmdir(fixture->directory) == 0 && rmdir(fixture->home) == 0 ? 0 : -1;
+}
+
+static void check(const char *url, const char *file, const char *expected_url,
+                  const char *expected_token)
+{
+    struct api_client client;
+    char why[OPTIONS_WHY_SIZE] = "";
+    if (api_client_open(&client, url, file, why) != 0)
+        fail_msg("%s", why);
+    assert_string_equal(client.url, expected_url);
+    assert_string_equal(client.token, expected_token);
+    api_client_close(&client);
+    assert_string_equal(client.token, "");
+}
+
+static void check_wrong(const char *url, const char *file, const char *piece_of_why)
+{
+    struct api_client client;
+    char why[OPTIONS_WHY_SIZE] = "";
+    assert_true(api_client_open(&client, url, file, why) < 0);
+    if (strstr(why, piece_of_why) == NULL)
+        fail_msg("\"%s\", without \"%s\"", why, piece_of_why);
+    assert_string_equal(client.token, "");
+}
+
+static void test_state_directory(void **state)
+{
+    (void)state;
+    check(NULL, NULL, "http://127.0.0.1:7171", STATE_TOKEN);
+}
+
+static void test_environment_comes_before_it(void **state)
+{
+    (void)state;
+    setenv("CULVERT_API", "http://[::1]:1/", 1);
+    check(NULL, NULL, "http://[::1]:1", STATE_TOKEN);
+    setenv("CULVERT_TOKEN", "of-the-environment", 1);
+    check(NULL, NULL, "http://[::1]:1", "of-the-environment");
+    setenv("CULVERT_API", "", 1);
+    setenv("CULVERT_TOKEN", "", 1);
+    check(NULL, NULL, "http://127.0.0.1:7171", STATE_TOKEN);
+    setenv("CULVERT_TOKEN", "a\r\nb", 1);
+    check_wrong(NULL, NULL, "more than one line");
+}
+
+static void test_options_come_first(void **state)
+{
+    struct fixture *fixture = *state;
+    setenv("CULVERT_API", "http://127.0.0.1:1", 1);
+    setenv("CULVERT_TOKEN", "of-the-environment", 1);
+    check("127.0.0.1:2", fixture->own_path, "http://127.0.0.1:2", "my-own");
+    check("https://api.example/agent//", NULL, "https://api.example/agent", "of-the-environment");
+}
+
+static void test_unix_sockets(void **state)
+{
+    (void)state;
+    struct api_client client;
+    char why[OPTIONS_WHY_SIZE];
+    assert_int_equal(api_client_open(&client, "unix:/run/api.sock", NULL, why), 0);
+    assert_string_equal(client.socket, "/run/api.sock");
+    assert_string_equal(client.url, "http://localhost");
+    assert_string_equal(client.token, STATE_TOKEN);
+    check_wrong("unix:", NULL, "needs a path");
+    char path[128] = "unix:";
+    memset(path + 5, 'x', 108);
+    check_wrong(path, NULL, "too long");
+}
+
+/* A URL that somebody made up must not collect the token of this machine's agents. */
+static void test_the_state_directorys_token_stays_here(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const HERE[] = {"http://127.0.0.1:7070", "http://127.9.9.9:7070/",
+                                       "http://localhost:7070", "http://[::1]:7070/x",
+                                       "http://localhost",      "https://[::1]"};
+    static const char *const ELSEWHERE[] = {
+        "http://192.0.2.1:7070",           "http://api.example",
+        "http://127.0.0.1@api.example",    "http://127.0.0.1:7070@api.example/",
+        "http://127.0.0.1.example:7070",   "http://[2001:db8::1]:7070",
+        "http://127.0.0.1:7070\\@example", "http://user@localhost:7070"};
+    for (size_t i = 0; i < sizeof HERE / sizeof *HERE; i++) {
+        struct api_client client;
+        char why[OPTIONS_WHY_SIZE];
+        assert_int_equal(api_client_open(&client, HERE[i], NULL, why), 0);
+        assert_string_equal(client.token, STATE_TOKEN);
+    }
+    for (size_t i = 0; i < sizeof ELSEWHERE / sizeof *ELSEWHERE; i++)
+        check_wrong(ELSEWHERE[i], NULL, "--token-file");
+    check(ELSEWHERE[0], fixture->own_path, ELSEWHERE[0], "my-own");
+}
+
+static void test_what_is_missing_is_told(void **state)
+{
+    struct fixture *fixture = *state;
+    check_wrong("", NULL, "http://HOST:PORT");
+    check_wrong("ftp://127.0.0.1:7070", NULL, "http://HOST:PORT");
+    assert_int_equal(chmod(fixture->own_path, 0644), 0);
+    check_wrong(NULL, fixture->own_path, "0600");
+    check_wrong(NULL, "/nonexistent", "/nonexistent");
+    assert_int_equal(unlink(fixture->token_path), 0);
+    check_wrong(NULL, NULL, "api-token");
+    assert_int_equal(unlink(fixture->url_path), 0);
+    check_wrong(NULL, NULL, "start one with --api");
+}
+
+/* Nobody listens on port 1 of loopback. */
+static void test_nobody_there(void **state)
+{
+    (void)state;
+    struct api_client client;
+    char why[OPTIONS_WHY_SIZE];
+    json_t *answer = NULL;
+    assert_int_equal(api_client_open(&client, "127.0.0.1:1", NULL, why), 0);
+    assert_int_equal(api_client_call(&client, "GET", "/v1/forwards", NULL, &answer, why),
+                     CULVERT_ERROR_CLOSED);
+    assert_null(answer);
+    assert_non_null(strstr(why, "the API at http://127.0.0.1:1 does not answer: "));
+    api_client_close(&client);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_state_directory, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_environment_comes_before_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_options_come_first, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_unix_sockets, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_the_state_directorys_token_stays_here, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_missing_is_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_nobody_there, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
