@@ -73,15 +73,6 @@ static int copy_texts(struct api_server *server, const struct api_server_config 
     return is_whole ? 0 : CULVERT_ERROR_NO_MEMORY;
 }
 
-static void warn_of_strangers(const struct api_server *server)
-{
-    char text[ADDRESS_TEXT_SIZE];
-    listener_text(server->listener, text, sizeof text);
-    if (server->path == NULL && strncmp(text, "127.", 4) != 0 && strncmp(text, "[::1]", 5) != 0)
-        log_warning("the API listens on %s without TLS: whoever sees its traffic learns its token",
-                    text);
-}
-
 int api_server_new(struct loop *loop, const struct api_server_config *config,
                    struct api_server **server, char *why, size_t why_size)
 {
@@ -104,7 +95,6 @@ int api_server_new(struct loop *loop, const struct api_server_config *config,
         free_server(new);
         goto out;
     }
-    warn_of_strangers(new);
     listener_accept(new->listener, true);
     *server = new;
     return 0;

@@ -189,10 +189,15 @@ static size_t on_data(const char *data, size_t one, size_t size, void *context)
 static int explain_refusal(long status, const json_t *answer, char why[static OPTIONS_WHY_SIZE])
 {
     const char *detail = json_string_value(json_object_get(answer, "detail"));
-    if (detail != NULL && detail[0] != '\0')
-        snprintf(why, OPTIONS_WHY_SIZE, "%.900s", detail);
-    else
+    if (detail == NULL || detail[0] == '\0') {
         snprintf(why, OPTIONS_WHY_SIZE, "the API answered with status %ld", status);
+        return CULVERT_ERROR_REFUSED;
+    }
+    snprintf(why, OPTIONS_WHY_SIZE, "%.900s", detail);
+    for (char *c = why; *c != '\0'; c++) {
+        if ((unsigned char)*c < ' ' || *c == 0x7f) /* a terminal would obey it */
+            *c = '?';
+    }
     return CULVERT_ERROR_REFUSED;
 }
 

@@ -86,7 +86,7 @@ def manual_options(command):
             for name in re.findall(r"\bFl -([a-z-]+)", line)}
 
 
-@pytest.mark.parametrize("command", ["gateway", "agent", "key", "acl"])
+@pytest.mark.parametrize("command", ["gateway", "agent", "key", "acl", "forward"])
 def test_manual_page_and_help_name_the_same_options(command):
     result = culvert("help", command)
     assert result.returncode == 0, result.stderr
