@@ -54,10 +54,9 @@ static int check(const struct agent *agent, const struct rule *rule, enum rule_p
 }
 
 /* An agent with a key to give away does not take up with a server that only knows Hubble 0.1. */
-static void note_key(struct agent *agent, const struct rule *rule)
+static void note_keys(struct agent *agent)
 {
-    if (rule->key[0] != '\0')
-        agent->uplink.gives_keys = true;
+    agent->uplink.gives_keys = agent->forwards.key_count > 0;
 }
 
 /* ---- from files and the command line ---- */
@@ -105,7 +104,7 @@ static bool add_one(struct agent *agent, const struct rule *rule, enum forward_s
     if (error != 0)
         log_error("%s", why);
     else
-        note_key(agent, rule);
+        note_keys(agent);
     return error == 0;
 }
 
@@ -121,7 +120,7 @@ static int keep_all(struct agent *agent, const struct forward_list *list)
             log_error("%s: %s", agent->config.state_file, why);
         if (error != 0)
             return error;
-        note_key(agent, &item->rule);
+        note_keys(agent);
     }
     return 0;
 }
@@ -197,6 +196,7 @@ static size_t remove_unmarked(struct agent *agent)
         if (forward->source == FORWARD_FILE && !forward->is_marked) {
             log_info("no longer forwarding to %s", forward->target);
             forward_remove(forward);
+            note_keys(agent);
             removed++;
         } else {
             forward->is_marked = false;
@@ -254,7 +254,7 @@ int agent_make_forward(struct agent *agent, const struct rule *rule, struct forw
         forward_remove(made);
         return error;
     }
-    note_key(agent, rule);
+    note_keys(agent);
     *forward = made;
     return 0;
 }
@@ -268,6 +268,7 @@ int agent_drop_forward(struct agent *agent, uint64_t id, char *why, size_t why_s
     }
     bool is_saved = forward->source == FORWARD_API;
     forward_remove(forward);
+    note_keys(agent);
     return is_saved ? save(agent, why, why_size) : 0;
 }
 

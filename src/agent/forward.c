@@ -255,23 +255,24 @@ static void enter(struct forward *forward, uint64_t id)
         table->last_id = forward->id;
     list_append(&table->forwards, &forward->node);
     table->count++;
+    table->key_count += forward->rule.key[0] != '\0';
 }
 
 int forward_table_add(struct forward_table *table, const struct rule *rule,
-                      enum forward_source source, uint64_t id, struct forward **out, char *why,
+                      enum forward_source source, uint64_t id, struct forward **forward, char *why,
                       size_t why_size)
 {
-    struct forward *forward = NULL;
-    int error = make(table, rule, source, &forward, why, why_size);
+    struct forward *added = NULL;
+    int error = make(table, rule, source, &added, why, why_size);
     if (error != 0)
         return error;
-    error = open_port(forward, why, why_size);
+    error = open_port(added, why, why_size);
     if (error != 0) {
-        session_tally_release(&forward->tally);
+        session_tally_release(&added->tally);
         return error;
     }
-    enter(forward, id);
-    *out = forward;
+    enter(added, id);
+    *forward = added;
     return 0;
 }
 
@@ -303,6 +304,7 @@ void forward_remove(struct forward *forward)
     close_port(forward, "its forward was removed");
     list_remove(&forward->node);
     forward->table->count--;
+    forward->table->key_count -= forward->rule.key[0] != '\0';
     session_tally_release(&forward->tally);
 }
 

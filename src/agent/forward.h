@@ -49,6 +49,7 @@ struct forward_table {
     bool is_accepting;           /* the agent has registered once */
     struct list forwards;        /* in the order in which they came */
     size_t count;
+    size_t key_count; /* of those with a connection key */
     uint64_t last_id;
     struct list waiting;
     size_t waiting_count;

@@ -16,6 +16,7 @@ import pytest
 from culvert.peers import (connect, echo_once, expect_reset, expect_session_reset, free_port,
                            receive_exactly)
 from culvert.process import eventually
+from culvert.wire import answer_upgrade
 from culvert.world import ROOT, environment
 
 TOKEN = "a-token-of-the-tests"
@@ -697,6 +698,53 @@ def test_keys_in_a_file_that_others_may_read(world, site, echo):
     echo_once(agent.port())
 
 
+# ---- keys and Hubble 0.1 ----
+
+def hubble_server(world, port=0):
+    """A server that knows no culvert.1, and how many agents have begun to speak Hubble 0.1 there,
+    to which it says nothing."""
+    spoken = []
+
+    def handle(connection):
+        answer_upgrade(connection, protocol=None)
+        if connection.recv(65536):
+            spoken.append(connection)
+        while connection.recv(65536):
+            pass
+
+    return world.server(handle, port=port), spoken
+
+
+def api_of_unregistered(world, url, *options):
+    return Api(world.bare_agent("agent1", "--url", url, "--name", "agent1", "--api", "127.0.0.1:0",
+                                "--api-token-file", world.write("token", TOKEN), *options))
+
+
+def test_a_key_is_not_given_to_a_server_that_was_taken_for_want_of_one(world):
+    server, spoken = hubble_server(world)
+    url = f"ws://127.0.0.1:{server.port}"
+    api = api_of_unregistered(world, url)
+    eventually(lambda: spoken, 5.0, "the agent did not fall back to Hubble 0.1")
+    assert api.post().status == 201
+    answer = api.post(key="a-key")
+    assert (answer.status, answer.body["field"]) == (400, "key")
+    assert "--dialect hubble" in answer.body["detail"]
+    asked_for = api_of_unregistered(world, url, "--dialect", "hubble")
+    eventually(lambda: len(spoken) > 1, 5.0, "the agent did not speak Hubble 0.1")
+    assert asked_for.post(key="a-key").status == 201
+
+
+def test_with_a_key_no_server_is_taken_that_only_knows_hubble(world):
+    port = free_port()
+    api = api_of_unregistered(world, f"ws://127.0.0.1:{port}")
+    forward = api.post(key="a-key").body
+    _, spoken = hubble_server(world, port)
+    api.agent.wait_for("not culvert.1", timeout=30.0, stream="err")
+    assert not spoken
+    assert api.remove(forward["id"]) == 204
+    eventually(lambda: spoken, 30.0, "the agent did not fall back to Hubble 0.1")
+
+
 # ---- the end ----
 
 def test_a_stopping_agent_takes_no_forwards(world, site, echo):
@@ -719,7 +767,7 @@ def test_an_agent_without_an_api_costs_no_more(world, site, sanitized):
     if sanitized:
         pytest.skip("memory cannot be judged with a sanitizer")
     plain = world.agent(site.gateway, "agent3")
-    assert plain.memory() < 16 * 1024 * 1024
+    assert plain.memory() < 12 * 1024 * 1024
 
 
 # ---- the document ----

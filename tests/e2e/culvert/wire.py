@@ -193,7 +193,8 @@ class Link(WebSocket):
 
 
 def answer_upgrade(connection, protocol="culvert.1"):
-    """The server's part of an upgrade, for tests that play the gateway; returns the request."""
+    """The server's part of an upgrade, for tests that play the gateway; returns the request. One
+    that takes up no protocol (None) is no culvert gateway."""
     head = b""
     while b"\r\n\r\n" not in head:
         data = connection.recv(65536)
@@ -202,9 +203,9 @@ def answer_upgrade(connection, protocol="culvert.1"):
         head += data
     fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:] if ": " in line)
     key = {name.lower(): value for name, value in fields.items()}["sec-websocket-key"]
+    chosen = f"Sec-WebSocket-Protocol: {protocol}\r\n" if protocol else ""
     connection.sendall(
         (f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-         f"Sec-WebSocket-Accept: {accept_value(key)}\r\n"
-         f"Sec-WebSocket-Protocol: {protocol}\r\n"
+         f"Sec-WebSocket-Accept: {accept_value(key)}\r\n{chosen}"
          f"Culvert-Nonce: {base64.b64encode(os.urandom(16)).decode()}\r\n\r\n").encode())
     return head
