@@ -33,7 +33,7 @@ int pool_fixture_set_up(void **state)
         return -1;
     }
     *state = fixture;
-    strcpy(fixture->directory, "/tmp/culvert-lua-XXXXXX");
+    snprintf(fixture->directory, sizeof fixture->directory, "/tmp/culvert-lua-XXXXXX");
     if (mkdtemp(fixture->directory) == NULL || sem_init(&fixture->reloaded, 0, 0) != 0)
         return -1;
     snprintf(fixture->script, sizeof fixture->script, "%s/policy.lua", fixture->directory);

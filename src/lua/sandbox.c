@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "lua/excerpt.h"
+#include "lua/http_module.h"
 #include "lua/json_module.h"
 #include "lua/request_object.h"
 
@@ -172,6 +173,8 @@ static int open_protected(lua_State *state)
     lua_newtable(state);
     lua_pushcfunction(state, json_module_open);
     lua_setfield(state, -2, "json");
+    lua_pushcfunction(state, http_module_open);
+    lua_setfield(state, -2, "http");
     lua_pushcclosure(state, require, 1);
     lua_setglobal(state, "require");
     return 0;
