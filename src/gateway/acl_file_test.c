@@ -182,7 +182,7 @@ static void test_what_cannot_be_opened(void **state)
     snprintf(wanted, sizeof wanted, "%s:2: ", fixture->path);
     check_cannot_be_opened(fixture, CULVERT_ERROR_INVALID, wanted);
     assert_int_equal(truncate(fixture->path, ACL_MAX_SIZE + 1), 0);
-    check_cannot_be_opened(fixture, CULVERT_ERROR_TOO_LARGE, "larger than 4 MiB");
+    check_cannot_be_opened(fixture, CULVERT_ERROR_TOO_LARGE, "larger than 16 MiB");
 }
 
 static void test_what_is_no_regular_file(void **state)

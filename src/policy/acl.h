@@ -22,8 +22,8 @@
 #include "policy/policy.h"
 
 enum {
-    ACL_MAX_SIZE = 4 * 1024 * 1024, /* of the text */
-    ACL_MAX_KEY = 256,              /* bytes; as long as one can be on the wire */
+    ACL_MAX_SIZE = 16 * 1024 * 1024, /* of the text */
+    ACL_MAX_KEY = 256,               /* bytes; as long as one can be on the wire */
 };
 
 struct acl;

@@ -102,9 +102,13 @@ static size_t count_name_characters(const char *text)
     return size;
 }
 
-/* Cuts a line into words; what is behind the last that fits stays as it is. */
+/* Cuts a line into words; what is behind the last that fits stays as it is. Words that are not
+ * there are empty. */
 static void split(char *line, struct words *words)
 {
+    char *end = line + strlen(line);
+    for (size_t i = 0; i < WORDS_MAX; i++)
+        words->word[i] = end;
     words->count = 0;
     while (words->count < WORDS_MAX) {
         line = skip_blanks(line);

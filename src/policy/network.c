@@ -44,7 +44,7 @@ static void network_text(const struct network *network, char *out, size_t size)
     const uint8_t *address = network->address;
     if (network_is_mapped(address) && network->prefix >= MAPPED_BITS) {
         snprintf(out, size, "%u.%u.%u.%u/%u", address[12], address[13], address[14], address[15],
-                 network->prefix - MAPPED_BITS);
+                 (unsigned)network->prefix - MAPPED_BITS);
         return;
     }
     size_t used = (size_t)snprintf(out, size, "[");
