@@ -478,6 +478,45 @@ def test_what_is_left_is_sent_at_the_end(world, receiver):
                                                                "agent.unregistered"]
 
 
+RELOADED = HEAD | {"file", "ok"}
+
+
+def replace(world, name, content):
+    """At once, since the gateway looks at the file whenever it changes."""
+    os.rename(world.write(name + ".new", content), world.path(name))
+
+
+def test_rules_that_are_read_again(world, file, receiver):
+    server = world.echo_server()
+    rules = world.write("rules.acl", f"allow agent1 -> agent2 127.0.0.1 {server.port}\n")
+    tunnel = world.tunnel(server.port, 9, policy=None, options=[
+        "--acl", rules, "--events", file, "--events-webhook", receiver.url])
+    tunnel.check()
+    expect_session_reset(tunnel.port(1))
+    refused = wait_for_events(file, "session.refused")[0]
+    assert refused["code"] == 2
+    assert refused["reason"]
+    opened = wait_for_events(file, "session.opened")[0]
+    assert "rules.acl:1" in opened["reason"]
+    replace(world, "rules.acl", "nonsense\n")
+    tunnel.gateway.signal(signal.SIGHUP)
+    bad = wait_for_events(file, "policy.reloaded", ok=False)[0]
+    assert set(bad) == RELOADED | {"reason"}
+    assert bad["file"] == rules
+    assert "rules.acl:1" in bad["reason"]
+    tunnel.check()
+    replace(world, "rules.acl", "deny * -> * * *\n")
+    tunnel.gateway.signal(signal.SIGHUP)
+    good = wait_for_events(file, "policy.reloaded", ok=True)[0]
+    assert set(good) == RELOADED
+    assert good["file"] == rules
+    expect_session_reset(tunnel.port(0))
+    wait_for_events(file, "session.refused", 2)
+    assert_without_gaps(read_events(file))
+    receiver.wait("session.refused", 2)
+    assert receiver.events() == read_events(file)
+
+
 def start_badly(world, *options):
     """Starts a gateway that must not start; returns what it says."""
     result = culvert("gateway", "--listen", "127.0.0.1:0", "--auth-grant", "--open", "--data",
