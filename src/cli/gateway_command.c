@@ -125,6 +125,18 @@ static int take_auth_timeout(void *settings, const char *value, char *why)
     return 0;
 }
 
+static int take_drain(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    uint64_t seconds = 0;
+    if (str_parse_duration(value, &seconds) != 0 || seconds > GATEWAY_COMMAND_DRAIN_MAX) {
+        snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not a time from 0s to 24h", value);
+        return CULVERT_ERROR_INVALID;
+    }
+    command->config.drain = (unsigned)seconds;
+    return 0;
+}
+
 static int take_legacy(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
@@ -207,6 +219,8 @@ static const struct option OPTIONS[] = {
      "directory of the store of keys (default:\n$XDG_STATE_HOME/culvert or ~/.local/state/culvert, "
      "for\nroot /var/lib/culvert)",
      take_data, false},
+    {"drain", "SECONDS", "how long open sessions may go on after SIGTERM\n(default: 5)", take_drain,
+     false},
     {"threads", "N", "event loops, 1 to 256 (default: one a core)", take_threads, false},
     COMMON_OPTIONS,
 };
@@ -219,7 +233,8 @@ static const struct command COMMAND = {
         "Agents need a key that `culvert key add NAME` has printed, unless --open is given.\n"
         "A policy has to be chosen; where several are given, all must allow a session.\n"
         "\n"
-        "SIGHUP reads certificate, rules and script again, and opens the file of events anew.",
+        "SIGHUP reads certificate, rules and script again, and opens the file of events anew.\n"
+        "SIGTERM stops it; a second one ends it without waiting for open sessions.",
     .options = OPTIONS,
     .option_count = sizeof OPTIONS / sizeof *OPTIONS,
 };
@@ -230,7 +245,8 @@ void gateway_command_init(struct gateway_command *command)
         .config = {.threads = machine_cores(),
                    .program = "/proc/self/exe",
                    .lua_workers = LUA_POOL_WORKERS,
-                   .auth_timeout = LUA_POOL_TIMEOUT},
+                   .auth_timeout = LUA_POOL_TIMEOUT,
+                   .drain = GATEWAY_COMMAND_DRAIN},
         .journal = {.log = true},
     };
     common_settings_init(&command->common);

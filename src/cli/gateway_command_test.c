@@ -57,6 +57,19 @@ static void test_all_options(void **state)
     assert_int_equal(command.common.log_format, LOG_JSON);
 }
 
+static void test_drain(void **state)
+{
+    (void)state;
+    parse(WORDS("--auth-grant"));
+    assert_int_equal(command.config.drain, 5);
+    parse(WORDS("--auth-grant", "--drain", "0"));
+    assert_int_equal(command.config.drain, 0);
+    parse(WORDS("--auth-grant", "--drain=2m"));
+    assert_int_equal(command.config.drain, 120);
+    parse(WORDS("--auth-grant", "--drain=24h"));
+    assert_int_equal(command.config.drain, GATEWAY_COMMAND_DRAIN_MAX);
+}
+
 static void test_both_policies_can_stand(void **state)
 {
     (void)state;
@@ -113,6 +126,8 @@ static void test_wrong_words(void **state)
     check_wrong(WORDS("--auth-grant", "--log-level", "loud"), "debug, info, warning or error");
     check_wrong(WORDS("--auth-grant", "--log-format", "xml"), "text or json");
     check_wrong(WORDS("--auth-grant", "--port", ":80"), "--port: \":80\" is not a port");
+    check_wrong(WORDS("--auth-grant", "--drain", "86401"), "from 0s to 24h");
+    check_wrong(WORDS("--auth-grant", "--drain", "-1"), "from 0s to 24h");
     check_wrong(WORDS("--auth-grant", "extra"), "unexpected argument");
     check_wrong(WORDS("--auth-grant", "--lsiten", "80"), "did you mean --listen?");
 }
@@ -146,13 +161,10 @@ static void test_the_listens_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_all_options),
-        cmocka_unit_test(test_both_policies_can_stand),
-        cmocka_unit_test(test_listen),
-        cmocka_unit_test(test_wrong_words),
-        cmocka_unit_test(test_wrong_listens),
-        cmocka_unit_test(test_the_listens_are_bounded),
+        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_all_options),
+        cmocka_unit_test(test_drain),         cmocka_unit_test(test_both_policies_can_stand),
+        cmocka_unit_test(test_listen),        cmocka_unit_test(test_wrong_words),
+        cmocka_unit_test(test_wrong_listens), cmocka_unit_test(test_the_listens_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

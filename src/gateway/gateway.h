@@ -30,6 +30,7 @@ struct gateway_config {
     const char *data;      /* directory of the store; NULL: the default */
     unsigned threads;      /* event loops, at least 1 */
     size_t max_memory;     /* bytes; SIZE_MAX: no limit */
+    unsigned drain;        /* seconds that open sessions get to finish after a signal */
 
     bool takes_signals; /* SIGTERM, SIGINT and SIGHUP are the gateway's (a program of its own) */
     struct journal *journal; /* where events go; may be NULL. Borrowed */

@@ -138,7 +138,7 @@ static void signalled(uv_signal_t *handle, int number)
     else if (shutdown->is_draining)
         end_now(shutdown);
     else
-        drain(shutdown, SHUTDOWN_GRACE);
+        drain(shutdown, shutdown->gateway->config->drain);
 }
 
 /* ---- orders from other threads ---- */

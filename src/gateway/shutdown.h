@@ -1,7 +1,7 @@
 /*
  * How a gateway ends: a signal or an order from another thread closes the listeners, tells the
- * agents, and lets open sessions finish for a few seconds; then every worker ends its links, and
- * when all have, their loops end. A second signal does not wait.
+ * agents, and lets open sessions finish for a while (after a signal the config's drain); then every
+ * worker ends its links, and when all have, their loops end. A second signal does not wait.
  */
 #ifndef GATEWAY_SHUTDOWN_H
 #define GATEWAY_SHUTDOWN_H
@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { SHUTDOWN_GRACE = 5, SHUTDOWN_SIGNALS = 3 }; /* seconds for open sessions after a signal */
+enum { SHUTDOWN_SIGNALS = 3 };
 
 struct gateway;
 struct shutdown;

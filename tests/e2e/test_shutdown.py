@@ -84,6 +84,31 @@ def test_a_session_that_does_not_finish_is_ended(world, which):
     expect_gone(target, 2.0)
 
 
+def test_drain_bounds_how_long_a_session_may_go_on(world):
+    """Shorter and longer than the default; a second signal does not wait."""
+    ends = {}
+    for drain in ("0", "1", "40"):
+        server = world.server()
+        tunnel = world.tunnel(server.port, options=["--drain", drain])
+        client = tunnel.connect()
+        client.sendall(b"x")
+        target = server.accept()
+        assert receive_exactly(target, 1) == b"x"
+        start = ask(tunnel.gateway, signal.SIGTERM)
+        if drain == "40":
+            tunnel.gateway.wait_for("1 sessions have 40 s to finish")
+            for agent in (tunnel.near, tunnel.far):
+                agent.wait_for("says goodbye")
+            client.sendall(b"still")
+            assert receive_exactly(target, 5) == b"still"
+            ask(tunnel.gateway, signal.SIGTERM)
+        assert tunnel.gateway.wait() == 0
+        ends[drain] = time.monotonic() - start
+        expect_gone(client, 2.0)
+    assert ends["0"] < 0.9 < ends["1"] < 4.0
+    assert ends["40"] < 5.0
+
+
 @pytest.mark.parametrize("stops, slow", [("far", "gateway"), ("gateway", "near")])
 def test_what_a_finished_session_has_sent_still_arrives(world, secure, stops, slow):
     """The target has sent all and closed; a process on the way is asked to end while the next one
