@@ -4,7 +4,7 @@
 #include "base/exit_code.h"
 #include "base/str.h"
 #include "cli/key_source.h"
-#include "cli/nearest.h"
+#include "cli/subcommands.h"
 #include "gateway/acl_file.h"
 #include "policy/host.h"
 
@@ -15,27 +15,18 @@ enum { RULE_TEXT_SIZE = 1024 };
 
 /* ---- words ---- */
 
-static int complain(char *why, const char *sentence)
-{
-    snprintf(why, OPTIONS_WHY_SIZE, "%s", sentence);
-    return CULVERT_ERROR_INVALID;
-}
-
 static int take_file(void *settings, const char *value, char *why)
 {
     struct acl_command *command = settings;
     if (command->file != NULL)
-        return complain(why, "only one FILE is possible");
-    if (value[0] == '\0')
-        return complain(why, "the path is empty");
-    command->file = value;
-    return 0;
+        return options_reject(why, "only one FILE is possible");
+    return options_take_path(&command->file, value, why);
 }
 
 static int take_name(const char **name, const char *value, const char *complaint, char *why)
 {
     if (value[0] == '\0' || !str_is_legacy_name(text_of(value)))
-        return complain(why, complaint);
+        return options_reject(why, complaint);
     *name = value;
     return 0;
 }
@@ -43,7 +34,7 @@ static int take_name(const char **name, const char *value, const char *complaint
 static int take_port(struct acl_command *command, const char *value, char *why)
 {
     if (str_parse_port(text_of(value), &command->port) != 0 || command->port == 0)
-        return complain(why, "a port is a number from 1 to 65535");
+        return options_reject(why, "a port is a number from 1 to 65535");
     return 0;
 }
 
@@ -67,7 +58,7 @@ static int take_question(void *settings, const char *value, char *why)
     }
     if (command->port == 0)
         return take_port(command, value, why);
-    return complain(why, "nothing may stand behind PORT; a key is given as --key KEY");
+    return options_reject(why, "nothing may stand behind PORT; a key is given as --key KEY");
 }
 
 static int take_key(void *settings, const char *value, char *why)
@@ -138,53 +129,39 @@ static const struct option TEST_OPTIONS[] = {
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static const struct subcommand {
-    const char *word;
-    struct command command;
-    int (*run)(const struct acl_command *command);
-} SUBCOMMANDS[] = {
-    {"check",
-     {"acl check", "FILE", "says how many rules a file has, or which line is wrong", NULL, NULL, 0,
-      take_file},
-     run_check},
-    {"test",
-     {"acl test", "FILE FROM TO HOST PORT [OPTION]...",
-      "says what the rules say to a session, and which of them",
-      "FROM is - for someone without a name. Ends with 0 if the session is allowed, with 3 if it\n"
-      "is not.",
-      TEST_OPTIONS, COUNT(TEST_OPTIONS), take_question},
-     run_test},
+static const struct command COMMANDS[] = {
+    {"acl check", "FILE", "says how many rules a file has, or which line is wrong", NULL, NULL, 0,
+     take_file},
+    {"acl test", "FILE FROM TO HOST PORT [OPTION]...",
+     "says what the rules say to a session, and which of them",
+     "FROM is - for someone without a name. Ends with 0 if the session is allowed, with 3 if it\n"
+     "is not.",
+     TEST_OPTIONS, COUNT(TEST_OPTIONS), take_question},
 };
 
-static const struct command COMMAND = {
-    .name = "acl",
-    .synopsis = "check|test ...",
-    .summary = "checks and asks the files of rules that say who may reach what",
-    .details = "  culvert acl check FILE                       says how many rules there are, or\n"
-               "                                               which line is wrong\n"
-               "  culvert acl test FILE FROM TO HOST PORT [--key KEY]\n"
-               "                                               says what the rules say to a\n"
-               "                                               session, and which of them",
-};
+static int (*const RUNS[])(const struct acl_command *command) = {run_check, run_test};
 
-static int complain_unknown(const char *word, char *why)
-{
-    struct nearest nearest;
-    nearest_init(&nearest, word, strlen(word));
-    for (size_t i = 0; i < COUNT(SUBCOMMANDS); i++)
-        nearest_offer(&nearest, SUBCOMMANDS[i].word);
-    const char *best = nearest_word(&nearest);
-    if (best != NULL)
-        snprintf(why, OPTIONS_WHY_SIZE, "unknown command %.100s; did you mean %s?", word, best);
-    else
-        snprintf(why, OPTIONS_WHY_SIZE, "unknown command %.100s; there are check and test", word);
-    return CULVERT_ERROR_INVALID;
-}
+static const struct subcommands SUBCOMMANDS = {
+    .all =
+        {
+            .name = "acl",
+            .synopsis = "check|test ...",
+            .summary = "checks and asks the files of rules that say who may reach what",
+            .details =
+                "  culvert acl check FILE                       says how many rules there are, or\n"
+                "                                               which line is wrong\n"
+                "  culvert acl test FILE FROM TO HOST PORT [--key KEY]\n"
+                "                                               says what the rules say to a\n"
+                "                                               session, and which of them",
+        },
+    .commands = COMMANDS,
+    .count = COUNT(COMMANDS),
+};
 
 static int check_complete(const struct acl_command *command, char *why)
 {
     if (command->file == NULL)
-        return complain(why, "the FILE is missing");
+        return options_reject(why, "the FILE is missing");
     if (command->run != run_test)
         return 0;
     const char *missing = command->from == NULL   ? "FROM, the asking agent,"
@@ -201,23 +178,12 @@ static int check_complete(const struct acl_command *command, char *why)
 int acl_command_parse(char *const *words, struct acl_command *command,
                       char why[static OPTIONS_WHY_SIZE])
 {
-    *command = (struct acl_command){.command = &COMMAND};
-    if (words[0] == NULL)
-        return complain(why, "say what: check or test");
-    if (words[0][0] == '-') {
-        int result = options_parse(&COMMAND, words, command, why);
-        return result != 0 ? result : complain(why, "say what: check or test");
-    }
-    for (size_t i = 0; i < COUNT(SUBCOMMANDS); i++) {
-        const struct subcommand *subcommand = &SUBCOMMANDS[i];
-        if (strcmp(words[0], subcommand->word) != 0)
-            continue;
-        command->command = &subcommand->command;
-        command->run = subcommand->run;
-        int result = options_parse(&subcommand->command, words + 1, command, why);
-        return result != 0 ? result : check_complete(command, why);
-    }
-    return complain_unknown(words[0], why);
+    *command = (struct acl_command){0};
+    int result = subcommands_parse(&SUBCOMMANDS, words, command, &command->command, why);
+    if (result != 0)
+        return result;
+    command->run = RUNS[command->command - COMMANDS];
+    return check_complete(command, why);
 }
 
 int acl_command_run(char *const *words)

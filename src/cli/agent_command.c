@@ -12,12 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int complain(char *why, const char *sentence)
-{
-    snprintf(why, OPTIONS_WHY_SIZE, "%s", sentence);
-    return CULVERT_ERROR_INVALID;
-}
-
 static int take_url(void *settings, const char *value, char *why)
 {
     struct agent_command *command = settings;
@@ -57,10 +51,7 @@ static int take_key_file(void *settings, const char *value, char *why)
 static int take_ca(void *settings, const char *value, char *why)
 {
     struct agent_command *command = settings;
-    if (value[0] == '\0')
-        return complain(why, "the path is empty");
-    command->config.ca = value;
-    return 0;
+    return options_take_path(&command->config.ca, value, why);
 }
 
 static int take_insecure(void *settings, const char *value, char *why)
@@ -94,7 +85,7 @@ int agent_command_add_rule(struct agent_command *command, const struct rule *rul
 {
     size_t count = command->config.rule_count;
     if (count == AGENT_COMMAND_RULES)
-        return complain(why, "there are more than 1024 rules");
+        return options_reject(why, "there are more than 1024 rules");
     struct rule *rules = memory_grow(command->rules, (count + 1) * sizeof *rules);
     if (rules == NULL)
         return CULVERT_ERROR_NO_MEMORY;
@@ -108,15 +99,13 @@ int agent_command_add_rule(struct agent_command *command, const struct rule *rul
 static int take_forwards(void *settings, const char *value, char *why)
 {
     struct agent_command *command = settings;
-    command->config.forwards_file = value;
-    return value[0] != '\0' ? 0 : complain(why, "the path is empty");
+    return options_take_path(&command->config.forwards_file, value, why);
 }
 
 static int take_state(void *settings, const char *value, char *why)
 {
     struct agent_command *command = settings;
-    command->config.state_file = value;
-    return value[0] != '\0' ? 0 : complain(why, "the path is empty");
+    return options_take_path(&command->config.state_file, value, why);
 }
 
 static int take_api(void *settings, const char *value, char *why)
@@ -130,8 +119,7 @@ static int take_api(void *settings, const char *value, char *why)
 static int take_api_token_file(void *settings, const char *value, char *why)
 {
     struct agent_command *command = settings;
-    command->config.api_token_file = value;
-    return value[0] != '\0' ? 0 : complain(why, "the path is empty");
+    return options_take_path(&command->config.api_token_file, value, why);
 }
 
 static int take_dialect(void *settings, const char *value, char *why)
@@ -205,7 +193,7 @@ static int find_key(struct agent_command *command, const char *environment_key, 
     const char *source = "--key";
     int error = 0;
     if (command->key_option != NULL && command->key_file != NULL)
-        return complain(why, "--key and --key-file exclude each other");
+        return options_reject(why, "--key and --key-file exclude each other");
     if (command->key_file != NULL) {
         source = "--key-file";
         error = key_source_file(command->key_file, command->key, sizeof command->key, reason);
@@ -266,11 +254,12 @@ int agent_command_parse(char *const *words, const char *environment_key,
     if (result != 0)
         return result;
     if (!command->has_url)
-        return complain(why, "--url is missing: the gateway, such as --url wss://gateway.example");
+        return options_reject(why,
+                              "--url is missing: the gateway, such as --url wss://gateway.example");
     if (command->config.name == NULL)
-        return complain(why, "--name is missing: the name that others reach this agent by");
+        return options_reject(why, "--name is missing: the name that others reach this agent by");
     if (command->config.api_token_file != NULL && command->config.api == NULL)
-        return complain(why, "--api-token-file is of no use without --api");
+        return options_reject(why, "--api-token-file is of no use without --api");
     command->config.max_memory = command->common.max_memory;
     result = find_key(command, environment_key, why);
     if (result == 0)

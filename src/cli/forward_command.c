@@ -6,7 +6,7 @@
 #include "base/str.h"
 #include "base/utf8.h"
 #include "cli/api_client.h"
-#include "cli/nearest.h"
+#include "cli/subcommands.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -14,12 +14,6 @@
 enum { PLACE_SIZE = 512 };
 
 /* ---- words ---- */
-
-static int complain(char *why, const char *sentence)
-{
-    snprintf(why, OPTIONS_WHY_SIZE, "%s", sentence);
-    return CULVERT_ERROR_INVALID;
-}
 
 static bool is_utf8(const char *text)
 {
@@ -36,9 +30,9 @@ static int take_rule(void *settings, const char *value, char *why)
 {
     struct forward_command *command = settings;
     if (command->has_rule)
-        return complain(why, "only one RULE is possible");
+        return options_reject(why, "only one RULE is possible");
     if (!is_utf8(value))
-        return complain(why, "it is not UTF-8, in which an API speaks");
+        return options_reject(why, "it is not UTF-8, in which an API speaks");
     command->has_rule = true;
     return rule_parse(value, &command->rule, why, OPTIONS_WHY_SIZE);
 }
@@ -47,9 +41,9 @@ static int take_id(void *settings, const char *value, char *why)
 {
     struct forward_command *command = settings;
     if (command->id != 0)
-        return complain(why, "only one ID is possible");
+        return options_reject(why, "only one ID is possible");
     if (str_parse_number(text_of(value), INT64_MAX, &command->id) != 0 || command->id == 0)
-        return complain(why, "an ID is a number, as `culvert forward list` shows it");
+        return options_reject(why, "an ID is a number, as `culvert forward list` shows it");
     return 0;
 }
 
@@ -57,7 +51,7 @@ static int take_api(void *settings, const char *value, char *why)
 {
     struct forward_command *command = settings;
     if (value[0] == '\0')
-        return complain(why, "the URL is empty");
+        return options_reject(why, "the URL is empty");
     command->api = value;
     return 0;
 }
@@ -65,10 +59,7 @@ static int take_api(void *settings, const char *value, char *why)
 static int take_token_file(void *settings, const char *value, char *why)
 {
     struct forward_command *command = settings;
-    if (value[0] == '\0')
-        return complain(why, "the path is empty");
-    command->token_file = value;
-    return 0;
+    return options_take_path(&command->token_file, value, why);
 }
 
 static int take_json(void *settings, const char *value, char *why)
@@ -251,83 +242,55 @@ static const struct option REMOVE_OPTIONS[] = {API_OPTIONS};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static const struct subcommand {
-    const char *word;
-    struct command command;
-    int (*run)(const struct forward_command *command);
-} SUBCOMMANDS[] = {
-    {"add",
-     {"forward add", "RULE [OPTION]...", "lets a running agent forward one more port",
-      "A RULE is [BIND:]LPORT:[KEY@]AGENT:HOST:PORT, as for `culvert agent`. LPORT 0\n"
-      "picks a free port, which is printed.",
-      PRINT_OPTIONS, COUNT(PRINT_OPTIONS), take_rule},
-     run_add},
-    {"list",
-     {"forward list", "[OPTION]...", "lists a running agent's forwards", NULL, PRINT_OPTIONS,
-      COUNT(PRINT_OPTIONS), NULL},
-     run_list},
-    {"remove",
-     {"forward remove", "ID [OPTION]...", "removes a forward; its open sessions go on", NULL,
-      REMOVE_OPTIONS, COUNT(REMOVE_OPTIONS), take_id},
-     run_remove},
+static const struct command COMMANDS[] = {
+    {"forward add", "RULE [OPTION]...", "lets a running agent forward one more port",
+     "A RULE is [BIND:]LPORT:[KEY@]AGENT:HOST:PORT, as for `culvert agent`. LPORT 0\n"
+     "picks a free port, which is printed.",
+     PRINT_OPTIONS, COUNT(PRINT_OPTIONS), take_rule},
+    {"forward list", "[OPTION]...", "lists a running agent's forwards", NULL, PRINT_OPTIONS,
+     COUNT(PRINT_OPTIONS), NULL},
+    {"forward remove", "ID [OPTION]...", "removes a forward; its open sessions go on", NULL,
+     REMOVE_OPTIONS, COUNT(REMOVE_OPTIONS), take_id},
 };
 
-static const struct command COMMAND = {
-    .name = "forward",
-    .synopsis = "add|list|remove ...",
-    .summary = "the forwards of an agent that runs with --api",
-    .details = "  culvert forward add RULE     lets the agent forward one more port\n"
-               "  culvert forward list         lists its forwards, with sessions and bytes\n"
-               "  culvert forward remove ID    removes one; its open sessions go on\n"
-               "\n"
-               "All take --api URL and --token-file FILE, add and list also --json.",
-};
+static int (*const RUNS[])(const struct forward_command *command) = {run_add, run_list, run_remove};
 
-static int complain_unknown(const char *word, char *why)
-{
-    struct nearest nearest;
-    nearest_init(&nearest, word, strlen(word));
-    for (size_t i = 0; i < COUNT(SUBCOMMANDS); i++)
-        nearest_offer(&nearest, SUBCOMMANDS[i].word);
-    const char *best = nearest_word(&nearest);
-    if (best != NULL)
-        snprintf(why, OPTIONS_WHY_SIZE, "unknown command %.100s; did you mean %s?", word, best);
-    else
-        snprintf(why, OPTIONS_WHY_SIZE, "unknown command %.100s; there are add, list and remove",
-                 word);
-    return CULVERT_ERROR_INVALID;
-}
+static const struct subcommands SUBCOMMANDS = {
+    .all =
+        {
+            .name = "forward",
+            .synopsis = "add|list|remove ...",
+            .summary = "the forwards of an agent that runs with --api",
+            .details =
+                "  culvert forward add RULE     lets the agent forward one more port\n"
+                "  culvert forward list         lists its forwards, with sessions and bytes\n"
+                "  culvert forward remove ID    removes one; its open sessions go on\n"
+                "\n"
+                "All take --api URL and --token-file FILE, add and list also --json.",
+        },
+    .commands = COMMANDS,
+    .count = COUNT(COMMANDS),
+};
 
 static int check(const struct forward_command *command, char *why)
 {
     if (command->run == run_add && !command->has_rule)
-        return complain(why, "the RULE is missing: [BIND:]LPORT:[KEY@]AGENT:HOST:PORT");
+        return options_reject(why, "the RULE is missing: [BIND:]LPORT:[KEY@]AGENT:HOST:PORT");
     if (command->run == run_remove && command->id == 0)
-        return complain(why, "the ID of the forward is missing; `culvert forward list` shows it");
+        return options_reject(why,
+                              "the ID of the forward is missing; `culvert forward list` shows it");
     return 0;
 }
 
 int forward_command_parse(char *const *words, struct forward_command *command,
                           char why[static OPTIONS_WHY_SIZE])
 {
-    static const char SAY_WHAT[] = "say what: add, list or remove";
-    *command = (struct forward_command){.command = &COMMAND};
-    if (words[0] == NULL)
-        return complain(why, SAY_WHAT);
-    if (words[0][0] == '-') {
-        int result = options_parse(&COMMAND, words, command, why);
-        return result != 0 ? result : complain(why, SAY_WHAT);
-    }
-    for (size_t i = 0; i < COUNT(SUBCOMMANDS); i++) {
-        const struct subcommand *subcommand = &SUBCOMMANDS[i];
-        if (strcmp(words[0], subcommand->word) != 0)
-            continue;
-        command->command = &subcommand->command;
-        command->run = subcommand->run;
-        int result = options_parse(&subcommand->command, words + 1, command, why);
-        return result != 0 ? result : check(command, why);
-    }
-    return complain_unknown(words[0], why);
+    *command = (struct forward_command){0};
+    int result = subcommands_parse(&SUBCOMMANDS, words, command, &command->command, why);
+    if (result != 0)
+        return result;
+    command->run = RUNS[command->command - COMMANDS];
+    return check(command, why);
 }
 
 int forward_command_run(char *const *words)

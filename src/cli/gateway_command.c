@@ -11,18 +11,12 @@
 #include <stdio.h>
 #include <string.h>
 
-static int complain(char *why, const char *sentence)
-{
-    snprintf(why, OPTIONS_WHY_SIZE, "%s", sentence);
-    return CULVERT_ERROR_INVALID;
-}
-
 static int take_listen(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
     size_t count = command->config.listen_count;
     if (count == GATEWAY_COMMAND_LISTENS)
-        return complain(why, "at most 64 are possible");
+        return options_reject(why, "at most 64 are possible");
     int error = gateway_listen_parse(value, &command->listens[count], why, OPTIONS_WHY_SIZE);
     if (error == 0)
         command->config.listen_count++;
@@ -36,14 +30,6 @@ static int take_port(void *settings, const char *value, char *why)
         return take_listen(settings, value, why);
     snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not a port (0 to 65535)", value);
     return CULVERT_ERROR_INVALID;
-}
-
-static int take_path(const char **path, const char *value, char *why)
-{
-    if (value[0] == '\0')
-        return complain(why, "the path is empty");
-    *path = value;
-    return 0;
 }
 
 static int take_count(unsigned *count, const char *value, unsigned max, char *why)
@@ -60,19 +46,19 @@ static int take_count(unsigned *count, const char *value, unsigned max, char *wh
 static int take_tls_certificate(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
-    return take_path(&command->config.tls_certificate, value, why);
+    return options_take_path(&command->config.tls_certificate, value, why);
 }
 
 static int take_tls_key(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
-    return take_path(&command->config.tls_key, value, why);
+    return options_take_path(&command->config.tls_key, value, why);
 }
 
 static int take_data(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
-    return take_path(&command->config.data, value, why);
+    return options_take_path(&command->config.data, value, why);
 }
 
 static int take_grant(void *settings, const char *value, char *why)
@@ -96,13 +82,13 @@ static int take_deny(void *settings, const char *value, char *why)
 static int take_acl(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
-    return take_path(&command->config.acl, value, why);
+    return options_take_path(&command->config.acl, value, why);
 }
 
 static int take_script(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
-    return take_path(&command->config.script, value, why);
+    return options_take_path(&command->config.script, value, why);
 }
 
 static int take_lua_workers(void *settings, const char *value, char *why)
@@ -152,13 +138,13 @@ static int take_legacy(void *settings, const char *value, char *why)
 static int take_events(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
-    return take_path(&command->journal.file, value, why);
+    return options_take_path(&command->journal.file, value, why);
 }
 
 static int take_events_webhook(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
-    return take_path(&command->journal.webhook, value, why);
+    return options_take_path(&command->journal.webhook, value, why);
 }
 
 static int take_events_webhook_secret(void *settings, const char *value, char *why)
@@ -261,15 +247,15 @@ int gateway_command_parse(char *const *words, struct gateway_command *command,
         return result;
     struct gateway_config *config = &command->config;
     if (!config->grant && !config->deny && config->acl == NULL && config->script == NULL)
-        return complain(why,
-                        "no policy is chosen: give --acl FILE with rules, --auth-lua FILE with "
-                        "a script, --auth-grant to let every agent reach every other, or "
-                        "--auth-deny to refuse every session");
+        return options_reject(
+            why, "no policy is chosen: give --acl FILE with rules, --auth-lua FILE with "
+                 "a script, --auth-grant to let every agent reach every other, or "
+                 "--auth-deny to refuse every session");
     if (command->journal.webhook_secret != NULL && command->journal.webhook == NULL)
-        return complain(why, "--events-webhook-secret-file needs --events-webhook as well");
+        return options_reject(why, "--events-webhook-secret-file needs --events-webhook as well");
     if ((config->tls_certificate == NULL) != (config->tls_key == NULL))
-        return complain(why, config->tls_key == NULL ? "--tls-cert needs --tls-key as well"
-                                                     : "--tls-key needs --tls-cert as well");
+        return options_reject(why, config->tls_key == NULL ? "--tls-cert needs --tls-key as well"
+                                                           : "--tls-key needs --tls-cert as well");
     if (config->listen_count == 0)
         result = take_listen(command, ":8080", why);
     config->listens = command->listens;

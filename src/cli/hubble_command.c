@@ -9,12 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static int complain(char *why, const char *sentence)
-{
-    snprintf(why, OPTIONS_WHY_SIZE, "%s", sentence);
-    return CULVERT_ERROR_INVALID;
-}
-
 /* ---- the proxy ---- */
 
 static int take_listen(void *settings, const char *value, char *why)
@@ -114,7 +108,7 @@ static int take_name(void *settings, const char *value, char *why)
 {
     struct agent_command *command = settings;
     if (!str_is_legacy_name(text_of(value)))
-        return complain(why, "a name is at most 128 bytes of text, and not \"gateway\"");
+        return options_reject(why, "a name is at most 128 bytes of text, and not \"gateway\"");
     command->config.name = value;
     return 0;
 }
@@ -123,7 +117,7 @@ static int take_key(void *settings, const char *value, char *why)
 {
     struct agent_command *command = settings;
     if (strlen(value) >= sizeof command->key)
-        return complain(why, "the key is too long");
+        return options_reject(why, "the key is too long");
     snprintf(command->key, sizeof command->key, "%s", value);
     return 0;
 }
@@ -173,9 +167,10 @@ int hubble_agent_parse(char *const *words, struct agent_command *command,
     if (result != 0)
         return result;
     if (!command->has_url)
-        return complain(why, "-url is missing: the proxy, such as -url ws://proxy.example:8080");
+        return options_reject(why,
+                              "-url is missing: the proxy, such as -url ws://proxy.example:8080");
     if (command->config.name == NULL || command->config.name[0] == '\0')
-        return complain(why, "-name is missing: the name that others reach this agent by");
+        return options_reject(why, "-name is missing: the name that others reach this agent by");
     return whitelist_add(&command->config.whitelist, "*", why, OPTIONS_WHY_SIZE);
 }
 

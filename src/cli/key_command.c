@@ -3,7 +3,7 @@
 #include "base/error.h"
 #include "base/exit_code.h"
 #include "base/str.h"
-#include "cli/nearest.h"
+#include "cli/subcommands.h"
 #include "store/store.h"
 
 #include <limits.h>
@@ -15,20 +15,14 @@ enum { DEFAULT_GRACE = 24 * 60 * 60, MOST_GRACE = 10 * 365 * 24 * 60 * 60, TIME_
 
 /* ---- words ---- */
 
-static int complain(char *why, const char *sentence)
-{
-    snprintf(why, OPTIONS_WHY_SIZE, "%s", sentence);
-    return CULVERT_ERROR_INVALID;
-}
-
 static int take_name(void *settings, const char *value, char *why)
 {
     struct key_command *command = settings;
     if (command->name != NULL)
-        return complain(why, "only one NAME is possible");
+        return options_reject(why, "only one NAME is possible");
     if (!str_is_agent_name(text_of(value)))
-        return complain(why, "an agent's name is 1 to 128 of A-Z a-z 0-9 . _ -, and not "
-                             "\"gateway\"");
+        return options_reject(why, "an agent's name is 1 to 128 of A-Z a-z 0-9 . _ -, and not "
+                                   "\"gateway\"");
     command->name = value;
     return 0;
 }
@@ -37,10 +31,10 @@ static int take_user(void *settings, const char *value, char *why)
 {
     struct key_command *command = settings;
     if (strlen(value) >= STORE_NAME_SIZE)
-        return complain(why, "a user has at most 128 bytes");
+        return options_reject(why, "a user has at most 128 bytes");
     for (const char *c = value; *c != '\0'; c++) {
         if ((unsigned char)*c <= ' ' || *c == 0x7f)
-            return complain(why, "a user is one word, without control characters");
+            return options_reject(why, "a user is one word, without control characters");
     }
     command->user = value;
     return 0;
@@ -49,10 +43,7 @@ static int take_user(void *settings, const char *value, char *why)
 static int take_data(void *settings, const char *value, char *why)
 {
     struct key_command *command = settings;
-    if (value[0] == '\0')
-        return complain(why, "the path is empty");
-    command->data = value;
-    return 0;
+    return options_take_path(&command->data, value, why);
 }
 
 static int take_grace(void *settings, const char *value, char *why)
@@ -229,87 +220,51 @@ static const struct option DATA_OPTIONS[] = {DATA_OPTION};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static const struct subcommand {
-    const char *word;
-    struct command command;
-    bool needs_name;
-    int (*run)(const struct key_command *command, int64_t now);
-} SUBCOMMANDS[] = {
-    {"add",
-     {"key add", "NAME [OPTION]...", "makes a key for an agent and prints it, once", NULL,
-      ADD_OPTIONS, COUNT(ADD_OPTIONS), take_name},
-     true,
-     run_add},
-    {"list",
-     {"key list", "[OPTION]...", "lists the keys that are valid, not the secrets", NULL,
-      DATA_OPTIONS, COUNT(DATA_OPTIONS), NULL},
-     false,
-     run_list},
-    {"revoke",
-     {"key revoke", "NAME [OPTION]...", "removes all keys of an agent and cuts its link",
-      "A running gateway cuts the agent within a second.", DATA_OPTIONS, COUNT(DATA_OPTIONS),
-      take_name},
-     true,
-     run_revoke},
-    {"rotate",
-     {"key rotate", "NAME [OPTION]...", "makes a second key; the old one ends after a grace", NULL,
-      ROTATE_OPTIONS, COUNT(ROTATE_OPTIONS), take_name},
-     true,
-     run_rotate},
+static const struct command COMMANDS[] = {
+    {"key add", "NAME [OPTION]...", "makes a key for an agent and prints it, once", NULL,
+     ADD_OPTIONS, COUNT(ADD_OPTIONS), take_name},
+    {"key list", "[OPTION]...", "lists the keys that are valid, not the secrets", NULL,
+     DATA_OPTIONS, COUNT(DATA_OPTIONS), NULL},
+    {"key revoke", "NAME [OPTION]...", "removes all keys of an agent and cuts its link",
+     "A running gateway cuts the agent within a second.", DATA_OPTIONS, COUNT(DATA_OPTIONS),
+     take_name},
+    {"key rotate", "NAME [OPTION]...", "makes a second key; the old one ends after a grace", NULL,
+     ROTATE_OPTIONS, COUNT(ROTATE_OPTIONS), take_name},
 };
 
-static const struct command COMMAND = {
-    .name = "key",
-    .synopsis = "add|list|revoke|rotate ...",
-    .summary = "the keys by which agents register at a gateway",
-    .details = "  culvert key add NAME [--user USER]           makes a key and prints it, once\n"
-               "  culvert key list                             lists the keys that are valid\n"
-               "  culvert key revoke NAME                      removes all keys of an agent\n"
-               "  culvert key rotate NAME [--grace DURATION]   makes a second key, the old one\n"
-               "                                               ends after the grace\n"
-               "\n"
-               "All take --data DIR, the directory of the store, as the gateway does.",
-};
+static int (*const RUNS[])(const struct key_command *command,
+                           int64_t now) = {run_add, run_list, run_revoke, run_rotate};
 
-static int complain_unknown(const char *word, char *why)
-{
-    struct nearest nearest;
-    nearest_init(&nearest, word, strlen(word));
-    for (size_t i = 0; i < COUNT(SUBCOMMANDS); i++)
-        nearest_offer(&nearest, SUBCOMMANDS[i].word);
-    const char *best = nearest_word(&nearest);
-    if (best != NULL)
-        snprintf(why, OPTIONS_WHY_SIZE, "unknown command %.100s; did you mean %s?", word, best);
-    else
-        snprintf(why, OPTIONS_WHY_SIZE,
-                 "unknown command %.100s; there are add, list, revoke and "
-                 "rotate",
-                 word);
-    return CULVERT_ERROR_INVALID;
-}
+static const struct subcommands SUBCOMMANDS = {
+    .all =
+        {
+            .name = "key",
+            .synopsis = "add|list|revoke|rotate ...",
+            .summary = "the keys by which agents register at a gateway",
+            .details =
+                "  culvert key add NAME [--user USER]           makes a key and prints it, once\n"
+                "  culvert key list                             lists the keys that are valid\n"
+                "  culvert key revoke NAME                      removes all keys of an agent\n"
+                "  culvert key rotate NAME [--grace DURATION]   makes a second key, the old one\n"
+                "                                               ends after the grace\n"
+                "\n"
+                "All take --data DIR, the directory of the store, as the gateway does.",
+        },
+    .commands = COMMANDS,
+    .count = COUNT(COMMANDS),
+};
 
 int key_command_parse(char *const *words, struct key_command *command,
                       char why[static OPTIONS_WHY_SIZE])
 {
-    *command = (struct key_command){.user = "", .grace = DEFAULT_GRACE, .command = &COMMAND};
-    if (words[0] == NULL)
-        return complain(why, "say what: add, list, revoke or rotate");
-    if (words[0][0] == '-') {
-        int result = options_parse(&COMMAND, words, command, why);
-        return result != 0 ? result : complain(why, "say what: add, list, revoke or rotate");
-    }
-    for (size_t i = 0; i < COUNT(SUBCOMMANDS); i++) {
-        const struct subcommand *subcommand = &SUBCOMMANDS[i];
-        if (strcmp(words[0], subcommand->word) != 0)
-            continue;
-        command->command = &subcommand->command;
-        command->run = subcommand->run;
-        int result = options_parse(&subcommand->command, words + 1, command, why);
-        if (result == 0 && subcommand->needs_name && command->name == NULL)
-            return complain(why, "the agent's NAME is missing");
+    *command = (struct key_command){.user = "", .grace = DEFAULT_GRACE};
+    int result = subcommands_parse(&SUBCOMMANDS, words, command, &command->command, why);
+    if (result != 0)
         return result;
-    }
-    return complain_unknown(words[0], why);
+    command->run = RUNS[command->command - COMMANDS];
+    if (command->run != run_list && command->name == NULL)
+        return options_reject(why, "the agent's NAME is missing");
+    return 0;
 }
 
 int key_command_run(char *const *words)

@@ -192,6 +192,20 @@ static void print_option(const char *name, const char *value, const char *help, 
     print_lines(out, help, HELP_COLUMN);
 }
 
+int options_reject(char why[static OPTIONS_WHY_SIZE], const char *sentence)
+{
+    snprintf(why, OPTIONS_WHY_SIZE, "%s", sentence);
+    return CULVERT_ERROR_INVALID;
+}
+
+int options_take_path(const char **path, const char *value, char why[static OPTIONS_WHY_SIZE])
+{
+    if (value[0] == '\0')
+        return options_reject(why, "the path is empty");
+    *path = value;
+    return 0;
+}
+
 void options_print_help(const struct command *command, FILE *out)
 {
     fprintf(out, "culvert %s: %s\n\nUsage: culvert %s%s%s\n\nOptions:\n", command->name,

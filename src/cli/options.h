@@ -38,6 +38,12 @@ struct command {
 int options_parse(const struct command *command, char *const *words, void *settings,
                   char why[static OPTIONS_WHY_SIZE]);
 
+/* For a take function: writes the sentence into `why`, returns CULVERT_ERROR_INVALID. */
+int options_reject(char why[static OPTIONS_WHY_SIZE], const char *sentence);
+
+/* For a take function of a path: which is not empty, and borrowed. */
+int options_take_path(const char **path, const char *value, char why[static OPTIONS_WHY_SIZE]);
+
 void options_print_help(const struct command *command, FILE *out);
 
 /* Prints `why` in one line on standard error, under the command's name. */
