@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "lua/answer.h"
 #include "lua/crew.h"
+#include "lua/question_queue.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -42,8 +43,7 @@ struct lua_pool {
     _Atomic bool has_on_event;
 
     pthread_mutex_t mutex; /* guards what follows */
-    struct list questions;
-    size_t question_count;
+    struct question_queue questions;
     struct list events;
     size_t event_count;
     uint64_t dropped_events;
@@ -95,11 +95,9 @@ static void group_emptied(struct lua_process_group *group)
 static struct lua_question *pop_question(struct lua_pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
-    struct list_node *node = list_pop(&pool->questions);
-    if (node != NULL)
-        pool->question_count--;
+    struct lua_question *question = question_queue_pop(&pool->questions);
     pthread_mutex_unlock(&pool->mutex);
-    return node == NULL ? NULL : CONTAINER_OF(node, struct lua_question, node);
+    return question;
 }
 
 static struct lua_question *next_question(void *context)
@@ -107,21 +105,23 @@ static struct lua_question *next_question(void *context)
     return pop_question(context);
 }
 
-/* Microseconds until the question that waits longest has waited too long; UINT64_MAX if none
- * waits. */
-static uint64_t time_left(struct lua_pool *pool)
+/* Takes out a question that has waited too long, or NULL. `*left` is how many microseconds it is
+ * until another has, UINT64_MAX if none waits. */
+static struct lua_question *pop_late(struct lua_pool *pool, uint64_t *left)
 {
-    uint64_t left = UINT64_MAX;
+    static const uint64_t patience = (uint64_t)LUA_POOL_PATIENCE * MICROSECONDS;
     uint64_t now = uv_hrtime() / 1000;
+    *left = UINT64_MAX;
     pthread_mutex_lock(&pool->mutex);
-    struct list_node *node = list_first(&pool->questions);
-    if (node != NULL) {
-        uint64_t limit = CONTAINER_OF(node, struct lua_question, node)->since +
-                         (uint64_t)LUA_POOL_PATIENCE * MICROSECONDS;
-        left = now < limit ? limit - now : 0;
+    struct lua_question *question = question_queue_oldest(&pool->questions);
+    if (question != NULL && now < question->since + patience) {
+        *left = question->since + patience - now;
+        question = NULL;
     }
+    if (question != NULL)
+        question_queue_remove(&pool->questions, question);
     pthread_mutex_unlock(&pool->mutex);
-    return left;
+    return question;
 }
 
 static void fail_questions(struct lua_pool *pool, const char *reason)
@@ -136,8 +136,8 @@ static void fail_questions(struct lua_pool *pool, const char *reason)
 static void look_at_patience(struct lua_pool *pool)
 {
     uint64_t left;
-    while ((left = time_left(pool)) == 0) {
-        struct lua_question *question = pop_question(pool);
+    struct lua_question *question;
+    while ((question = pop_late(pool, &left)) != NULL) {
         policy_fail(&question->verdict, "no process was free for the script within %d s",
                     LUA_POOL_PATIENCE);
         crew_answer(question);
@@ -209,16 +209,11 @@ static void wake(struct lua_pool *pool)
 
 int lua_pool_ask(struct lua_pool *pool, struct lua_question *question)
 {
-    int error = 0;
     question->since = uv_hrtime() / 1000;
     pthread_mutex_lock(&pool->mutex);
-    if (pool->question_count >= LUA_POOL_QUESTIONS) {
-        error = CULVERT_ERROR_LIMIT;
-    } else {
-        list_append(&pool->questions, &question->node);
-        pool->question_count++;
+    int error = question_queue_push(&pool->questions, question);
+    if (error == 0)
         wake(pool);
-    }
     pthread_mutex_unlock(&pool->mutex);
     return error;
 }
@@ -270,7 +265,7 @@ static void tell_reloaded(struct lua_pool *pool, const char *why)
 {
     if (why == NULL)
         log_info("the script %s was read again", pool->script);
-    else
+    else if (pool->config.reloaded == NULL)
         log_warning("the old script stays in use: %s", why);
     if (pool->config.reloaded != NULL)
         pool->config.reloaded(pool->config.context, pool->script, why);
@@ -378,7 +373,7 @@ static int new_pool(struct loop *loop, const struct lua_pool_config *config, str
     pool->holders = 1;
     pool->wake.run = look;
     list_init(&pool->crews);
-    list_init(&pool->questions);
+    question_queue_init(&pool->questions);
     list_init(&pool->events);
     int error = pool->script == NULL || pool->program == NULL
                     ? CULVERT_ERROR_NO_MEMORY

@@ -49,16 +49,19 @@ struct lua_question {
     /* The pool's */
     struct loop_message message;
     struct list_node node;
-    uint64_t since;
+    uint64_t since; /* microseconds */
+    uint64_t turn;
 };
 
-/* Starts the workers and waits until all have read the script. Its sockets and timers live on
+/* Starts the workers and waits until all have read the script. They do not outlive the thread that
+ * calls this, and are replaced when it ends before the loop does. Its sockets and timers live on
  * `loop`, which need not run yet. Returns 0, or an error with a sentence in `why` (a script that
  * does not parse, is no file, defines no `connect`). */
 int lua_pool_start(struct loop *loop, const struct lua_pool_config *config, struct lua_pool **out,
                    char *why, size_t why_size);
 
-/* Any thread. Returns 0, or CULVERT_ERROR_LIMIT if too many wait; then `answered` will not run. */
+/* Any thread. Agents (`request.source`) are served in turn when questions wait. Returns 0, or
+ * CULVERT_ERROR_LIMIT if too many wait; then `answered` will not run. */
 int lua_pool_ask(struct lua_pool *pool, struct lua_question *question);
 
 /* Any thread: whether the script defines `register` and `on_event`. */
