@@ -11,12 +11,13 @@ import socket
 import stat
 
 import jsonschema
+import msgpack
 import pytest
 
 from culvert.peers import (connect, echo_once, expect_reset, expect_session_reset, free_port,
                            receive_exactly)
 from culvert.process import eventually
-from culvert.wire import answer_upgrade
+from culvert.wire import ACK, BINARY, OPEN, answer_upgrade, encode, frame
 from culvert.world import ROOT, environment
 
 TOKEN = "a-token-of-the-tests"
@@ -178,6 +179,11 @@ class Site:
         words += ["--api-token-file", self.token_file] if token_file else []
         agent = self.world.agent(self.gateway, "agent1", *rules, options=words, **agent_options)
         return Api(agent)
+
+
+def api_of_unregistered(world, url, *options):
+    return Api(world.bare_agent("agent1", "--url", url, "--name", "agent1", "--api", "127.0.0.1:0",
+                                "--api-token-file", world.write("token", TOKEN), *options))
 
 
 @pytest.fixture
@@ -383,14 +389,26 @@ def test_a_session_is_ended(world, site, echo, side):
     echo_once(forward["local"])
 
 
-def test_a_client_address_is_whatever_the_peer_says(world, site, echo):
-    """The asking agent's word stands in an answer that is JSON all the same."""
-    near = site.api()
-    forward = near.add(echo)
-    client = world.keep(connect(forward["local"]))
-    client.sendall(b"x")
-    receive_exactly(client, 1)
-    assert near.sessions()[0]["client"].startswith("127.0.0.1:")
+def test_what_a_gateway_says_becomes_text(world, echo):
+    """Who asks is the gateway's word, and whatever that is, the answer is JSON."""
+    welcome = {"Ok": True, "Message": "", "Link": bytes(16), "Epoch": 1, "First": 1, "Received": 0,
+               "Keepalive": 20, "Window": 262144}
+    asked = [2, "tcp", "agent1", "127.0.0.1", echo, "",
+             {"source": "a\udcffb", "client": "\"\n\udce2\udc82"}]
+
+    def handle(connection):
+        answer_upgrade(connection)
+        packed = msgpack.packb(asked, unicode_errors="surrogateescape")
+        connection.sendall(frame(BINARY, encode(ACK, welcome), masked=False) +
+                           frame(BINARY, bytes([OPEN]) + packed, masked=False))
+        while connection.recv(65536):
+            pass
+
+    api = api_of_unregistered(world, f"ws://127.0.0.1:{world.server(handle).port}")
+    eventually(api.sessions, 5.0, "there is no session")
+    session, = api.sessions()
+    assert session["agent"] == "a\ufffdb"
+    assert session["client"] == "\"\n\ufffd\ufffd"
 
 
 def test_status(site):
@@ -713,11 +731,6 @@ def hubble_server(world, port=0):
             pass
 
     return world.server(handle, port=port), spoken
-
-
-def api_of_unregistered(world, url, *options):
-    return Api(world.bare_agent("agent1", "--url", url, "--name", "agent1", "--api", "127.0.0.1:0",
-                                "--api-token-file", world.write("token", TOKEN), *options))
 
 
 def test_a_key_is_not_given_to_a_server_that_was_taken_for_want_of_one(world):
