@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Builds, runs the unit, simulated and end-to-end tests, and counts them.
+"""Builds, runs the unit, simulated and end-to-end tests and the Python client's, and counts them.
 
 The last line printed is `N passed, N failed`; the exit code is 0 only if none failed and some ran.
 """
@@ -39,14 +39,23 @@ def run_units(folder, environment):
 
 def run_end_to_end(folder, environment, options):
     """pytest with the binary of this build: (passed, failed)."""
-    report = folder / "end-to-end.xml"
-    report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "tests/e2e", "tests/interop", "-q",
-               "-p", "no:cacheprovider", f"--junitxml={report}", "-o", "junit_logging=no",
-               "--durations=10"]
+    words = ["tests/e2e", "tests/interop", "--durations=10"]
     if options.mark:
-        command += ["-m", options.mark]
-    command += options.pytest
+        words += ["-m", options.mark]
+    return run_pytest(folder / "end-to-end.xml", words + options.pytest, environment)
+
+
+def run_python_client(folder, environment):
+    """The tests of clients/python, which need no binary. Apart from the others, whose package of
+    helpers has the same name: (passed, failed)."""
+    return run_pytest(folder / "python-client.xml", ["clients/python/tests"], environment)
+
+
+def run_pytest(report, words, environment):
+    """One run of pytest: (passed, failed)."""
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+               f"--junitxml={report}", "-o", "junit_logging=no", *words]
     done = subprocess.run(command, cwd=ROOT, env=environment, check=False)
     if not report.is_file():
         return 0, 1
@@ -95,6 +104,8 @@ def main():
         if options.only != "e2e":
             units = run_units(folder, environment)
             passed, failed = passed + units[0], failed + units[1]
+            clients = run_python_client(folder, environment)
+            passed, failed = passed + clients[0], failed + clients[1]
         if options.only != "unit":
             ends = run_end_to_end(folder, environment, options)
             passed, failed = passed + ends[0], failed + ends[1]

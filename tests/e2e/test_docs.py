@@ -17,7 +17,7 @@ import pytest
 from culvert.process import run
 from culvert.world import BINARY, ROOT, culvert, environment
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", *sorted(
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "clients/python/README.md", *sorted(
     str(path.relative_to(ROOT)) for path in pathlib.Path(ROOT, "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```sh test\n(.*?)^```\n(?:\n?```text output\n(.*?)^```\n)?", re.M | re.S)
 SECONDS = 60
@@ -61,7 +61,9 @@ def test_block(commands, expected, world):
     os.symlink(BINARY, os.path.join(tools, "culvert"))
     script = world.write("script", PRELUDE + commands)
     result = run([*NAMESPACES, "bash", script], timeout=SECONDS, cwd=folder,
-                 env=environment(PATH=f"{tools}:{os.environ['PATH']}:/usr/sbin:/sbin"))
+                 env=environment(PATH=f"{tools}:{os.environ['PATH']}:/usr/sbin:/sbin",
+                                 PYTHONPATH=os.path.join(ROOT, "clients", "python"),
+                                 PYTHONDONTWRITEBYTECODE="1"))
     output = result.stdout + result.stderr
     assert result.returncode == 0, f"{commands}\nended with {result.returncode}:\n{output}"
     if "curl" in commands:
