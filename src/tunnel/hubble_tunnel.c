@@ -253,6 +253,9 @@ static void on_read_end(struct carrier *carrier)
     struct hubble_tunnel *tunnel = carrier->holder;
     tunnel->last_heard = loop_now(tunnel->base.loop);
     hubble_inbound_rest(&tunnel->inbound);
+    /* What came may wait for something, and have nothing to be sent. */
+    if (tunnel->failure == 0 && !tunnel->is_closed)
+        arm_timer(tunnel);
 }
 
 static void on_ready(struct carrier *carrier)

@@ -8,7 +8,6 @@ from hubble.by_hand import dial
 PROXIES = ["python", "gateway", "hubble-proxy"]
 AGENTS = ["python", "agent", "hubble-agent"]
 
-# What an authorizer of the original may do: option of the gateway, of hubble-proxy, Python's.
 FAILING_SCRIPT = 'function connect(request) error("no") end\n'
 
 
@@ -40,12 +39,12 @@ class Programs:
         """A gateway that serves both dialects."""
         return self.world.gateway("--legacy", "hubble", *options, **others)
 
-    def hubble_proxy(self, *options, command=(BINARY, "hubble-proxy"), **process_options):
+    def hubble_proxy(self, *options, command=(BINARY, "hubble-proxy"), listen="127.0.0.1:0"):
         """The program with the original's command line."""
         name = self.world.unique("hubble-proxy")
-        return self.world.adopt(Gateway(
-            name, [*command, "-listen", "127.0.0.1:0", *options], None, None,
-            **{"env": environment(XDG_STATE_HOME=self.world.path(name)), **process_options}))
+        where = ["-listen", listen] if listen else []
+        return self.world.adopt(Gateway(name, [*command, *where, *options], None, None,
+                                        env=environment(XDG_STATE_HOME=self.world.path(name))))
 
     def agent(self, kind, url, name, *rules, wait=True):
         """An agent in the 0.1 dialect, or with kind `native` one that is not told to."""

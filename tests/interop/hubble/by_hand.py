@@ -116,13 +116,18 @@ class Peer(WebSocket):
         assert data == expected
         return order
 
+    def drain(self, payload=b"anything?"):
+        """The messages that come before a ping is answered."""
+        self.send_frame(PING, payload)
+        messages = []
+        while (event := self.next_event()) != (PONG, payload):
+            if event[0] == BINARY:
+                messages.append(event[1])
+        return messages
+
     def expect_nothing(self, payload=b"anything?"):
         """A ping is answered, and nothing comes before its pong."""
-        self.send_frame(PING, payload)
-        opcode, found = self.next_event()
-        while opcode == PING:
-            opcode, found = self.next_event()
-        assert (opcode, found) == (PONG, payload), (opcode, found)
+        assert self.drain(payload) == []
 
     def expect_end(self, timeout=TIMEOUT):
         """The peer closes TCP, with no message before."""
@@ -199,15 +204,15 @@ class Station:
     def url(self, host="127.0.0.1", path=""):
         return f"ws://{host}:{self.port}{path}"
 
-    def upgrade(self, timeout=TIMEOUT):
-        """The next agent, upgraded as an original proxy does it."""
+    def upgrade(self, timeout=TIMEOUT, fields=()):
+        """The next agent, upgraded as an original proxy does it; `fields` come on top."""
         connection = self._server.accept(timeout)
         head, rest = read_head(connection)
         peer = Peer(connection, rest, False, head)
         accept = accept_value(peer.fields["sec-websocket-key"])
-        connection.sendall((f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                            f"Connection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n")
-                           .encode())
+        answer = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
+                  f"Sec-WebSocket-Accept: {accept}", *fields]
+        connection.sendall(("\r\n".join(answer) + "\r\n\r\n").encode())
         return peer
 
     def register(self, timeout=TIMEOUT):
