@@ -22,18 +22,18 @@ class Programs:
         self.world = world
         self.background = background
 
-    def proxy(self, kind, policy="grant"):
+    def proxy(self, kind, policy="grant", port=0):
         """`policy` is grant, deny or fail. Returns something with a port and a url()."""
         if kind == "python":
             authorize = {"grant": lambda _: True, "deny": lambda _: False, "fail": fail}[policy]
-            return self.world.keep(self.background.proxy(authorize))
+            return self.world.keep(self.background.proxy(authorize, port))
         dash = "--auth-" if kind == "gateway" else "-auth"
         options = [dash + policy]
         if policy == "fail":
             options = [dash + "lua", self.world.write("fail.lua", FAILING_SCRIPT)]
         if kind == "gateway":
-            return self.gateway(policy=None, options=options)
-        return self.hubble_proxy(*options)
+            return self.gateway(policy=None, options=options, listen=f"127.0.0.1:{port}")
+        return self.hubble_proxy(*options, listen=f"127.0.0.1:{port}")
 
     def gateway(self, *, options=(), **others):
         """A gateway that serves both dialects."""

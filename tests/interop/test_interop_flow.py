@@ -187,6 +187,21 @@ def test_the_end_of_an_initiator_reaches_a_native_target(programs, world, gatewa
     east.expect(TERMINATOR, GUID="s1")
 
 
+@pytest.mark.parametrize("dies", ["near", "far"])
+def test_an_agent_that_dies_amid_a_transfer(programs, world, gateway, server, dies):
+    west = python_agent(programs, gateway, "west")
+    native = programs.agent("native", gateway.url(), "native", f"0:west:127.0.0.1:{server.port}")
+    east = python_agent(programs, gateway, "east", f"0:native:127.0.0.1:{server.port}")
+    client = world.keep(connect(native.port() if dies == "far" else east.port()))
+    target = server.accept()
+    fill(target, patience=0.3, limit=64 * MEGABYTE)
+    (west if dies == "far" else east).kill()
+    expect_gone(client)
+    expect_gone(target)
+    again = python_agent(programs, gateway, "west" if dies == "far" else "east")
+    assert again.mark() == 1
+
+
 # Flow control.
 
 

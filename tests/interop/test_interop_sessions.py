@@ -10,7 +10,7 @@ import types
 
 import pytest
 
-from culvert.peers import connect, in_parallel, receive_all, receive_exactly
+from culvert.peers import connect, expect_gone, in_parallel, receive_all, receive_exactly
 from culvert.process import run
 from culvert.services import SshServer, WebServer
 from hubble.background import Background
@@ -157,6 +157,7 @@ def test_20_megabytes_each_way(hub, near, far, content):
     upload(hub.port(near, far, "sink"), LARGE, content)
 
 
+@pytest.mark.threads
 def test_many_sessions_at_once(hub, content):
     """All kinds side by side, both ways."""
     ways = [(near, far) for near in SPEAKERS for far in SPEAKERS]
@@ -169,3 +170,25 @@ def test_many_sessions_at_once(hub, content):
             download(hub.port(near, far, "source"), 20_000, content)
 
     in_parallel(session, range(90))
+
+
+@pytest.mark.parametrize("speaker", SPEAKERS)
+@pytest.mark.parametrize("kind", PROXIES)
+def test_agents_come_back_after_their_proxy(world, programs, kind, speaker):
+    """It ends, sessions with it; another takes its place."""
+    proxy = programs.proxy(kind)
+    echo = world.echo_server()
+    far = programs.agent(speaker, proxy.url(), "far")
+    near = programs.agent(speaker, proxy.url(), "near", f"0:far:127.0.0.1:{echo.port}")
+    marks = [(agent, agent.mark()) for agent in (far, near)]
+    with connect(near.port()) as client:
+        client.sendall(b"before")
+        assert receive_exactly(client, 6) == b"before"
+        proxy.kill()
+        expect_gone(client)
+    programs.proxy(kind, port=proxy.port)
+    for agent, since in marks:
+        agent.wait_registered(since=since)
+    with connect(near.port()) as client:
+        client.sendall(b"after")
+        assert receive_exactly(client, 5) == b"after"

@@ -111,7 +111,8 @@ class Agent:
         self._late = []
         self._initiated = set()
         self._socket = None
-        self.ready = asyncio.Event()
+        self.is_ready = False
+        self.registrations = 0
         self.ports = []
         self.failures = []
 
@@ -151,12 +152,13 @@ class Agent:
         socket.after_ping = self._register_late
         listeners = [await self._listen(rule) for rule in self._rules]
         self.ports = [one.sockets[0].getsockname()[1] for one in listeners]
-        self.ready.set()
+        self.is_ready = True
+        self.registrations += 1
         try:
             while True:
                 await self._take(*decode(await socket.recv()))
         finally:
-            self.ready.clear()
+            self.is_ready = False
             for listener in listeners:
                 listener.close()
             # Those it answers stay open until their next byte, as at the original.

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 
+from culvert.process import eventually
 from hubble.agent import Agent
 from hubble.proxy import Proxy
 
@@ -60,23 +61,17 @@ class RunningAgent:
         if wait:
             self.wait_registered()
 
-    def wait_registered(self, timeout=SECONDS):
-        async def wait():
-            await asyncio.wait_for(self._agent.ready.wait(), timeout)
+    def mark(self):
+        """How often it has registered, for wait_registered(since=...)."""
+        return self._agent.registrations
 
-        try:
-            self._background.run(wait(), timeout + 1)
-        except asyncio.TimeoutError:
-            raise AssertionError(f"{self.agent_name} did not register: {self.failures}") from None
+    def wait_registered(self, timeout=SECONDS, since=0):
+        eventually(lambda: self._agent.is_ready and self._agent.registrations > since, timeout,
+                   f"{self.agent_name} did not register ({self._agent.failures})")
 
     def port(self, index=0):
         """The local port of a rule."""
         return self._agent.ports[index]
-
-    @property
-    def failures(self):
-        """Why its connections ended, one text each."""
-        return list(self._agent.failures)
 
     def kill(self):
         """Ends it with all its sockets, as a killed process would."""
@@ -104,6 +99,8 @@ class RunningProxy:
     def names(self):
         return list(self._proxy.names)
 
-    def close(self):
-        """Ends the proxy and its connections."""
+    def kill(self):
+        """Ends it and its connections; it is no error if that was done."""
         self._background.run(self._proxy.close())
+
+    close = kill
