@@ -171,11 +171,13 @@ class World:
         return process
 
     def gateway(self, *options, secure=False, certificate=None, policy="--auth-grant",
-                is_open=True, listen="127.0.0.1:0", threads=None, data=None, **process_options):
-        """Starts a gateway on a free port. `certificate` stands for the world's own."""
+                is_open=True, listen="127.0.0.1:0", threads=None, data=None, wrapper=(),
+                **process_options):
+        """Starts a gateway on a free port. `certificate` stands for the world's own, `wrapper` is
+        a command that execs the rest of its line."""
         name = self.unique("gateway")
         data = data or self.path(name)
-        command = [BINARY, "gateway", "--listen", listen, "--data", data]
+        command = [*wrapper, BINARY, "gateway", "--listen", listen, "--data", data]
         command += [policy] if policy else []
         command += ["--open"] if is_open else []
         command += ["--threads", threads] if threads else []
