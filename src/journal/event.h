@@ -37,7 +37,7 @@ struct event {
     uint64_t sent;        /* session.closed: bytes from the source to the target */
     uint64_t received;    /* session.closed: and back */
     double seconds;       /* session.closed, agent.unregistered: that it lasted */
-    const char *ended_by; /* session.closed: "source", "target", "gateway" */
+    const char *ended_by; /* session.closed: "source", "target"; "gateway", "agent" */
     int code;             /* session.refused, session.closed, auth.failed: enum reason_code */
     const char *file;     /* policy.reloaded */
     int ok;               /* policy.reloaded */
