@@ -55,6 +55,20 @@ static int take_tls_key(void *settings, const char *value, char *why)
     return options_take_path(&command->config.tls_key, value, why);
 }
 
+static int take_trusted_proxy(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    struct network_parts parts;
+    size_t count = command->config.trusted_count;
+    if (count == GATEWAY_COMMAND_TRUSTED_PROXIES)
+        return options_reject(why, "at most 64 are possible");
+    network_split(text_of(value), &parts);
+    int error = network_parse(&parts, &command->trusted[count], why, OPTIONS_WHY_SIZE);
+    if (error == 0)
+        command->config.trusted_count++;
+    return error;
+}
+
 static int take_data(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
@@ -182,6 +196,10 @@ static const struct option OPTIONS[] = {
     {"tls-cert", "FILE", "serve TLS with this certificate chain (PEM), read again on\nSIGHUP",
      take_tls_certificate, false},
     {"tls-key", "FILE", "its private key (PEM, mode 0600)", take_tls_key, false},
+    {"trusted-proxy", "CIDR",
+     "believe the proxies in this network, by X-Forwarded-For and\nthe PROXY protocol, whose "
+     "connection they pass on;\nmay be repeated (default: nobody)",
+     take_trusted_proxy, true},
     {"auth-grant", NULL, "policy: grant every session", take_grant, false},
     {"authgrant", NULL, NULL, take_grant, false},
     {"auth-deny", NULL, "policy: deny every session", take_deny, false},
@@ -259,6 +277,7 @@ int gateway_command_parse(char *const *words, struct gateway_command *command,
     if (config->listen_count == 0)
         result = take_listen(command, ":8080", why);
     config->listens = command->listens;
+    config->trusted = command->trusted;
     config->max_memory = command->common.max_memory;
     return result;
 }

@@ -7,6 +7,7 @@
 
 enum {
     GATEWAY_COMMAND_LISTENS = 64,
+    GATEWAY_COMMAND_TRUSTED_PROXIES = 64,
     GATEWAY_COMMAND_LUA_WORKERS = 64,
     GATEWAY_COMMAND_AUTH_TIMEOUT = 600, /* seconds */
     GATEWAY_COMMAND_DRAIN = 5,          /* seconds, where no option says otherwise */
@@ -20,6 +21,7 @@ struct gateway_command {
     struct journal_config journal;
     char webhook_secret[GATEWAY_COMMAND_SECRET_SIZE];
     struct gateway_listen listens[GATEWAY_COMMAND_LISTENS];
+    struct network trusted[GATEWAY_COMMAND_TRUSTED_PROXIES];
 };
 
 /* Fills in all of `command`, defaults as well; `words` stand behind "gateway" and are borrowed for

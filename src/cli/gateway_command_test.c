@@ -70,6 +70,32 @@ static void test_drain(void **state)
     assert_int_equal(command.config.drain, GATEWAY_COMMAND_DRAIN_MAX);
 }
 
+static void check_wrong(char *const *words, const char *piece_of_why)
+{
+    char why[OPTIONS_WHY_SIZE] = "";
+    assert_int_equal(gateway_command_parse(words, &command, why), CULVERT_ERROR_INVALID);
+    if (strstr(why, piece_of_why) == NULL)
+        fail_msg("\"%s\", without \"%s\"", why, piece_of_why);
+}
+
+static void test_trusted_proxies(void **state)
+{
+    (void)state;
+    parse(WORDS("--auth-grant"));
+    assert_int_equal(command.config.trusted_count, 0);
+    parse(WORDS("--auth-grant", "--trusted-proxy", "10.0.0.0/8", "--trusted-proxy=2001:db8::1"));
+    assert_int_equal(command.config.trusted_count, 2);
+    assert_int_equal(command.config.trusted[0].prefix, 104);
+    assert_int_equal(command.config.trusted[1].prefix, 128);
+    static char option[] = "--trusted-proxy=10.0.0.0/8";
+    char *words[GATEWAY_COMMAND_TRUSTED_PROXIES + 3] = {"--auth-grant"};
+    for (size_t i = 1; i <= GATEWAY_COMMAND_TRUSTED_PROXIES; i++)
+        words[i] = option;
+    parse(words);
+    words[GATEWAY_COMMAND_TRUSTED_PROXIES + 1] = option;
+    check_wrong(words, "at most 64");
+}
+
 static void test_both_policies_can_stand(void **state)
 {
     (void)state;
@@ -102,14 +128,6 @@ static void test_listen(void **state)
     assert_int_equal(command.config.listens[2].port, 3);
 }
 
-static void check_wrong(char *const *words, const char *piece_of_why)
-{
-    char why[OPTIONS_WHY_SIZE] = "";
-    assert_int_equal(gateway_command_parse(words, &command, why), CULVERT_ERROR_INVALID);
-    if (strstr(why, piece_of_why) == NULL)
-        fail_msg("\"%s\", without \"%s\"", why, piece_of_why);
-}
-
 static void test_wrong_words(void **state)
 {
     (void)state;
@@ -128,6 +146,9 @@ static void test_wrong_words(void **state)
     check_wrong(WORDS("--auth-grant", "--port", ":80"), "--port: \":80\" is not a port");
     check_wrong(WORDS("--auth-grant", "--drain", "86401"), "from 0s to 24h");
     check_wrong(WORDS("--auth-grant", "--drain", "-1"), "from 0s to 24h");
+    check_wrong(WORDS("--auth-grant", "--trusted-proxy", "10.0.0.1/8"), "10.0.0.0/8");
+    check_wrong(WORDS("--auth-grant", "--trusted-proxy", "proxy"), "is not an IP address");
+    check_wrong(WORDS("--auth-grant", "--trusted-proxy", "10.0.0.0/33"), "from 0 to 32");
     check_wrong(WORDS("--auth-grant", "extra"), "unexpected argument");
     check_wrong(WORDS("--auth-grant", "--lsiten", "80"), "did you mean --listen?");
 }
@@ -161,10 +182,15 @@ static void test_the_listens_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_all_options),
-        cmocka_unit_test(test_drain),         cmocka_unit_test(test_both_policies_can_stand),
-        cmocka_unit_test(test_listen),        cmocka_unit_test(test_wrong_words),
-        cmocka_unit_test(test_wrong_listens), cmocka_unit_test(test_the_listens_are_bounded),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_all_options),
+        cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_trusted_proxies),
+        cmocka_unit_test(test_both_policies_can_stand),
+        cmocka_unit_test(test_listen),
+        cmocka_unit_test(test_wrong_words),
+        cmocka_unit_test(test_wrong_listens),
+        cmocka_unit_test(test_the_listens_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

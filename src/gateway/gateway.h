@@ -3,6 +3,7 @@
 #define GATEWAY_GATEWAY_H
 
 #include "journal/journal.h"
+#include "policy/network.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,6 +19,8 @@ struct gateway_config {
     size_t listen_count;
     const char *tls_certificate; /* both or neither NULL */
     const char *tls_key;
+    const struct network *trusted; /* proxies that are believed whose connection they pass on */
+    size_t trusted_count;
     bool grant;            /* policy: every session is allowed */
     bool deny;             /* policy: none is; wins */
     const char *acl;       /* policy: a file of rules (policy/acl.h); or NULL */

@@ -170,7 +170,7 @@ static void ask_script(struct visitor *visitor)
     asked->visitor = visitor->id;
     memcpy(asked->name, visitor->name, sizeof(asked->name));
     memcpy(asked->user, visitor->user, sizeof(asked->user));
-    memcpy(asked->address, visitor->address, sizeof(asked->address));
+    memcpy(asked->address, visitor->front.text, sizeof(asked->address));
     asked->question.kind = LUA_REGISTER;
     asked->question.loop = &visitor->worker->loop;
     asked->question.answered = script_answered;

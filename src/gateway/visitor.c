@@ -139,16 +139,37 @@ static void dispatch(struct visitor *visitor, const struct http1_head *head, siz
     }
 }
 
+/* Returns 0 when HTTP comes next, on a plain connection, or as front_read. */
+static int pass_front(struct visitor *visitor)
+{
+    const struct worker *worker = visitor->worker;
+    int result = front_read(&visitor->front, &visitor->reader, visitor->conn);
+    if (result != 0 || worker->tls == NULL)
+        return result;
+    if (visitor->reader.size > 0)
+        return CULVERT_ERROR_PROTOCOL; /* half a PROXY header, which no TLS begins with */
+    result = conn_secure(visitor->conn, worker->tls, NULL);
+    return result == 0 ? CULVERT_NEED_MORE : result;
+}
+
 static void readable(struct conn *conn)
 {
     struct visitor *visitor = conn_holder(conn);
+    int passed = visitor->front.is_passed ? 0 : pass_front(visitor);
+    if (passed != 0) {
+        if (passed != CULVERT_NEED_MORE)
+            visitor_end(visitor, passed, error_text(passed));
+        return;
+    }
     struct http1_head head;
     size_t used = 0;
     int result = head_reader_read(&visitor->reader, conn, HEAD_REQUEST, &head, &used);
-    if (result == 0)
+    if (result == 0) {
+        front_take_fields(&visitor->front, &head);
         dispatch(visitor, &head, used);
-    else if (result != CULVERT_NEED_MORE)
+    } else if (result != CULVERT_NEED_MORE) {
         answer_bad_head(visitor, result);
+    }
 }
 
 static void writable(struct conn *conn)
@@ -201,12 +222,12 @@ void visitor_new(struct worker *worker, int fd)
         memory_free(visitor);
         return;
     }
-    conn_peer_text(visitor->conn, visitor->address, sizeof(visitor->address));
+    const struct gateway_config *config = worker->gateway->config;
+    front_init(&visitor->front, config->trusted, config->trusted_count, visitor->conn);
+    visitor->address = visitor->front.text;
     list_append(&worker->visitors, &visitor->node);
     worker->visitor_count++;
     int error = map_insert(&worker->visitor_ids, visitor->id, visitor);
-    if (error == 0 && worker->tls != NULL)
-        error = conn_secure(visitor->conn, worker->tls, NULL);
     if (error != 0) {
         visitor_end(visitor, error, error_text(error));
         return;

@@ -1,11 +1,12 @@
 /*
  * A visitor is a connection that has not logged in: it is bounded in bytes, in time and in number,
- * and it holds nobody up. It goes through TLS, the HTTP head, the upgrade, the handshake, the key,
- * and the name; then it is a member, or closed.
+ * and it holds nobody up. It goes through a proxy's header, TLS, the HTTP head, the upgrade, the
+ * handshake, the key, and the name; then it is a member, or closed.
  */
 #ifndef GATEWAY_VISITOR_H
 #define GATEWAY_VISITOR_H
 
+#include "gateway/front.h"
 #include "gateway/member.h"
 #include "net/conn.h"
 #include "store/watch.h"
@@ -23,13 +24,14 @@ struct visitor {
     uint64_t since;
     struct conn *conn;       /* until the upgrade */
     struct carrier *carrier; /* after it */
+    struct front front;
     struct head_reader reader;
     const struct dialect *dialect; /* from the upgrade on */
     union {
         struct inbound native;
         struct hubble_inbound hubble;
     } inbound;
-    char address[ADDRESS_TEXT_SIZE];
+    const char *address; /* the front's */
     uint8_t nonce[UPGRADE_NONCE_SIZE];
     /* after the handshake */
     char name[STORE_NAME_SIZE];

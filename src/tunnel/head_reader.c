@@ -19,10 +19,8 @@ void head_reader_deinit(struct head_reader *reader)
     head_reader_init(reader);
 }
 
-static int make_room(struct head_reader *reader)
+static int grow(struct head_reader *reader)
 {
-    if (reader->size < reader->capacity)
-        return 0;
     if (reader->capacity >= HEAD_READER_LIMIT)
         return CULVERT_ERROR_TOO_LARGE;
     size_t capacity = reader->capacity == 0 ? FIRST_CAPACITY : 2 * reader->capacity;
@@ -34,11 +32,23 @@ static int make_room(struct head_reader *reader)
     return 0;
 }
 
+int head_reader_keep(struct head_reader *reader, const uint8_t *bytes, size_t size)
+{
+    while (reader->capacity - reader->size < size) {
+        int error = grow(reader);
+        if (error != 0)
+            return error;
+    }
+    memcpy(reader->buffer + reader->size, bytes, size);
+    reader->size += size;
+    return 0;
+}
+
 int head_reader_read(struct head_reader *reader, struct conn *conn, enum head_kind kind,
                      struct http1_head *head, size_t *used)
 {
     for (;;) {
-        int error = make_room(reader);
+        int error = reader->size < reader->capacity ? 0 : grow(reader);
         if (error != 0)
             return error;
         ssize_t got =

@@ -22,6 +22,10 @@ struct head_reader {
 void head_reader_init(struct head_reader *reader);
 void head_reader_deinit(struct head_reader *reader);
 
+/* Keeps bytes that were read elsewhere, before what head_reader_read will read. Returns 0,
+ * CULVERT_ERROR_TOO_LARGE or CULVERT_ERROR_NO_MEMORY. */
+int head_reader_keep(struct head_reader *reader, const uint8_t *bytes, size_t size);
+
 enum head_kind { HEAD_REQUEST, HEAD_RESPONSE };
 
 /*

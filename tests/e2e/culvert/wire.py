@@ -61,11 +61,12 @@ def frame(opcode, payload=b"", fin=True, masked=True, reserved=0, declared=None)
     return head + key + mask(payload, key)
 
 
-def upgrade_request(target="/", protocol="culvert.1", host="localhost", key=None):
+def upgrade_request(target="/", protocol="culvert.1", host="localhost", key=None, extra=""):
+    """`extra`: further fields, each with its line's end."""
     key = key or base64.b64encode(os.urandom(16)).decode()
     return (f"GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
-            f"Sec-WebSocket-Protocol: {protocol}\r\n\r\n").encode()
+            f"Sec-WebSocket-Protocol: {protocol}\r\n{extra}\r\n").encode()
 
 
 class WebSocket:
@@ -126,9 +127,12 @@ class Link(WebSocket):
         self.welcome = None
 
     @classmethod
-    def connect(cls, gateway, context=None, **request):
-        """Dials and upgrades."""
-        connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=TIMEOUT)
+    def connect(cls, gateway, context=None, address="127.0.0.1", opening=(), **request):
+        """Dials and upgrades. `opening`: bytes that are sent, piece by piece, before all else."""
+        connection = socket.create_connection((address, gateway.port), timeout=TIMEOUT)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in opening:
+            connection.sendall(piece)
         if context:
             connection = context.wrap_socket(connection, server_hostname="localhost")
         connection.sendall(upgrade_request(**request))

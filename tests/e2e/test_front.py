@@ -1,0 +1,250 @@
+"""Behind nginx and HAProxy, as docs/reverse-proxy.md says, and whose word for an address counts."""
+
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import socket
+import ssl
+import struct
+
+import pytest
+
+from culvert.peers import connect, expect_gone, free_port
+from culvert.process import eventually
+from culvert.wire import Link
+from culvert.world import ROOT
+
+PAGE = pathlib.Path(ROOT, "docs", "reverse-proxy.md").read_text(encoding="utf-8")
+SBIN = "/usr/sbin:/usr/bin:/sbin:/bin"
+SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
+NGINX_PATHS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
+def section(heading):
+    """The blocks of a section of the page: the gateway's command, and the proxy's configuration."""
+    text = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S)[1]
+    command = re.search(r"^```sh\n(.*?)^```", text, re.M | re.S)[1]
+    configuration = re.search(r"^```(?:nginx|haproxy)\n(.*?)^```", text, re.M | re.S)[1]
+    return command, configuration
+
+
+class Front:
+    """A gateway and the proxy before it, with the page's command and configuration; only ports and
+    paths are this test's own. Clients come to the proxy over IPv6 and the proxy to the gateway over
+    IPv4, so that their addresses differ."""
+
+    def __init__(self, world, heading, trusts=True):
+        self.world = world
+        self.events = world.path("events.json")
+        self.port = free_port("::1")
+        certificate = world.authority.issue(world.unique("front"))
+        both = "".join(pathlib.Path(path).read_text(encoding="ascii")
+                       for path in (certificate.certificate, certificate.key))
+        self._paths = {"/etc/ssl/gateway.example.pem": certificate.certificate,
+                       "/etc/ssl/gateway.example.key": certificate.key,
+                       "/etc/ssl/gateway.example.both.pem": world.write("both.pem", both)}
+        command, self._configuration = section(heading)
+        words = shlex.split(command)
+        assert words[:2] == ["culvert", "gateway"]
+        if not trusts:
+            at = words.index("--trusted-proxy")
+            del words[at:at + 2]
+        words = [self._paths.get(word, word) for word in words[2:]]
+        words[words.index("127.0.0.1:8080")] = "127.0.0.1:0"
+        self.gateway = world.bare_gateway(*words, "--open", "--events", self.events)
+        self._start(is_nginx="nginx" in heading, is_stream="stream {" in self._configuration)
+
+    def _start(self, is_nginx, is_stream):
+        text = self._configuration.replace("127.0.0.1:8080", f"127.0.0.1:{self.gateway.port}")
+        for path, own in self._paths.items():
+            text = text.replace(path, own)
+        for written, own in (("listen 443", f"listen 127.0.0.1:{self.port}"),
+                             ("[::]:443", f"[::1]:{self.port}"),
+                             (":::443 v4v6", f"::1:{self.port}")):
+            text = text.replace(written, own)
+        assert not re.search(r"\b443\b|/etc/", text), text
+        command = self._nginx(text, is_stream) if is_nginx else self._haproxy(text)
+        self.process = self.world.process("front", command)
+        eventually(self._answers, 15.0, "the proxy does not listen")
+
+    def _answers(self):
+        assert self.process.is_running(), self.process.output()
+        try:
+            connect(self.port, "::1", timeout=1).close()
+            return True
+        except OSError:
+            return False
+
+    def _nginx(self, text, is_stream):
+        temporary = "".join(f"{name}_temp_path {self.world.path(name)};\n" for name in NGINX_PATHS)
+        main = (f"daemon off;\npid {self.world.path('nginx.pid')};\nerror_log stderr warn;\n"
+                f"events {{ worker_connections 768; }}\n")
+        if os.geteuid() == 0:
+            main += "user root;\n"
+        if is_stream:
+            main = f"load_module /usr/lib/nginx/modules/ngx_stream_module.so;\n{main}{text}"
+        else:
+            main += f"http {{\naccess_log off;\n{temporary}{text}}}\n"
+        return [shutil.which("nginx", path=SBIN), "-e", "stderr", "-p", self.world.directory, "-c",
+                self.world.write("nginx.conf", main)]
+
+    def _haproxy(self, text):
+        return [shutil.which("haproxy", path=SBIN), "-db", "-f",
+                self.world.write("haproxy.cfg", text)]
+
+    def url(self):
+        return f"wss://[::1]:{self.port}"
+
+
+
+HTTP = ["nginx", "HAProxy"]
+TCP = ["HAProxy, with TLS in the gateway", "nginx, with TLS in the gateway"]
+
+
+@pytest.fixture(autouse=True)
+def needs_ipv6():
+    if not has_ipv6():
+        pytest.skip("this system has no IPv6")
+
+
+def read_events(path, event):
+    with open(path, encoding="ascii") as file:
+        found = [json.loads(line) for line in file if line.endswith("\n")]
+    return [one for one in found if one["event"] == event]
+
+
+def address_of(path, agent):
+    """The address in the event of this agent's registration."""
+    found = eventually(lambda: [one["address"] for one in read_events(path, "agent.registered")
+                                if one["agent"] == agent], 5.0, f"{agent} did not register")
+    return found[0]
+
+
+@pytest.mark.parametrize("heading", HTTP + TCP)
+def test_agents_behind_a_proxy(world, heading):
+    front = Front(world, heading)
+    ca = ("--ca", world.authority.certificate)
+    world.agent(front.gateway, "far", url=front.url(), options=ca)
+    server = world.echo_server()
+    near = world.agent(front.gateway, "near", f"0:far:127.0.0.1:{server.port}", url=front.url(),
+                       options=ca)
+    with connect(near.port()) as client:
+        client.sendall(b"x" * 100000)
+        client.shutdown(socket.SHUT_WR)
+        assert sum(len(piece) for piece in iter(lambda: client.recv(65536), b"")) == 100000
+    pattern = r"\[::1\]" if heading in HTTP else r"\[::1\]:\d+"
+    for agent in ("far", "near"):
+        address = address_of(front.events, agent)
+        assert re.fullmatch(pattern, address), address
+    opened = eventually(lambda: read_events(front.events, "session.opened"))
+    assert opened[0]["source_address"] == address_of(front.events, "near")
+
+
+@pytest.mark.parametrize("heading", HTTP)
+def test_what_a_client_writes_into_the_field_is_not_believed(world, heading):
+    front = Front(world, heading)
+    context = ssl.create_default_context(cafile=world.authority.certificate)
+    link = world.keep(Link.connect(front, context, address="::1",
+                                   extra="X-Forwarded-For: 198.51.100.1, 127.0.0.1\r\n"))
+    assert link.shake_hands("liar")["Ok"]
+    assert address_of(front.events, "liar") == "[::1]"
+
+
+@pytest.mark.parametrize("heading", HTTP)
+def test_a_proxy_that_is_not_trusted(world, heading):
+    front = Front(world, heading, trusts=False)
+    world.agent(front.gateway, "agent", url=front.url(),
+                options=("--ca", world.authority.certificate))
+    assert address_of(front.events, "agent").startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize("heading", TCP)
+def test_a_proxy_header_that_is_not_trusted(world, heading):
+    front = Front(world, heading, trusts=False)
+    agent = world.agent(front.gateway, "agent", url=front.url(), wait=False,
+                        options=("--ca", world.authority.certificate))
+    agent.wait_for("cannot register at")
+    front.gateway.wait_for(r"a PROXY header came from 127\.0\.0\.1:\d+, which no --trusted-proxy")
+    assert read_events(front.events, "agent.registered") == []
+
+
+def test_the_times_are_longer_than_the_pings_are_apart(world):
+    link = world.keep(Link.connect(world.gateway()))
+    seconds = link.shake_hands("agent")["Keepalive"]
+    for heading in HTTP + TCP:
+        times = re.findall(r"(?:proxy_(?:read_|send_)?timeout|timeout (?:client|server|tunnel)) "
+                           r"(\d+)s", section(heading)[1])
+        assert times and all(int(time) > 2 * seconds for time in times)
+
+
+# Without a proxy: what somebody may send.
+
+
+def opening(kind):
+    if kind == "text":
+        return b"PROXY TCP4 203.0.113.7 192.0.2.1 50110 443\r\n"
+    addresses = socket.inet_aton("203.0.113.7") + socket.inet_aton("192.0.2.1")
+    body = addresses + struct.pack("!HH", 50110, 443) + b"\x04\x00\x02xx" + b"\x20\x00\x01y"
+    return SIGNATURE + b"\x21\x11" + struct.pack("!H", len(body)) + body
+
+
+@pytest.mark.parametrize("kind", ["text", "binary"])
+def test_a_header_that_comes_byte_by_byte(world, secure, kind):
+    events = world.path("events.json")
+    gateway = world.gateway("--events", events, "--trusted-proxy", "127.0.0.0/8", secure=secure)
+    context = ssl.create_default_context(cafile=world.authority.certificate) if secure else None
+    header = opening(kind)
+    link = world.keep(Link.connect(gateway, context,
+                                   opening=[bytes([byte]) for byte in header]))
+    assert link.shake_hands("agent")["Ok"]
+    assert address_of(events, "agent") == "203.0.113.7:50110"
+    link = world.keep(Link.connect(gateway, context, opening=[header],
+                                   extra="X-Forwarded-For: 198.51.100.1\r\n"))
+    assert link.shake_hands("other")["Ok"]
+    assert address_of(events, "other") == "203.0.113.7:50110"
+
+
+@pytest.mark.parametrize("first", [opening("text"), opening("binary"), SIGNATURE + b"\x20\0\0\0",
+                                   b"PROXY UNKNOWN\r\n"])
+def test_nobody_is_believed_by_default(world, secure, first):
+    gateway = world.gateway(secure=secure)
+    client = world.keep(connect(gateway.port))
+    client.sendall(first)
+    gateway.wait_for("a PROXY header came from 127.0.0.1")
+    expect_gone(client)
+
+
+def test_a_field_from_somebody_is_not_believed(world):
+    events = world.path("events.json")
+    gateway = world.gateway("--events", events, "--trusted-proxy", "127.0.0.2",
+                            "--trusted-proxy", "::1", "--trusted-proxy", "0.0.0.0/1")
+    assert world.keep(Link.connect(gateway, extra="X-Forwarded-For: 198.51.100.1\r\n")).shake_hands(
+        "believed")["Ok"]
+    assert address_of(events, "believed") == "198.51.100.1"
+    gateway = world.gateway("--events", events + "2", "--trusted-proxy", "127.0.0.2",
+                            "--trusted-proxy", "::/0")
+    assert world.keep(Link.connect(gateway, extra="X-Forwarded-For: 198.51.100.1\r\n")).shake_hands(
+        "ignored")["Ok"]
+    assert address_of(events + "2", "ignored").startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize("first", [b"PROXY TCP4 x\r\n", b"PROXY " + b"x" * 200,
+                                   SIGNATURE + b"\x21\x11\xff\xff", SIGNATURE + b"\x3f\0\0\0"])
+def test_a_wrong_header_from_a_trusted_proxy(world, first):
+    gateway = world.gateway("--trusted-proxy", "127.0.0.1")
+    client = world.keep(connect(gateway.port))
+    client.sendall(first)
+    gateway.wait_for("the PROXY header from 127.0.0.1:.* is (malformed|too large)")
+    expect_gone(client)
