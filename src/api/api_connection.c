@@ -41,7 +41,8 @@ struct api_connection {
     struct loop_task next; /* looks at what was read ahead, a turn after the last request */
     struct loop_task buried;
     enum state state;
-    uint64_t idle_since;
+    bool has_served; /* a request of somebody with the token */
+    uint64_t since;  /* when it came into this state */
     struct api_access access;
     struct api_call call;
     uint8_t *input;
@@ -100,9 +101,9 @@ static void enter(struct api_connection *connection, enum state state)
                    (state == STATE_HEAD || state == STATE_BODY);
 
     connection->state = state;
+    connection->since = loop_now(site->loop);
     switch (state) {
     case STATE_IDLE:
-        connection->idle_since = loop_now(site->loop);
         milliseconds = (uint64_t)API_IDLE_TIME * 1000;
         break;
     case STATE_DELAY:
@@ -225,6 +226,7 @@ static void run_request(struct api_connection *connection)
         }
     }
     request.body = body;
+    connection->has_served = true;
     call->route->handle(connection->site->context, &request, &response);
     json_decref(body);
     log_debug("API: %s %s %s: %d", call->route->method, call->route->path, call->parameter,
@@ -399,14 +401,32 @@ int api_connection_new(struct api_site *site, int fd)
     return 0;
 }
 
-static struct api_connection *oldest_idle(const struct api_site *site)
+/* Whether it is no loss: it rests after a request, or has had its time and is nobody's yet. What is
+ * new is given the time to say who it is, however many come at once. */
+static bool is_dispensable(const struct api_connection *connection, uint64_t now)
 {
+    bool is_old = now - connection->since >= (uint64_t)API_CONNECTION_GRACE * 1000;
+    switch (connection->state) {
+    case STATE_IDLE:
+        return connection->has_served || is_old;
+    case STATE_HEAD:
+    case STATE_DELAY:
+    case STATE_LINGER:
+        return is_old;
+    default:
+        return false;
+    }
+}
+
+static struct api_connection *find_dispensable(const struct api_site *site)
+{
+    uint64_t now = loop_now(site->loop);
     struct api_connection *oldest = NULL;
     for (struct list_node *node = list_first(&site->connections); node != NULL;
          node = list_next(&site->connections, node)) {
         struct api_connection *connection = CONTAINER_OF(node, struct api_connection, node);
-        if (connection->state == STATE_IDLE &&
-            (oldest == NULL || connection->idle_since < oldest->idle_since))
+        if (is_dispensable(connection, now) &&
+            (oldest == NULL || connection->since < oldest->since))
             oldest = connection;
     }
     return oldest;
@@ -414,13 +434,15 @@ static struct api_connection *oldest_idle(const struct api_site *site)
 
 bool api_connection_has_room(const struct api_site *site)
 {
-    return site->connection_count < API_MAX_CONNECTIONS || oldest_idle(site) != NULL;
+    return site->connection_count < API_MAX_CONNECTIONS || find_dispensable(site) != NULL;
 }
 
 void api_connection_make_room(struct api_site *site)
 {
-    struct api_connection *oldest = oldest_idle(site);
-    if (site->connection_count >= API_MAX_CONNECTIONS && oldest != NULL)
+    if (site->connection_count < API_MAX_CONNECTIONS)
+        return;
+    struct api_connection *oldest = find_dispensable(site);
+    if (oldest != NULL)
         close_connection(oldest);
 }
 

@@ -12,6 +12,8 @@
 
 #include <stdbool.h>
 
+enum { API_CONNECTION_GRACE = 250 }; /* milliseconds */
+
 struct api_connection;
 
 /* What the connections of a server share. */
@@ -24,15 +26,16 @@ struct api_site {
     void *context;
     struct list connections;
     unsigned connection_count;
-    void (*changed)(struct api_site *site); /* a connection has gone, become busy or idle */
+    void (*changed)(struct api_site *site); /* a connection has come, gone, begun, ended */
     uint64_t last_complaint; /* when a caller was last refused in the log; 0: never */
 };
 
 /* Takes the descriptor in any case. Returns 0 or an error. */
 int api_connection_new(struct api_site *site, int fd);
-/* Whether one more can be taken: there are fewer than API_MAX_CONNECTIONS, or one of them has no
- * request, which api_connection_make_room closes for it (the one that has been idle for longest).
- */
+/* Whether one more can be taken: there are fewer than API_MAX_CONNECTIONS, or one of them may be
+ * closed for it, which api_connection_make_room does (the one that has waited for longest): it
+ * rests between requests, or it has not shown the token within API_CONNECTION_GRACE. To be asked
+ * again when a connection has changed, and after that time. */
 bool api_connection_has_room(const struct api_site *site);
 void api_connection_make_room(struct api_site *site);
 void api_connection_close_all(struct api_site *site);

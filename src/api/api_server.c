@@ -17,6 +17,7 @@ struct api_server {
     struct listener *listener;
     char *path; /* of the unix socket, or NULL */
     struct api_listen_file file;
+    struct loop_timer grace; /* runs while there is no room */
     struct loop_task buried;
     bool is_closed;
 };
@@ -42,12 +43,23 @@ static struct api_server *server_of(struct api_site *site)
 static void on_changed(struct api_site *site)
 {
     struct api_server *server = server_of(site);
-    if (!server->is_closed)
-        listener_accept(server->listener, api_connection_has_room(site));
+    if (server->is_closed)
+        return;
+    bool has_room = api_connection_has_room(site);
+    listener_accept(server->listener, has_room);
+    if (has_room)
+        loop_timer_stop(&server->grace);
+    else
+        loop_timer_start(&server->grace, API_CONNECTION_GRACE);
 }
 
-/* Where all connections are busy, the next ones wait in the kernel's queue, for no longer than the
- * time of a request. */
+static void on_grace_over(struct loop_timer *timer)
+{
+    struct api_server *server = timer->holder;
+    on_changed(&server->site);
+}
+
+/* Where there is no room, the next ones wait in the kernel's queue. */
 static void on_accepted(struct listener *listener, int fd)
 {
     struct api_server *server = listener_holder(listener);
@@ -95,6 +107,7 @@ int api_server_new(struct loop *loop, const struct api_server_config *config,
         free_server(new);
         goto out;
     }
+    loop_timer_init(loop, &new->grace, on_grace_over, new);
     listener_accept(new->listener, true);
     *server = new;
     return 0;
@@ -126,7 +139,6 @@ static void run_buried(struct loop_task *task)
 
 void api_server_close(struct api_server *server)
 {
-    struct loop *loop = server->site.loop;
     assert(!server->is_closed);
     server->is_closed = true;
     listener_close(server->listener);
@@ -134,5 +146,5 @@ void api_server_close(struct api_server *server)
         api_listen_remove(server->path, &server->file);
     api_connection_close_all(&server->site);
     server->buried.run = run_buried;
-    loop_bury(loop, &server->buried);
+    loop_timer_close(&server->grace, &server->buried);
 }

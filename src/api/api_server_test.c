@@ -319,47 +319,90 @@ static void test_a_slow_reader_holds_nobody(void **state)
     client_close(&client);
 }
 
+/* As many clients as there may be, who have all sent this. */
+static void crowd_open(struct fixture *fixture, struct client crowd[API_MAX_CONNECTIONS],
+                       const char *text)
+{
+    for (int i = 0; i < API_MAX_CONNECTIONS; i++) {
+        client_open(&crowd[i], fixture->path);
+        client_send(&crowd[i], text);
+    }
+    test_loop_idle(&fixture->test);
+}
+
+static void crowd_close(struct client crowd[API_MAX_CONNECTIONS])
+{
+    for (int i = 0; i < API_MAX_CONNECTIONS; i++)
+        client_close(&crowd[i]);
+}
+
 static void test_an_idle_connection_makes_room(void **state)
 {
     struct fixture *fixture = *state;
     static struct client idle[API_MAX_CONNECTIONS];
     struct client client;
-    for (int i = 0; i < API_MAX_CONNECTIONS; i++) {
-        client_open(&idle[i], fixture->path);
-        client_send(&idle[i], GET("/v1/things"));
-        client_await(fixture, &idle[i], "{\"things\":[]}", 1);
-    }
+    crowd_open(fixture, idle, GET("/v1/things"));
     client_open(&client, fixture->path);
     client_send(&client, GET("/v1/things"));
     client_await(fixture, &client, "{\"things\":[]}", 1);
     test_loop_until(&fixture->test, has_ended, &idle[0]);
-    for (int i = 0; i < API_MAX_CONNECTIONS; i++)
-        client_close(&idle[i]);
+    assert_has(&idle[0], "{\"things\":[]}");
+    client_read(&idle[API_MAX_CONNECTIONS - 1]);
+    assert_false(idle[API_MAX_CONNECTIONS - 1].has_ended);
+    crowd_close(idle);
     client_close(&client);
 }
 
+/* One that has shown the token and sends its body. */
 static void test_a_busy_connection_does_not(void **state)
 {
     struct fixture *fixture = *state;
     static struct client busy[API_MAX_CONNECTIONS];
     struct client client;
-    for (int i = 0; i < API_MAX_CONNECTIONS; i++) {
-        client_open(&busy[i], fixture->path);
-        client_send(&busy[i], "GET");
-    }
-    test_loop_idle(&fixture->test);
+    crowd_open(fixture, busy, POST("/v1/things", "12", "{"));
     client_open(&client, fixture->path);
     client_send(&client, GET("/v1/things"));
-    assert_true(test_loop_idle(&fixture->test) < QUIET_TURNS);
+    for (int i = 0; i < 4; i++) /* longer than API_CONNECTION_GRACE */
+        assert_true(test_loop_idle(&fixture->test) < QUIET_TURNS);
     client_read(&client);
     assert_true(client.size == 0 && !client.has_ended);
-    client_close(&busy[7]);
+    client_send(&busy[7], "\"name\":\"a\"}");
+    client_await(fixture, &busy[7], "201 Created", 1);
     client_await(fixture, &client, "{\"things\":[]}", 1);
-    for (int i = 0; i < API_MAX_CONNECTIONS; i++) {
-        if (i != 7)
-            client_close(&busy[i]);
-    }
+    crowd_close(busy);
     client_close(&client);
+}
+
+static void test_strangers_make_room(void **state)
+{
+    struct fixture *fixture = *state;
+    static struct client strangers[API_MAX_CONNECTIONS];
+    static const char *const REQUESTS[] = {"", "GET", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                                           "\x16\x03\x01"};
+    for (size_t i = 0; i < sizeof REQUESTS / sizeof *REQUESTS; i++) {
+        struct client client;
+        crowd_open(fixture, strangers, REQUESTS[i]);
+        client_open(&client, fixture->path);
+        client_send(&client, GET("/v1/things"));
+        client_await(fixture, &client, "{\"things\":[]}", 1);
+        crowd_close(strangers);
+        client_close(&client);
+    }
+}
+
+/* Nobody is sent away for having come at the same moment as others. */
+static void test_a_crowd_is_served(void **state)
+{
+    struct fixture *fixture = *state;
+    static struct client clients[3 * API_MAX_CONNECTIONS];
+    for (int i = 0; i < 3 * API_MAX_CONNECTIONS; i++) {
+        client_open(&clients[i], fixture->path);
+        client_send(&clients[i], GET("/v1/things"));
+    }
+    for (int i = 0; i < 3 * API_MAX_CONNECTIONS; i++)
+        client_await(fixture, &clients[i], "{\"things\":[]}", 1);
+    for (int i = 0; i < 3 * API_MAX_CONNECTIONS; i++)
+        client_close(&clients[i]);
 }
 
 static void test_a_handler_may_close_the_server(void **state)
@@ -508,6 +551,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_slow_reader_holds_nobody, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_idle_connection_makes_room, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_busy_connection_does_not, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_strangers_make_room, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_crowd_is_served, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_handler_may_close_the_server, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_socket_is_private_and_replaced_when_stale, set_up,
                                         tear_down),
