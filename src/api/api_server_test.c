@@ -306,6 +306,7 @@ static void test_a_slow_reader_holds_nobody(void **state)
     client_send(&client, GET("/v1/things"));
     client_await(fixture, &client, "{\"things\":[]}", 1);
     assert_int_equal(fixture->calls.count, 2);
+    client_send(&slow, GET("/v1/things/b"));
     assert_true(test_loop_idle(&fixture->test) < QUIET_TURNS);
     size_t received = 0;
     while (fixture->calls.count < 3) {
