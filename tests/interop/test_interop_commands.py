@@ -100,7 +100,8 @@ def test_the_command_is_told_by_the_programs_name(programs, command):
 
 
 @pytest.mark.parametrize("arguments", [
-    ["-url", "ws://127.0.0.1:1"], ["-name", "east"], [], ["-url", "http://127.0.0.1:1", "-name", "a"],
+    ["-url", "ws://127.0.0.1:1"], ["-name", "east"], [],
+    ["-url", "http://127.0.0.1:1", "-name", "a"],
     ["-url", "ws://u:p@127.0.0.1:1", "-name", "a"], ["-unknown"],
     ["-url", "ws://127.0.0.1:1", "-name", "a", "nonsense"],
     ["-url", "ws://127.0.0.1:1", "-name", "a", "1:b:c:99999"]], ids=" ".join)

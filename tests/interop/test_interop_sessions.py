@@ -1,7 +1,7 @@
 """Sessions between agents of every kind through proxies of every kind, by real programs and bytes.
 
-Kind `native` is an agent that was not told what to speak: culvert's own protocol with a gateway, 0.1
-with a proxy that knows no other.
+Kind `native` is an agent that was not told what to speak: culvert's own protocol with a gateway,
+0.1 with a proxy that knows no other.
 """
 
 import hashlib
@@ -28,7 +28,8 @@ LARGE_WAYS = [way for way in WAYS
 
 
 def by_ways(ways):
-    return pytest.mark.parametrize("hub,near,far", ways, indirect=["hub"], ids=["-".join(way) for way in ways])
+    return pytest.mark.parametrize("hub,near,far", ways, indirect=["hub"],
+                                   ids=["-".join(way) for way in ways])
 
 
 @pytest.fixture(scope="module")

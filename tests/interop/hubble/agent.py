@@ -3,6 +3,7 @@
 import asyncio
 import re
 import uuid
+from contextlib import suppress
 
 import websockets
 
@@ -60,10 +61,8 @@ class Session:
         except websockets.ConnectionClosed:
             self.close()
             return
-        try:
+        with suppress(websockets.ConnectionClosed):
             await self._send(encode(CONNECTION_CLOSED, GUID=self._guid))
-        except websockets.ConnectionClosed:
-            pass
         self.close()
 
     async def _send_data(self, data):
@@ -85,10 +84,8 @@ class Session:
 
     async def _write(self, data):
         self._writer.write(data)
-        try:
+        with suppress(OSError):
             await self._writer.drain()
-        except OSError:
-            pass
 
 
 class Agent:
@@ -216,7 +213,8 @@ class Agent:
         try:
             reader, writer = await self._dial(body["RemoteHost"], body["RemotePort"])
         except OSError as error:
-            await send(acknowledge(guid, f"dial tcp: {error}"))
+            with suppress(websockets.ConnectionClosed):
+                await send(acknowledge(guid, f"dial tcp: {error}"))
             return
         session = Session(send, guid, reader, writer)
         if not self._registers_late:

@@ -3,7 +3,7 @@
 import base64
 import os
 import socket
-from contextlib import contextmanager
+from contextlib import suppress
 
 from culvert.peers import TIMEOUT, Server
 from culvert.wire import (BINARY, CONTINUATION, PING, PONG, Closed, WebSocket, accept_value, frame)
@@ -226,10 +226,6 @@ class Station:
         self._server.close()
 
 
-@contextmanager
 def expect_closed_connection():
-    """What is done inside may fail because the peer is gone."""
-    try:
-        yield
-    except (Closed, ConnectionResetError, BrokenPipeError):
-        pass
+    """For what may fail because the peer is gone."""
+    return suppress(Closed, ConnectionResetError, BrokenPipeError)

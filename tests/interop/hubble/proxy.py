@@ -1,6 +1,7 @@
 """A proxy of Hubble 0.1: a table of names, and sessions passed on between their connections."""
 
 import inspect
+from contextlib import suppress
 
 import websockets
 
@@ -25,10 +26,8 @@ class Connection:
     async def send(self, message):
         """Sends in frames as the original's write buffer cuts them; a dead agent takes none."""
         frames = [message[at:at + FRAME_SIZE] for at in range(0, len(message), FRAME_SIZE)]
-        try:
+        with suppress(websockets.ConnectionClosed):
             await self.socket.send(frames if len(frames) > 1 else message)
-        except websockets.ConnectionClosed:
-            pass
 
 
 class Proxy:
