@@ -2,8 +2,8 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "codec/url_address.h"
 
-#include <arpa/inet.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -57,15 +57,12 @@ static struct text take_part(struct text *rest)
     return part;
 }
 
-static int take_address(struct text *rest, int family, uint8_t *address)
+static int take_address(struct text *rest, bool is_ipv4, uint8_t *address)
 {
-    char text[INET6_ADDRSTRLEN];
     struct text part = take_part(rest);
-    /* inet_pton stops at a zero, and what stands behind it would not have been looked at. */
-    if (part.size == 0 || memchr(part.data, 0, part.size) != NULL ||
-        text_copy(part, text, sizeof text) != 0 || inet_pton(family, text, address) != 1)
-        return CULVERT_ERROR_PROTOCOL;
-    return 0;
+    bool is_good =
+        part.size > 0 && (is_ipv4 ? url_parse_ipv4(part, address) : url_parse_ipv6(part, address));
+    return is_good ? 0 : CULVERT_ERROR_PROTOCOL;
 }
 
 static int take_port(struct text *rest, uint16_t *port)
@@ -86,9 +83,8 @@ static int parse_line(struct text line, struct proxy_header *header)
     bool is_ipv4 = text_equals(protocol, "TCP4");
     if (!is_ipv4 && !text_equals(protocol, "TCP6"))
         return CULVERT_ERROR_PROTOCOL;
-    int family = is_ipv4 ? AF_INET : AF_INET6;
-    bool is_good = take_address(&line, family, header->source) == 0 &&
-                   take_address(&line, family, destination) == 0 &&
+    bool is_good = take_address(&line, is_ipv4, header->source) == 0 &&
+                   take_address(&line, is_ipv4, destination) == 0 &&
                    take_port(&line, &header->source_port) == 0 && line.data != NULL &&
                    memchr(line.data, ' ', line.size) == NULL &&
                    take_port(&line, &destination_port) == 0;
