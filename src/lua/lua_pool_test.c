@@ -205,7 +205,7 @@ static void test_a_script_that_takes_all_memory(void **state)
                                 "  elseif r:ip() == 'string' then\n"
                                 "    while true do s = s .. s end\n"
                                 "  elseif r:ip() == 'rep' then\n"
-                                "    s = s:rep(1e9)\n"
+                                "    s = s:rep(12e6)\n"
                                 "  elseif r:ip() == 'closure' then\n"
                                 "    while true do local u = t; t = function() return u end end\n"
                                 "  elseif r:ip() == 'keep' then\n"
@@ -311,6 +311,26 @@ static void test_a_worker_that_dies_is_replaced(void **state)
     }
 }
 
+static void test_one_that_dies_idle_is_replaced_ever_later(void **state)
+{
+    struct pool_fixture *fixture = *state;
+    pool_fixture_start(fixture, ENDLESS);
+    uint64_t start = uv_hrtime() / 1000000;
+    for (int i = 0; i < 4; i++) {
+        pid_t before = 0;
+        pid_t after = 0;
+        assert_int_equal(pool_fixture_workers(&before, 1), 1);
+        assert_int_equal(kill(before, SIGKILL), 0);
+        do
+            pool_fixture_workers(&after, 1);
+        while (after == 0 || after == before);
+        pool_fixture_expect_workers(1);
+    }
+    /* 100, 200, 400 and 800 milliseconds. */
+    assert_true(uv_hrtime() / 1000000 - start >= 1500);
+    assert_verdict(pool_fixture_answer(fixture, "good"), true, "the script allows it");
+}
+
 /* ---- start ---- */
 
 static void test_what_cannot_start(void **state)
@@ -410,18 +430,17 @@ static void test_reload(void **state)
     assert_string_equal(fixture->reload_why, "");
     assert_verdict(pool_fixture_answer(fixture, "h"), false, "fourth");
     assert_false(lua_pool_has_register(fixture->pool));
+    pool_fixture_expect_workers(3);
 }
 
 static void test_a_file_that_is_gone_at_reload(void **state)
 {
     struct pool_fixture *fixture = *state;
-    struct lua_pool_config config = fixture->config;
     pool_fixture_start(fixture, "function connect() return true end");
-    /* A folder in its place: neither can be read as a script. */
-    assert_int_equal(truncate(fixture->script, 0), 0);
-    pool_fixture_reload(fixture, "");
-    assert_non_null(strstr(fixture->reload_why, "the script defines no function connect"));
-    assert_verdict(pool_fixture_answer(fixture, config.script), true, "the script allows it");
+    pool_fixture_reload(fixture, NULL);
+    assert_non_null(strstr(fixture->reload_why, "policy.lua: No such file or directory"));
+    assert_verdict(pool_fixture_answer(fixture, "h"), true, "the script allows it");
+    pool_fixture_expect_workers(1);
 }
 
 static void test_a_question_that_is_being_answered_survives_reload(void **state)
@@ -517,6 +536,7 @@ int main(void)
         WITH_FIXTURE(test_recursion_without_end),
         WITH_FIXTURE(test_what_a_worker_is_left_with),
         WITH_FIXTURE(test_a_worker_that_dies_is_replaced),
+        WITH_FIXTURE(test_one_that_dies_idle_is_replaced_ever_later),
         WITH_FIXTURE(test_what_cannot_start),
         WITH_FIXTURE(test_what_is_no_file),
         WITH_FIXTURE(test_a_script_with_marks_before_it),

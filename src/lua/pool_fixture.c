@@ -127,7 +127,10 @@ static void run_reload(struct loop *loop, struct loop_message *message)
 void pool_fixture_reload(struct pool_fixture *fixture, const char *script)
 {
     struct loop_message message = {.run = run_reload};
-    pool_fixture_write(fixture, script);
+    if (script != NULL)
+        pool_fixture_write(fixture, script);
+    else
+        assert_int_equal(unlink(fixture->script), 0);
     fixture->loop.holder = fixture;
     loop_post(&fixture->loop, &message);
     wait_for(&fixture->reloaded);

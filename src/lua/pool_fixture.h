@@ -40,7 +40,7 @@ int pool_fixture_try(struct pool_fixture *fixture, const char *script);
 void pool_fixture_start(struct pool_fixture *fixture, const char *script);
 /* Ends the loop and then the pool, as a gateway does. */
 void pool_fixture_stop(struct pool_fixture *fixture);
-/* Reads the script again and waits until that is done. */
+/* Writes the script (NULL: removes it), has it read again and waits until that is done. */
 void pool_fixture_reload(struct pool_fixture *fixture, const char *script);
 
 /* Asks for alice:host:22, with key "sesame", without waiting. */
