@@ -32,6 +32,17 @@ def has_ipv6():
         return False
 
 
+def free_in_both():
+    """A port that is free for IPv4 and for IPv6."""
+    port = free_port("::1")
+    try:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+        return port
+    except OSError:
+        return None
+
+
 def section(heading):
     """The blocks of a section of the page: the gateway's command, and the proxy's configuration."""
     text = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S)[1]
@@ -48,7 +59,7 @@ class Front:
     def __init__(self, world, heading, trusts=True):
         self.world = world
         self.events = world.path("events.json")
-        self.port = free_port("::1")
+        self.port = None
         certificate = world.authority.issue(world.unique("front"))
         both = "".join(pathlib.Path(path).read_text(encoding="ascii")
                        for path in (certificate.certificate, certificate.key))
@@ -67,6 +78,7 @@ class Front:
         self._start(is_nginx="nginx" in heading, is_stream="stream {" in self._configuration)
 
     def _start(self, is_nginx, is_stream):
+        self.port = eventually(free_in_both)
         text = self._configuration.replace("127.0.0.1:8080", f"127.0.0.1:{self.gateway.port}")
         for path, own in self._paths.items():
             text = text.replace(path, own)
