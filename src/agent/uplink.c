@@ -39,6 +39,18 @@ static uint64_t next_delay(struct uplink *uplink)
     return delay / 2 + random % (delay / 2 + 1);
 }
 
+/* As long as the gateway said, and up to a quarter and a second more: it said the same to others.
+ */
+static uint64_t told_delay(struct uplink *uplink)
+{
+    uint64_t delay = (uint64_t)uplink->retry_after * 1000;
+    uint32_t random = 0;
+    uplink->retry_after = 0;
+    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+        return delay;
+    return delay + random % (delay / 4 + 1000);
+}
+
 /* Ends whatever was under way and begins again after a while. */
 static void retry(struct uplink *uplink, const char *what, const char *why)
 {
@@ -49,7 +61,7 @@ static void retry(struct uplink *uplink, const char *what, const char *why)
         conn_close(uplink->conn, false);
     uplink->conn = NULL;
     head_reader_deinit(&uplink->reader);
-    uint64_t delay = next_delay(uplink);
+    uint64_t delay = uplink->retry_after > 0 ? told_delay(uplink) : next_delay(uplink);
     log_warning("%s %s: %s; trying again in %.1f s", what, uplink->url_text, why,
                 (double)delay / 1000);
     close_tunnel(uplink, REASON_LINK_LOST, why);
@@ -218,6 +230,13 @@ static void readable(struct conn *conn)
         return;
     default:
         cannot_connect(uplink, error_text(result));
+        return;
+    }
+    uplink->retry_after = upgrade_retry_after(&head);
+    if (uplink->retry_after > 0) {
+        snprintf(why, sizeof(why), "the server is busy and wants us back after %u s",
+                 uplink->retry_after);
+        cannot_connect(uplink, why);
         return;
     }
     bool is_native = false;

@@ -50,6 +50,7 @@ struct uplink {
     struct tunnel *tunnel; /* from the upgrade on */
     uint64_t up_since;     /* 0: not registered */
     unsigned failures;     /* in a row */
+    unsigned retry_after;  /* seconds that the gateway wants us to stay away, or 0 */
     bool is_refused;       /* for good: the owner was told and ends */
     bool was_up;
     bool gives_keys;   /* set by the owner: it opens streams with keys that no rule has */

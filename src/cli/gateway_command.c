@@ -125,6 +125,19 @@ static int take_auth_timeout(void *settings, const char *value, char *why)
     return 0;
 }
 
+static int take_handshakes(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    uint64_t number = 0;
+    if (str_parse_number(text_of(value), GATEWAY_COMMAND_HANDSHAKES, &number) != 0) {
+        snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not a number from 0 to %d", value,
+                 GATEWAY_COMMAND_HANDSHAKES);
+        return CULVERT_ERROR_INVALID;
+    }
+    command->config.handshakes = (unsigned)number;
+    return 0;
+}
+
 static int take_drain(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
@@ -223,6 +236,10 @@ static const struct option OPTIONS[] = {
      "directory of the store of keys (default:\n$XDG_STATE_HOME/culvert or ~/.local/state/culvert, "
      "for\nroot /var/lib/culvert)",
      take_data, false},
+    {"handshakes-per-second", "N",
+     "how many agents may log in a second; the others are told\nwhen to come back (default: 1000; "
+     "0: no limit)",
+     take_handshakes, false},
     {"drain", "SECONDS", "how long open sessions may go on after SIGTERM\n(default: 5)", take_drain,
      false},
     {"threads", "N", "event loops, 1 to 256 (default: one a core)", take_threads, false},
@@ -250,6 +267,7 @@ void gateway_command_init(struct gateway_command *command)
                    .program = "/proc/self/exe",
                    .lua_workers = LUA_POOL_WORKERS,
                    .auth_timeout = LUA_POOL_TIMEOUT,
+                   .handshakes = GATEWAY_HANDSHAKES,
                    .drain = GATEWAY_COMMAND_DRAIN},
         .journal = {.log = true},
     };

@@ -9,8 +9,9 @@ enum {
     GATEWAY_COMMAND_LISTENS = 64,
     GATEWAY_COMMAND_TRUSTED_PROXIES = 64,
     GATEWAY_COMMAND_LUA_WORKERS = 64,
-    GATEWAY_COMMAND_AUTH_TIMEOUT = 600, /* seconds */
-    GATEWAY_COMMAND_DRAIN = 5,          /* seconds, where no option says otherwise */
+    GATEWAY_COMMAND_AUTH_TIMEOUT = 600,       /* seconds */
+    GATEWAY_COMMAND_HANDSHAKES = 1000 * 1000, /* a second, at most */
+    GATEWAY_COMMAND_DRAIN = 5,                /* seconds, where no option says otherwise */
     GATEWAY_COMMAND_DRAIN_MAX = 24 * 60 * 60,
     GATEWAY_COMMAND_SECRET_SIZE = 257,
 };

@@ -57,6 +57,17 @@ static void test_all_options(void **state)
     assert_int_equal(command.common.log_format, LOG_JSON);
 }
 
+static void test_handshakes(void **state)
+{
+    (void)state;
+    parse(WORDS("--auth-grant"));
+    assert_int_equal(command.config.handshakes, 1000);
+    parse(WORDS("--auth-grant", "--handshakes-per-second", "0"));
+    assert_int_equal(command.config.handshakes, 0);
+    parse(WORDS("--auth-grant", "--handshakes-per-second=1000000"));
+    assert_int_equal(command.config.handshakes, 1000000);
+}
+
 static void test_drain(void **state)
 {
     (void)state;
@@ -144,6 +155,8 @@ static void test_wrong_words(void **state)
     check_wrong(WORDS("--auth-grant", "--log-level", "loud"), "debug, info, warning or error");
     check_wrong(WORDS("--auth-grant", "--log-format", "xml"), "text or json");
     check_wrong(WORDS("--auth-grant", "--port", ":80"), "--port: \":80\" is not a port");
+    check_wrong(WORDS("--auth-grant", "--handshakes-per-second", "1000001"), "from 0 to 1000000");
+    check_wrong(WORDS("--auth-grant", "--handshakes-per-second", "many"), "from 0 to 1000000");
     check_wrong(WORDS("--auth-grant", "--drain", "86401"), "from 0s to 24h");
     check_wrong(WORDS("--auth-grant", "--drain", "-1"), "from 0s to 24h");
     check_wrong(WORDS("--auth-grant", "--trusted-proxy", "10.0.0.1/8"), "10.0.0.0/8");
@@ -182,15 +195,11 @@ static void test_the_listens_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_all_options),
-        cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_trusted_proxies),
-        cmocka_unit_test(test_both_policies_can_stand),
-        cmocka_unit_test(test_listen),
-        cmocka_unit_test(test_wrong_words),
-        cmocka_unit_test(test_wrong_listens),
-        cmocka_unit_test(test_the_listens_are_bounded),
+        cmocka_unit_test(test_defaults),        cmocka_unit_test(test_all_options),
+        cmocka_unit_test(test_handshakes),      cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_trusted_proxies), cmocka_unit_test(test_both_policies_can_stand),
+        cmocka_unit_test(test_listen),          cmocka_unit_test(test_wrong_words),
+        cmocka_unit_test(test_wrong_listens),   cmocka_unit_test(test_the_listens_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

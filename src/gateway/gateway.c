@@ -246,6 +246,7 @@ int gateway_open(const struct gateway_config *config, struct gateway **out)
     }
     gateway->config = config;
     account_init(&gateway->account, config->max_memory);
+    admission_init(&gateway->admission, config->handshakes);
     int error = start(gateway);
     if (error == 0)
         error = open_all(gateway);

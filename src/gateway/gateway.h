@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { GATEWAY_HANDSHAKES = 1000 }; /* a second, where nobody says otherwise */
+
 struct gateway_listen {
     char host[256]; /* "" for all addresses; a name or a numeric address without brackets */
     uint16_t port;  /* 0: a free one */
@@ -33,6 +35,7 @@ struct gateway_config {
     const char *data;      /* directory of the store; NULL: the default */
     unsigned threads;      /* event loops, at least 1 */
     size_t max_memory;     /* bytes; SIZE_MAX: no limit */
+    unsigned handshakes;   /* at most so many a second are taken up, to 1,000,000; 0: no limit */
     unsigned drain;        /* seconds that open sessions get to finish after a signal */
 
     bool takes_signals; /* SIGTERM, SIGINT and SIGHUP are the gateway's (a program of its own) */

@@ -108,11 +108,26 @@ static void upgrade(struct visitor *visitor, const struct http1_head *head, size
     head_reader_deinit(&visitor->reader);
 }
 
+/* Too many have come in this second: the rest shall come back one after the other. */
+static bool is_admitted(struct visitor *visitor)
+{
+    struct worker *worker = visitor->worker;
+    unsigned seconds = admission_ask(&worker->gateway->admission, loop_now(&worker->loop));
+    if (seconds == 0)
+        return true;
+    char field[64];
+    snprintf(field, sizeof(field), "Retry-After: %u\r\n", seconds); /* RFC 9110 §10.2.3 */
+    answer_http(visitor, "503 Service Unavailable", field,
+                "Too many agents log in at the same time.\n");
+    return false;
+}
+
 static void dispatch(struct visitor *visitor, const struct http1_head *head, size_t used)
 {
     switch (upgrade_classify(head)) {
     case UPGRADE_NATIVE:
-        upgrade(visitor, head, used, &dialect_native);
+        if (is_admitted(visitor))
+            upgrade(visitor, head, used, &dialect_native);
         break;
     case UPGRADE_NONE:
         answer_http(
@@ -122,7 +137,8 @@ static void dispatch(struct visitor *visitor, const struct http1_head *head, siz
         break;
     case UPGRADE_UNKNOWN:
         if (visitor->worker->gateway->config->legacy_hubble) {
-            upgrade(visitor, head, used, &dialect_hubble);
+            if (is_admitted(visitor))
+                upgrade(visitor, head, used, &dialect_hubble);
             break;
         }
         answer_http(visitor, "400 Bad Request", "",

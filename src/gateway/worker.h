@@ -8,6 +8,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "gateway/admission.h"
 #include "gateway/authorizer.h"
 #include "gateway/gateway.h"
 #include "gateway/registry.h"
@@ -44,6 +45,7 @@ struct gateway {
     struct registry registry;
     struct store_watch *watch; /* NULL when agents need no key */
     struct authorizer authorizer;
+    struct admission admission;
     struct worker *workers;
     unsigned worker_count;
     struct gateway_place *places; /* as many as the config's listens */

@@ -96,6 +96,7 @@ static int take_options(struct culvert_gateway *handle,
     config->legacy_hubble = options->legacy_hubble;
     config->data = texts_keep(texts, options->data);
     config->threads = options->threads > 0 ? options->threads : machine_cores();
+    config->handshakes = GATEWAY_HANDSHAKES;
     config->max_memory = options->max_memory > 0 ? options->max_memory : machine_half_memory();
     handle->events.are_wanted = options->script != NULL; /* it may see them */
     handle->events.callback = options->on_event;

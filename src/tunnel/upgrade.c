@@ -69,6 +69,18 @@ int upgrade_check_response(const struct http1_head *head,
     return 0;
 }
 
+unsigned upgrade_retry_after(const struct http1_head *head)
+{
+    uint64_t seconds = 0;
+    const struct http1_field *field = http1_find(head, "Retry-After");
+    if (head->status != 503 || field == NULL ||
+        str_parse_number(field->value, UINT64_MAX, &seconds) != 0)
+        return 0;
+    if (seconds > UPGRADE_LONGEST_WAIT)
+        return UPGRADE_LONGEST_WAIT;
+    return seconds == 0 ? 1 : (unsigned)seconds;
+}
+
 enum upgrade_kind upgrade_classify(const struct http1_head *head)
 {
     if (!http1_has_token(head, "Upgrade", "websocket"))

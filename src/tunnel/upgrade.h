@@ -33,6 +33,13 @@ int upgrade_check_response(const struct http1_head *head,
                            const char key[static WEBSOCKET_KEY_SIZE + 1], bool *is_native,
                            char *why, size_t why_size);
 
+enum { UPGRADE_LONGEST_WAIT = 300 }; /* seconds */
+
+/* The seconds, 1 to UPGRADE_LONGEST_WAIT, after which a gateway with too many logins at once wants
+ * the agent to come back (503 with Retry-After, RFC 9110 §10.2.3), or 0 when its answer is no such.
+ * A date counts as none. */
+unsigned upgrade_retry_after(const struct http1_head *head);
+
 enum upgrade_kind {
     UPGRADE_NONE,    /* a plain HTTP request */
     UPGRADE_NATIVE,  /* ours */

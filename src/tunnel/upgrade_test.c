@@ -143,6 +143,30 @@ static void names_what_the_server_is(void **state)
     }
 }
 
+static void check_retry_after(const char *start, const char *field, unsigned seconds)
+{
+    char text[256];
+    snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Length: 0\r\n%s\r\n", start, field);
+    struct http1_head head = response(text);
+    assert_int_equal(upgrade_retry_after(&head), seconds);
+}
+
+static void tells_when_to_come_back(void **state)
+{
+    (void)state;
+    check_retry_after("503 Busy", "Retry-After: 7\r\n", 7);
+    check_retry_after("503 Busy", "retry-after:300 \r\n", 300);
+    check_retry_after("503 Busy", "Retry-After: 0\r\n", 1);
+    check_retry_after("503 Busy", "Retry-After: 301\r\n", UPGRADE_LONGEST_WAIT);
+    check_retry_after("503 Busy", "Retry-After: 4294967296\r\n", UPGRADE_LONGEST_WAIT);
+    check_retry_after("503 Busy", "", 0);
+    check_retry_after("503 Busy", "Retry-After: -1\r\n", 0);
+    check_retry_after("503 Busy", "Retry-After: 1s\r\n", 0);
+    check_retry_after("503 Busy", "Retry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\n", 0);
+    check_retry_after("403 Forbidden", "Retry-After: 7\r\n", 0);
+    check_retry_after("101 Switching Protocols", "Retry-After: 7\r\n", 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +174,7 @@ int main(void)
         cmocka_unit_test(without_a_protocol_both_sides_agree_too),
         cmocka_unit_test(classifies_requests),
         cmocka_unit_test(names_what_the_server_is),
+        cmocka_unit_test(tells_when_to_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
