@@ -9,6 +9,7 @@
 #include "agent/rule.h"
 #include "codec/url.h"
 #include "journal/journal.h"
+#include "net/proxy.h"
 #include "policy/whitelist.h"
 
 #include <stdbool.h>
@@ -27,6 +28,7 @@ struct agent_config {
     const char *key; /* "" when there is none */
     const char *ca;  /* a PEM file, or NULL for the system's */
     bool insecure;
+    const struct proxy_settings *proxies; /* on the way to the gateway; NULL: none */
     enum agent_dialect dialect;
     struct whitelist whitelist; /* complete: defaults are applied by the caller */
     const struct rule *rules;
@@ -49,7 +51,8 @@ struct agent_config {
 
 struct agent;
 
-/* Whether the agent's key or a rule's would cross the network in clear. */
+/* Whether the agent's key or a rule's would cross the network in clear; a proxy on another machine
+ * makes a network of the way to a gateway on loopback. */
 bool agent_exposes_key(const struct agent_config *config);
 
 /* Opens the ports and gets ready to dial. The config is copied but for what it points to, which

@@ -10,10 +10,23 @@
 #include <stdio.h>
 #include <string.h>
 
+static bool leaves_machine(const struct agent_config *config)
+{
+    struct proxy proxy;
+    char why[256];
+    if (proxy_choose(config->proxies, config->url.host, config->url.port, config->url.is_secure,
+                     &proxy, why, sizeof(why)) != 0)
+        return true;
+    bool leaves = proxy.kind != PROXY_NONE && !proxy_is_loopback(&proxy);
+    proxy_wipe(&proxy);
+    return leaves;
+}
+
 /* A key that is sent in clear is anybody's. */
 static bool may_send_keys(const struct agent_config *config)
 {
-    return config->url.is_secure || config->url.is_loopback || config->insecure;
+    return config->url.is_secure || config->insecure ||
+           (config->url.is_loopback && !leaves_machine(config));
 }
 
 bool agent_exposes_key(const struct agent_config *config)

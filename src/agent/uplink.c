@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/reason.h"
-#include "net/address.h"
 #include "tunnel/hubble_tunnel.h"
 #include "tunnel/native_tunnel.h"
 #include "tunnel/upgrade.h"
@@ -297,19 +296,18 @@ static const struct conn_events conn_handlers = {
 
 /* ---- dialling ---- */
 
-/* The gateway's own listener is never dialled for anyone. One on this machine is likely to listen
- * on its other addresses too. */
+/* Through a proxy the peer is not the gateway: then its name tells where it is. */
 static void deny_gateway(struct uplink *uplink, int fd)
 {
     struct sockaddr_storage address;
     socklen_t size = sizeof(address);
-    if (getpeername(fd, (struct sockaddr *)&address, &size) != 0)
-        return;
-    if (address_is_loopback(&address) &&
-        address_parse("0.0.0.0", address_port(&address), &address) != 0)
-        return;
-    if (whitelist_deny(&uplink->config->whitelist, &address) != 0)
-        log_error("out of memory: the gateway's address could not be denied");
+    if (!uplink->has_proxy && getpeername(fd, (struct sockaddr *)&address, &size) == 0)
+        gateway_denial_add(&uplink->config->whitelist, &address);
+}
+
+static const char *dial_error(const struct uplink *uplink, int error)
+{
+    return uplink->dial_why[0] != '\0' ? uplink->dial_why : error_text(error);
 }
 
 static void dialled(void *holder, int fd, int error)
@@ -317,7 +315,7 @@ static void dialled(void *holder, int fd, int error)
     struct uplink *uplink = holder;
     uplink->dial = NULL;
     if (error != 0) {
-        cannot_connect(uplink, error_text(error));
+        cannot_connect(uplink, dial_error(uplink, error));
         return;
     }
     deny_gateway(uplink, fd);
@@ -340,16 +338,30 @@ static void dialled(void *holder, int fd, int error)
 
 static void dial_gateway(struct uplink *uplink)
 {
+    const struct url *url = &uplink->config->url;
+    struct proxy proxy;
     struct dial_request request = {
-        .host = uplink->config->url.host,
-        .port = uplink->config->url.port,
+        .host = url->host,
+        .port = url->port,
         .timeout = UPLINK_DIAL_TIME,
         .done = dialled,
         .holder = uplink,
+        .proxy = &proxy,
+        .why = uplink->dial_why,
+        .why_size = sizeof(uplink->dial_why),
     };
-    int error = dial_start(uplink->loop, &request, &uplink->dial);
+    uplink->dial_why[0] = '\0';
+    int error = proxy_choose(uplink->config->proxies, url->host, url->port, url->is_secure, &proxy,
+                             uplink->dial_why, sizeof(uplink->dial_why));
+    uplink->has_proxy = proxy.kind != PROXY_NONE;
+    if (error == 0 && uplink->has_proxy)
+        gateway_denial_start(&uplink->denial, uplink->loop, &uplink->config->whitelist, url->host,
+                             url->port);
+    if (error == 0)
+        error = dial_start(uplink->loop, &request, &uplink->dial);
+    proxy_wipe(&proxy);
     if (error != 0)
-        cannot_connect(uplink, error_text(error));
+        cannot_connect(uplink, dial_error(uplink, error));
 }
 
 static void timer_fired(struct loop_timer *timer)
@@ -412,6 +424,7 @@ void uplink_close(struct uplink *uplink)
     if (uplink->dial != NULL)
         dial_cancel(uplink->dial);
     uplink->dial = NULL;
+    gateway_denial_cancel(&uplink->denial);
     if (uplink->conn != NULL)
         conn_close(uplink->conn, false);
     uplink->conn = NULL;

@@ -6,6 +6,7 @@
 #define AGENT_UPLINK_H
 
 #include "agent/agent.h"
+#include "agent/gateway_denial.h"
 #include "codec/websocket.h"
 #include "net/conn.h"
 #include "net/dial.h"
@@ -44,6 +45,9 @@ struct uplink {
     char url_text[1400];     /* for people */
     struct loop_timer timer; /* of the back-off, and of the login */
     struct dial *dial;
+    char dial_why[1024]; /* what is wrong with the proxy; "" without one */
+    struct gateway_denial denial;
+    bool has_proxy;    /* of the latest dial */
     struct conn *conn; /* until the upgrade */
     struct head_reader reader;
     char websocket_key[WEBSOCKET_KEY_SIZE + 1];

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/str.h"
 #include "cli/key_source.h"
+#include "cli/proxy_source.h"
 #include "net/local_address.h"
 
 #include <stdio.h>
@@ -61,6 +62,36 @@ static int take_insecure(void *settings, const char *value, char *why)
     (void)why;
     command->config.insecure = true;
     return 0;
+}
+
+static int take_proxy(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    command->proxies.is_given = true;
+    return proxy_parse(value, &command->proxies.given, why, OPTIONS_WHY_SIZE);
+}
+
+static int take_proxy_user(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    if (command->proxies.login.is_given)
+        return complain(why, "--proxy-user and --proxy-user-file exclude each other");
+    return proxy_parse_login(value, &command->proxies.login, why, OPTIONS_WHY_SIZE);
+}
+
+static int take_proxy_user_file(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    if (command->proxies.login.is_given)
+        return complain(why, "--proxy-user and --proxy-user-file exclude each other");
+    return proxy_source_file(value, &command->proxies.login, why);
+}
+
+static int take_proxy_ca(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    command->proxies.ca = value;
+    return value[0] != '\0' ? 0 : complain(why, "the path is empty");
 }
 
 static int take_allow(void *settings, const char *value, char *why)
@@ -150,6 +181,17 @@ static const struct option OPTIONS[] = {
     {"insecure", NULL,
      "do not verify the gateway's certificate; let a key cross\na plain ws:// in clear",
      take_insecure, false},
+    {"proxy", "URL",
+     "reach the gateway through this proxy, http, https, socks5\nor socks5h://[USER:PASSWORD@]HOST"
+     "[:PORT], or through none\n(default: $https_proxy, $http_proxy, $all_proxy, $no_proxy)",
+     take_proxy, false},
+    {"proxy-user", "USER:PASSWORD",
+     "for the proxy (others may see it in the list of processes;\nbetter is --proxy-user-file)",
+     take_proxy_user, false},
+    {"proxy-user-file", "FILE", "a file with USER:PASSWORD (mode 0600)", take_proxy_user_file,
+     false},
+    {"proxy-ca", "FILE", "trust these CAs (PEM) for an https proxy, not the system's",
+     take_proxy_ca, false},
     {"allow", "TARGET",
      "what may be dialled here, may be repeated: HOST:PORT,\nHOST:*, CIDR:PORT, CIDR:LO-HI, or * "
      "for everything",
@@ -210,6 +252,21 @@ static int find_key(struct agent_command *command, const char *environment_key, 
     return error;
 }
 
+static int find_proxy(struct agent_command *command, char *(*environment)(const char *name),
+                      char *why)
+{
+    const struct url *url = &command->config.url;
+    struct proxy proxy;
+    if (command->proxies.is_given)
+        command->proxies.given.source = "--proxy";
+    proxy_read_environment(&command->proxies, environment);
+    command->config.proxies = &command->proxies;
+    int error = proxy_choose(&command->proxies, url->host, url->port, url->is_secure, &proxy, why,
+                             OPTIONS_WHY_SIZE);
+    proxy_wipe(&proxy);
+    return error;
+}
+
 static int check_secrecy(const struct agent_command *command, char *why)
 {
     const struct agent_config *config = &command->config;
@@ -245,7 +302,7 @@ void agent_command_init(struct agent_command *command)
     command->config.key = command->key;
 }
 
-int agent_command_parse(char *const *words, const char *environment_key,
+int agent_command_parse(char *const *words, char *(*environment)(const char *name),
                         struct agent_command *command, char why[static OPTIONS_WHY_SIZE])
 {
     agent_command_init(command);
@@ -261,7 +318,9 @@ int agent_command_parse(char *const *words, const char *environment_key,
     if (command->config.api_token_file != NULL && command->config.api == NULL)
         return options_reject(why, "--api-token-file is of no use without --api");
     command->config.max_memory = command->common.max_memory;
-    result = find_key(command, environment_key, why);
+    result = find_key(command, environment("CULVERT_KEY"), why);
+    if (result == 0)
+        result = find_proxy(command, environment, why);
     if (result == 0)
         result = check_secrecy(command, why);
     return result != 0 ? result : apply_default_whitelist(command, why);
@@ -272,6 +331,7 @@ void agent_command_deinit(struct agent_command *command)
     for (size_t i = 0; i < command->config.rule_count; i++)
         explicit_bzero(command->rules[i].key, sizeof command->rules[i].key);
     explicit_bzero(command->key, sizeof command->key);
+    proxy_settings_wipe(&command->proxies);
     whitelist_deinit(&command->config.whitelist);
     memory_free(command->rules);
     command->rules = NULL;
@@ -303,7 +363,7 @@ int agent_command_run(char *const *words)
 {
     struct agent_command command;
     char why[OPTIONS_WHY_SIZE];
-    int result = agent_command_parse(words, getenv("CULVERT_KEY"), &command, why);
+    int result = agent_command_parse(words, getenv, &command, why);
     result = result != 0 ? options_end(&COMMAND, result, why) : agent_command_serve(&command);
     agent_command_deinit(&command);
     return result;

@@ -11,6 +11,7 @@ struct agent_command {
     struct common_settings common;
     struct agent_config config;
     struct rule *rules;
+    struct proxy_settings proxies;
     const char *key_option;
     const char *key_file;
     bool has_url;
@@ -28,9 +29,9 @@ int agent_command_add_rule(struct agent_command *command, const struct rule *rul
 int agent_command_serve(struct agent_command *command);
 
 /* Fills in all of `command`, defaults as well; `words` stand behind "agent" and are borrowed for as
- * long as it is used. `environment_key` is $CULVERT_KEY or NULL. Returns as options_parse does; to
- * be followed by agent_command_deinit whatever it returns. */
-int agent_command_parse(char *const *words, const char *environment_key,
+ * long as it is used. `environment` is getenv or like it. Returns as options_parse does; to be
+ * followed by agent_command_deinit whatever it returns. */
+int agent_command_parse(char *const *words, char *(*environment)(const char *name),
                         struct agent_command *command, char why[static OPTIONS_WHY_SIZE]);
 void agent_command_deinit(struct agent_command *command);
 

@@ -22,10 +22,27 @@
 
 static struct agent_command command;
 
+/* An environment in which one variable is set. */
+static const char *variable;
+static char *variable_value;
+
+static char *environment(const char *name)
+{
+    return variable != NULL && strcmp(name, variable) == 0 ? variable_value : NULL;
+}
+
+static void set_environment(const char *name, const char *value)
+{
+    variable = name;
+    free(variable_value);
+    variable_value = value != NULL ? strdup(value) : NULL;
+}
+
 static void parse_with(char *const *words, const char *environment_key)
 {
     char why[OPTIONS_WHY_SIZE] = "";
-    if (agent_command_parse(words, environment_key, &command, why) != 0)
+    set_environment("CULVERT_KEY", environment_key);
+    if (agent_command_parse(words, environment, &command, why) != 0)
         fail_msg("%s", why);
 }
 
@@ -38,7 +55,8 @@ static void check_wrong_with(char *const *words, const char *environment_key,
                              const char *piece_of_why)
 {
     char why[OPTIONS_WHY_SIZE] = "";
-    assert_true(agent_command_parse(words, environment_key, &command, why) < 0);
+    set_environment("CULVERT_KEY", environment_key);
+    assert_true(agent_command_parse(words, environment, &command, why) < 0);
     if (strstr(why, piece_of_why) == NULL)
         fail_msg("\"%s\", without \"%s\"", why, piece_of_why);
     agent_command_deinit(&command);

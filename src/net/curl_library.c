@@ -30,6 +30,8 @@ static void load(void)
                   find(handle, "curl_easy_getinfo", &library.easy_getinfo) +
                   find(handle, "curl_easy_reset", &library.easy_reset) +
                   find(handle, "curl_easy_cleanup", &library.easy_cleanup) +
+                  find(handle, "curl_easy_send", &library.easy_send) +
+                  find(handle, "curl_easy_recv", &library.easy_recv) +
                   find(handle, "curl_easy_escape", &library.easy_escape) +
                   find(handle, "curl_easy_strerror", &library.easy_strerror) +
                   find(handle, "curl_free", &library.free) +
@@ -40,6 +42,9 @@ static void load(void)
                   find(handle, "curl_multi_remove_handle", &library.multi_remove_handle) +
                   find(handle, "curl_multi_perform", &library.multi_perform) +
                   find(handle, "curl_multi_poll", &library.multi_poll) +
+                  find(handle, "curl_multi_setopt", &library.multi_setopt) +
+                  find(handle, "curl_multi_socket_action", &library.multi_socket_action) +
+                  find(handle, "curl_multi_assign", &library.multi_assign) +
                   find(handle, "curl_multi_info_read", &library.multi_info_read) +
                   find(handle, "curl_multi_cleanup", &library.multi_cleanup) +
                   find(handle, "curl_url", &library.url) +

@@ -14,6 +14,8 @@ struct curl_library {
     CURLcode (*easy_getinfo)(CURL *handle, CURLINFO info, ...);
     void (*easy_reset)(CURL *handle);
     void (*easy_cleanup)(CURL *handle);
+    CURLcode (*easy_send)(CURL *handle, const void *bytes, size_t size, size_t *sent);
+    CURLcode (*easy_recv)(CURL *handle, void *bytes, size_t size, size_t *received);
     char *(*easy_escape)(CURL *handle, const char *string, int length);
     const char *(*easy_strerror)(CURLcode code);
     void (*free)(void *memory);
@@ -25,6 +27,9 @@ struct curl_library {
     CURLMcode (*multi_perform)(CURLM *multi, int *running);
     CURLMcode (*multi_poll)(CURLM *multi, struct curl_waitfd *extra, unsigned count, int timeout,
                             int *ready);
+    CURLMcode (*multi_setopt)(CURLM *multi, CURLMoption option, ...);
+    CURLMcode (*multi_socket_action)(CURLM *multi, curl_socket_t socket, int events, int *running);
+    CURLMcode (*multi_assign)(CURLM *multi, curl_socket_t socket, void *assigned);
     CURLMsg *(*multi_info_read)(CURLM *multi, int *left);
     CURLMcode (*multi_cleanup)(CURLM *multi);
     CURLU *(*url)(void);

@@ -3,11 +3,13 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "net/address.h"
+#include "net/proxy_dial.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -36,6 +38,7 @@ struct dial {
     struct loop *loop;
     struct dial_request request;
     struct lookup *lookup;
+    struct proxy_dial *through; /* then nothing else is at work */
     struct loop_timer timer;
     struct loop_task result; /* tells the result, then frees */
     struct list attempts;
@@ -365,6 +368,56 @@ static int start_lookup(struct dial *dial)
     return 0;
 }
 
+/* ---- through a proxy ---- */
+
+static void on_proxy_done(void *holder, int fd, int error, const char *why)
+{
+    struct dial *dial = holder;
+
+    dial->through = NULL;
+    if (why != NULL && dial->request.why != NULL)
+        snprintf(dial->request.why, dial->request.why_size, "%s", why);
+    release(dial);
+    dial->request.done(dial->request.holder, fd, error);
+}
+
+static int ask_proxy(struct dial *dial)
+{
+    struct proxy_dial_request request = {
+        .proxy = dial->request.proxy,
+        .host = dial->host,
+        .port = dial->request.port,
+        .timeout = dial->request.timeout,
+        .done = on_proxy_done,
+        .holder = dial,
+    };
+    char label[PROXY_LABEL_SIZE];
+
+    int error = proxy_dial_start(dial->loop, &request, &dial->through);
+    if (error == CULVERT_ERROR_UNSUPPORTED && dial->request.why != NULL) {
+        proxy_label(dial->request.proxy, label);
+        snprintf(dial->request.why, dial->request.why_size,
+                 "%s needs libcurl (libcurl.so.4), which cannot be loaded; install libcurl4",
+                 label);
+    }
+    dial->request.proxy = NULL; /* the caller's, for as long as the call */
+    return error;
+}
+
+/* ---- starting ---- */
+
+static int begin(struct dial *dial)
+{
+    if (dial->request.proxy != NULL && dial->request.proxy->kind != PROXY_NONE)
+        return ask_proxy(dial);
+    if (address_parse(dial->host, dial->request.port, &dial->addresses[0]) != 0)
+        return start_lookup(dial);
+    name_loopback(&dial->addresses[0]);
+    dial->count = 1;
+    try_next(dial);
+    return 0;
+}
+
 int dial_start(struct loop *loop, const struct dial_request *request, struct dial **dial)
 {
     size_t length = strlen(request->host);
@@ -381,16 +434,10 @@ int dial_start(struct loop *loop, const struct dial_request *request, struct dia
     list_init(&new->attempts);
     memcpy(new->host, request->host, length + 1);
     new->request.host = new->host;
-    if (address_parse(new->host, request->port, &new->addresses[0]) == 0) {
-        name_loopback(&new->addresses[0]);
-        new->count = 1;
-        try_next(new);
-    } else {
-        int error = start_lookup(new);
-        if (error != 0) {
-            memory_free(new);
-            return error;
-        }
+    int error = begin(new);
+    if (error != 0) {
+        memory_free(new);
+        return error;
     }
     *dial = new;
     return 0;
@@ -402,6 +449,9 @@ void dial_cancel(struct dial *dial)
     if (dial->fd >= 0)
         close(dial->fd);
     dial->fd = -1;
+    if (dial->through != NULL)
+        proxy_dial_cancel(dial->through);
+    dial->through = NULL;
     stop(dial);
     release(dial);
 }

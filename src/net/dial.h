@@ -1,12 +1,14 @@
 /*
  * Dialling: a host name is resolved (in libuv's thread pool; numeric addresses at once), each
  * address may be refused by a filter, the rest are tried in turn, the next one 250 ms after the
- * last if it has not answered yet (RFC 8305), until one connects or the time is over.
+ * last if it has not answered yet (RFC 8305), until one connects or the time is over. Or a proxy is
+ * asked to do it.
  */
 #ifndef NET_DIAL_H
 #define NET_DIAL_H
 
 #include "net/loop.h"
+#include "net/proxy.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,6 +29,12 @@ struct dial_request {
      * CULVERT_ERROR_REFUSED. */
     void (*done)(void *holder, int fd, int error);
     void *holder;
+    /* NULL or PROXY_NONE: dialled from here. Else this proxy dials the host, which is not resolved
+     * here and is not shown to the filter (socks5: libcurl resolves it). Copied. */
+    const struct proxy *proxy;
+    /* When a proxy is in the way and it fails, a sentence about it; may be NULL. */
+    char *why;
+    size_t why_size;
 };
 
 /* Returns 0 or an error; then `done` is not called. */

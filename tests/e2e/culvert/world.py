@@ -20,9 +20,9 @@ def is_sanitized():
 
 
 def environment(**variables):
-    """An environment without what a developer may have set for culvert."""
+    """An environment without what a developer may have set for culvert, and without proxies."""
     kept = {name: value for name, value in os.environ.items()
-            if not name.startswith(("CULVERT", "XDG_"))}
+            if not name.startswith(("CULVERT", "XDG_")) and not name.lower().endswith("_proxy")}
     kept.update(variables)
     return kept
 

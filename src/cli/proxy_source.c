@@ -1,0 +1,43 @@
+#include "cli/proxy_source.h"
+
+#include "base/error.h"
+#include "base/private_file.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { FILE_MAX_SIZE = 4096 };
+
+static int take_line(char *text, size_t size, struct proxy_login *login, char *why, size_t why_size)
+{
+    while (size > 0 && (text[size - 1] == '\n' || text[size - 1] == '\r'))
+        size--;
+    text[size] = '\0';
+    if (strlen(text) != size) {
+        snprintf(why, why_size, "it is no text");
+        return CULVERT_ERROR_INVALID;
+    }
+    return proxy_parse_login(text, login, why, why_size);
+}
+
+int proxy_source_file(const char *path, struct proxy_login *login,
+                      char why[static OPTIONS_WHY_SIZE])
+{
+    char wrong[OPTIONS_WHY_SIZE / 2] = "";
+    char *text = NULL;
+    size_t size = 0;
+    bool is_shared = false;
+    int error =
+        private_file_read(path, FILE_MAX_SIZE, &text, &size, &is_shared, wrong, sizeof wrong);
+    if (error == 0 && is_shared) {
+        error = CULVERT_ERROR_PERMISSION;
+        snprintf(wrong, sizeof wrong, "others may read it; chmod 600 it");
+    }
+    if (error == 0)
+        error = take_line(text, size, login, wrong, sizeof wrong);
+    private_file_free(text, size);
+    if (error != 0)
+        snprintf(why, OPTIONS_WHY_SIZE, "%.400s: %s", path,
+                 wrong[0] != '\0' ? wrong : error_text(error));
+    return error;
+}
