@@ -75,7 +75,7 @@ static int take_proxy_user(void *settings, const char *value, char *why)
 {
     struct agent_command *command = settings;
     if (command->proxies.login.is_given)
-        return complain(why, "--proxy-user and --proxy-user-file exclude each other");
+        return options_reject(why, "--proxy-user and --proxy-user-file exclude each other");
     return proxy_parse_login(value, &command->proxies.login, why, OPTIONS_WHY_SIZE);
 }
 
@@ -83,15 +83,14 @@ static int take_proxy_user_file(void *settings, const char *value, char *why)
 {
     struct agent_command *command = settings;
     if (command->proxies.login.is_given)
-        return complain(why, "--proxy-user and --proxy-user-file exclude each other");
+        return options_reject(why, "--proxy-user and --proxy-user-file exclude each other");
     return proxy_source_file(value, &command->proxies.login, why);
 }
 
 static int take_proxy_ca(void *settings, const char *value, char *why)
 {
     struct agent_command *command = settings;
-    command->proxies.ca = value;
-    return value[0] != '\0' ? 0 : complain(why, "the path is empty");
+    return options_take_path(&command->proxies.ca, value, why);
 }
 
 static int take_allow(void *settings, const char *value, char *why)

@@ -282,6 +282,56 @@ static void test_dialects(void **state)
     check_wrong(WORDS(LOCAL, "--dialect=klingon"), "auto, native or hubble");
 }
 
+static void test_proxies(void **state)
+{
+    char path[] = "/tmp/culvert_login_XXXXXX";
+    char file_option[64];
+    int descriptor = mkstemp(path);
+    (void)state;
+    assert_true(descriptor >= 0);
+    assert_int_equal(write(descriptor, "bob:a b:c\n", 10), 10);
+    close(descriptor);
+    snprintf(file_option, sizeof file_option, "--proxy-user-file=%s", path);
+
+    parse(WORDS(LOCAL, "--proxy=socks5h://proxy.example", file_option, "--proxy-ca=ca.pem"));
+    assert_ptr_equal(command.config.proxies, &command.proxies);
+    assert_true(command.proxies.is_given);
+    assert_int_equal(command.proxies.given.kind, PROXY_SOCKS5H);
+    assert_string_equal(command.proxies.given.source, "--proxy");
+    assert_string_equal(command.proxies.login.user, "bob");
+    assert_string_equal(command.proxies.login.password, "a b:c");
+    assert_string_equal(command.proxies.ca, "ca.pem");
+    agent_command_deinit(&command);
+    assert_string_equal(command.proxies.login.password, "");
+
+    parse(WORDS(LOCAL, "--proxy", "none", "--proxy-user=bob:x"));
+    assert_true(command.proxies.is_given);
+    assert_int_equal(command.proxies.given.kind, PROXY_NONE);
+    agent_command_deinit(&command);
+
+    check_wrong(WORDS(LOCAL, "--proxy=ftp://x"), "--proxy: ");
+    check_wrong(WORDS(LOCAL, "--proxy-user="), "is empty");
+    check_wrong(WORDS(LOCAL, "--proxy-user=a:b", file_option), "exclude each other");
+    check_wrong(WORDS(LOCAL, "--proxy-user-file=/nonexistent"), "/nonexistent: ");
+    assert_int_equal(chmod(path, 0644), 0);
+    check_wrong(WORDS(LOCAL, file_option), "chmod 600");
+    unlink(path);
+}
+
+static void test_a_key_reaches_no_other_machine_in_clear_by_a_proxy(void **state)
+{
+    (void)state;
+    check_wrong(WORDS(LOCAL, "--key=k", "--proxy=http://proxy.example"), "in clear");
+    parse(WORDS(LOCAL, "--key=k", "--proxy=http://localhost:3128"));
+    agent_command_deinit(&command);
+    parse(WORDS(LOCAL, "--key=k", "--proxy=http://proxy.example", "--insecure"));
+    agent_command_deinit(&command);
+    parse(WORDS(SECURE, "--key=k", "--proxy=http://proxy.example"));
+    agent_command_deinit(&command);
+    parse(WORDS(LOCAL, "--proxy=http://proxy.example"));
+    agent_command_deinit(&command);
+}
+
 static void test_wrong_words(void **state)
 {
     (void)state;
@@ -321,6 +371,8 @@ int main(void)
         cmocka_unit_test(test_a_key_never_crosses_in_clear),
         cmocka_unit_test(test_forwards_that_come_and_go),
         cmocka_unit_test(test_dialects),
+        cmocka_unit_test(test_proxies),
+        cmocka_unit_test(test_a_key_reaches_no_other_machine_in_clear_by_a_proxy),
         cmocka_unit_test(test_wrong_words),
         cmocka_unit_test(test_the_rules_are_bounded),
     };
