@@ -206,12 +206,6 @@ static void has_loaded(struct seat *seat, const struct answer *answer)
         feed(seat);
         return;
     }
-    if (!answer->has_connect) {
-        char why[ANSWER_WHY_SIZE];
-        snprintf(why, sizeof why, "%s: the script defines no function connect", crew->script.path);
-        break_crew(crew, why);
-        return;
-    }
     crew->has_register = answer->has_register;
     crew->has_on_event = answer->has_on_event;
     for (unsigned i = 0; i + 1 < crew->seat_count; i++) {
@@ -219,6 +213,8 @@ static void has_loaded(struct seat *seat, const struct answer *answer)
             return;
     }
     crew->state = CREW_WORKING;
+    if (!answer->has_connect)
+        log_warning("%s defines no function connect: every session is refused", crew->script.path);
     if (crew->has_on_event)
         fill_seat(&crew->seats[crew->seat_count - 1]);
     crew->config.owner->loaded(crew->config.context, crew);

@@ -11,8 +11,8 @@ import time
 import pytest
 
 from culvert.lua import Script, example
-from culvert.peers import (connect, echo_once, expect_reset, expect_session_reset, in_parallel,
-                           receive_exactly)
+from culvert.peers import (connect, echo_once, expect_gone, expect_reset, expect_session_reset,
+                           in_parallel, receive_exactly)
 from culvert.process import eventually
 from culvert.world import BINARY, culvert
 
@@ -301,7 +301,6 @@ def test_an_agent_that_leaves_before_the_answer(world):
 
 @pytest.mark.parametrize("script,why", [
     ("function connect(\n", r"policy-1\.lua:2: '?<name>|policy-1\.lua:\d: "),
-    ("x = 1", r"policy-1\.lua: the script defines no function connect"),
     ("\x1bLJ", r"policy-1\.lua: is bytecode"),
     ("require('socket')", r"policy-1\.lua:1: module 'socket' not found"),
     ("error('no database')", r"policy-1\.lua:1: no database"),
@@ -314,6 +313,15 @@ def test_a_script_that_cannot_be_read_stops_the_start(world, script, why):
     assert re.search(re.escape(os.path.dirname(path)) + "/" + f"(?:{why})", result.stderr), \
         result.stderr
     assert "listening" not in result.stdout
+
+
+def test_a_script_without_connect_refuses_everything(world):
+    path = world.write("policy.lua", "x = 1")
+    gateway = world.gateway("--auth-lua", path, policy=None)
+    gateway.wait_for("policy.lua defines no function connect: every session is refused")
+    tunnel = world.tunnel(world.echo_server().port, gateway=gateway)
+    expect_gone(tunnel.connect())
+    tunnel.near.wait_for("no session to .*: the script has no function connect")
 
 
 def test_a_script_that_is_not_there_stops_the_start(world):
