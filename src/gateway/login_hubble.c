@@ -69,7 +69,7 @@ static const char *object(const struct message_handshake *handshake, int *code)
     }
     if (!str_is_legacy_name(handshake->name)) {
         *code = REASON_PROTOCOL;
-        return "a name is at most 128 bytes of text and not the word gateway";
+        return "a name is at most 128 bytes of text, not - and not the word gateway";
     }
     return NULL;
 }
