@@ -16,7 +16,7 @@ C_FILES = $(shell git ls-files --cached --others --exclude-standard 'src/*.[ch]'
 SANITIZED = -Dbuildtype=debug -Doptimization=1 -Db_lundef=false
 
 .PHONY: build dependencies-% format format-check lint test sanitize sanitize-address sanitize-thread \
-	fuzz coverage bench demo install clean
+	fuzz coverage bench bench-wan demo install clean
 
 build: build/build.ninja
 	@$(NINJA) -C build --quiet
@@ -76,6 +76,11 @@ coverage: build-coverage/build.ninja
 bench: dependencies-bench build/build.ninja
 	@$(NINJA) -C build --quiet culvert bench-tools
 	@$(PYTHON) bench/run.py --build build $(BENCH_OPTIONS)
+
+# Across a wide-area line; needs root and /dev/net/tun.
+bench-wan: dependencies-bench build/build.ninja
+	@$(NINJA) -C build --quiet culvert bench-tools tests/wan/wan_line
+	@$(PYTHON) bench/wan.py --build build $(BENCH_OPTIONS)
 
 # ONCE=1 ends by itself, with 0 if the page came through the tunnel and 1 if not.
 demo: dependencies-demo build

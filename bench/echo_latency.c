@@ -1,13 +1,18 @@
 /*
- * Round trips of a small message.
+ * Round trips of a small message. A PLACE is PORT, on 127.0.0.1, or ADDRESS:PORT.
  *
- *     echo_latency serve PORT                  echoes on 127.0.0.1:PORT until it is killed
- *     echo_latency measure PORT SECONDS SIZE   one message at a time; prints a JSON object
+ *     echo_latency serve PLACE                  echoes there until it is killed
+ *     echo_latency measure PLACE SECONDS SIZE   one message at a time
+ *     echo_latency pace PLACE SECONDS SIZE MILLISECONDS SKIP
+ *
+ * `pace` sends a message each MILLISECONDS, whether or not those before have come back, and leaves
+ * out those of the first SKIP seconds. Both print a JSON object.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,11 +33,16 @@ static _Noreturn void die(const char *what)
     exit(1);
 }
 
-static struct sockaddr_in loopback(const char *port)
+static struct sockaddr_in read_place(const char *place)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
-    address.sin_port = htons((uint16_t)strtoul(port, NULL, 10));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const char *colon = strchr(place, ':');
+    char host[INET_ADDRSTRLEN] = "127.0.0.1";
+    if (colon != NULL)
+        snprintf(host, sizeof host, "%.*s", (int)(colon - place), place);
+    address.sin_port = htons((uint16_t)strtoul(colon != NULL ? colon + 1 : place, NULL, 10));
+    if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
+        die("the address");
     return address;
 }
 
@@ -69,9 +79,9 @@ static void echo(int fd)
         close(fd);
 }
 
-static _Noreturn void serve(const char *port)
+static _Noreturn void serve(const char *place)
 {
-    struct sockaddr_in address = loopback(port);
+    struct sockaddr_in address = read_place(place);
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int poller = epoll_create1(EPOLL_CLOEXEC);
     int on = 1;
@@ -126,15 +136,32 @@ static int compare(const void *a, const void *b)
     return (difference > 0) - (difference < 0);
 }
 
-static int measure(const char *port, double seconds, size_t size)
+static int connect_to(const char *place)
 {
-    struct sockaddr_in address = loopback(port);
-    uint8_t bytes[MAX_SIZE];
-    double *samples = calloc(MAX_SAMPLES, sizeof *samples);
+    struct sockaddr_in address = read_place(place);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (!samples || fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address) < 0)
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address) < 0)
         die("connect");
     set_no_delay(fd);
+    return fd;
+}
+
+static void report(double *samples, size_t count)
+{
+    if (count == 0)
+        die("no round trip");
+    qsort(samples, count, sizeof *samples, compare);
+    printf("{\"count\": %zu, \"median_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f}\n", count,
+           samples[count / 2] * 1e6, samples[count * 99 / 100] * 1e6, samples[count - 1] * 1e6);
+}
+
+static void measure(const char *place, double seconds, size_t size)
+{
+    uint8_t bytes[MAX_SIZE];
+    double *samples = calloc(MAX_SAMPLES, sizeof *samples);
+    int fd = connect_to(place);
+    if (!samples)
+        die("memory");
     memset(bytes, 'e', sizeof bytes);
     for (int i = 0; i < WARM_UP; i++) {
         if (!round_trip(fd, bytes, size))
@@ -149,14 +176,54 @@ static int measure(const char *port, double seconds, size_t size)
         samples[count++] = stop - start;
         start = stop;
     }
-    if (count == 0)
-        die("no round trip");
-    qsort(samples, count, sizeof *samples, compare);
-    printf("{\"count\": %zu, \"median_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f}\n", count,
-           samples[count / 2] * 1e6, samples[count * 99 / 100] * 1e6, samples[count - 1] * 1e6);
+    report(samples, count);
     free(samples);
     close(fd);
-    return 0;
+}
+
+/* Takes in what has come back. Returns how many messages are whole now. */
+static size_t take_answers(int fd, uint64_t *bytes, size_t size)
+{
+    uint8_t room[MAX_SIZE];
+    ssize_t got = recv(fd, room, sizeof room, MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno != EAGAIN))
+        die("the answer");
+    if (got > 0)
+        *bytes += (uint64_t)got;
+    return *bytes / size;
+}
+
+/* The last answers get as long as they need: the caller bounds the time of the whole. */
+static void pace(const char *place, double seconds, size_t size, double interval, double skip)
+{
+    uint8_t message[MAX_SIZE];
+    double *samples = calloc(MAX_SAMPLES, sizeof *samples);
+    int fd = connect_to(place);
+    memset(message, 'e', sizeof message);
+    if (!samples || !round_trip(fd, message, size))
+        die("the first round trip");
+    size_t count = (size_t)((skip + seconds) / interval), sent = 0, back = 0;
+    uint64_t bytes = 0;
+    double start = now();
+    while (back < count && count <= MAX_SAMPLES) {
+        for (; sent < count && now() >= start + (double)sent * interval; sent++) {
+            samples[sent] = now();
+            if (write(fd, message, size) != (ssize_t)size)
+                die("write");
+        }
+        double wait = sent < count ? start + (double)sent * interval - now() : 1;
+        struct pollfd poller = {.fd = fd, .events = POLLIN};
+        struct timespec time = {.tv_sec = (time_t)wait,
+                                .tv_nsec = (long)((wait - (double)(time_t)wait) * 1e9)};
+        if (wait > 0 && ppoll(&poller, 1, &time, NULL) <= 0)
+            continue;
+        for (size_t whole = take_answers(fd, &bytes, size); back < whole; back++)
+            samples[back] = now() - samples[back];
+    }
+    size_t skipped = (size_t)(skip / interval);
+    report(samples + skipped, back - skipped);
+    free(samples);
+    close(fd);
 }
 
 int main(int argc, char **argv)
@@ -164,9 +231,18 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     if (argc == 3 && strcmp(argv[1], "serve") == 0)
         serve(argv[2]);
-    size_t size = argc == 5 ? strtoul(argv[4], NULL, 10) : 0;
-    if (argc == 5 && strcmp(argv[1], "measure") == 0 && size > 0 && size <= MAX_SIZE)
-        return measure(argv[2], strtod(argv[3], NULL), size);
-    fprintf(stderr, "usage: echo_latency serve PORT | measure PORT SECONDS SIZE\n");
+    size_t size = argc >= 5 ? strtoul(argv[4], NULL, 10) : 0;
+    bool is_size = size > 0 && size <= MAX_SIZE;
+    if (argc == 5 && strcmp(argv[1], "measure") == 0 && is_size) {
+        measure(argv[2], strtod(argv[3], NULL), size);
+        return 0;
+    }
+    if (argc == 7 && strcmp(argv[1], "pace") == 0 && is_size && strtod(argv[5], NULL) > 0) {
+        pace(argv[2], strtod(argv[3], NULL), size, strtod(argv[5], NULL) / 1e3,
+             strtod(argv[6], NULL));
+        return 0;
+    }
+    fprintf(stderr, "usage: echo_latency serve PLACE | measure PLACE SECONDS SIZE |\n"
+                    "       pace PLACE SECONDS SIZE MILLISECONDS SKIP\n");
     return 2;
 }

@@ -11,6 +11,32 @@ from .services import STREAM_MODULE, nginx_command
 HOPS = 3
 
 
+def wait_for_forwards(agent, ports):
+    """Ports of the services -> the local ports that an agent forwards to them."""
+    found = {}
+    # Loopback is two addresses, so that a rule may have two lines.
+    while len(found) < len(ports):
+        words = agent.wait_for_line("forwarding ").split()
+        target = int(words[3].rpartition(":")[2])
+        if words[1].startswith("127.0.0.1:"):
+            name = next(name for name in ports if ports[name] == target)
+            found[name] = int(words[1].rpartition(":")[2])
+    return found
+
+
+def make_certificate(folder, name, subject):
+    """A certificate that vouches for itself, and its key."""
+    certificate, key = folder / f"{name}-cert.pem", folder / f"{name}-key.pem"
+    if not certificate.exists():
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+             "-nodes", "-days", "2", "-subj", f"/CN={name}", "-addext",
+             f"subjectAltName={subject}", "-keyout", key, "-out", certificate],
+            check=True, capture_output=True)
+        key.chmod(0o600)
+    return certificate, key
+
+
 class Contender:
     """Direct: no process in between."""
 
@@ -107,15 +133,7 @@ class CulvertPlain(Contender):
         names = list(self.ports)
         rules = [f"0:agent2:127.0.0.1:{self.ports[name]}" for name in names]
         agent1 = self.run("agent1", [self.culvert, "agent", "--name", "agent1", *common, *rules])
-        found = {}
-        # Loopback is two addresses, so that a rule may have two lines.
-        while len(found) < len(names):
-            words = agent1.wait_for_line("forwarding ").split()
-            target = int(words[3].rpartition(":")[2])
-            if words[1].startswith("127.0.0.1:"):
-                name = next(n for n in names if self.services.ports[n] == target)
-                found[name] = int(words[1].rpartition(":")[2])
-        self.ports = found
+        self.ports = wait_for_forwards(agent1, self.services.ports)
 
 
 class CulvertSecure(CulvertPlain):
@@ -126,14 +144,8 @@ class CulvertSecure(CulvertPlain):
         return super().missing() or (None if shutil.which("openssl") else "openssl")
 
     def start(self):
-        certificate, key = self.folder / "cert.pem", self.folder / "key.pem"
-        if not certificate.exists():
-            subprocess.run(
-                ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-                 "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
-                 "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate],
-                check=True, capture_output=True)
-            key.chmod(0o600)
+        certificate, key = make_certificate(self.folder, "localhost",
+                                            "DNS:localhost,IP:127.0.0.1")
         self.tls = ("--tls-cert", certificate, "--tls-key", key)
         self.trust = ("--ca", certificate)
         super().start()

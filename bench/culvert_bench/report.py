@@ -26,6 +26,10 @@ DIALECT_TARGETS = [
     ("8 streams, Gbit/s", 0.5),
 ]
 CULVERTS = ("ws", "wss")
+# Across a wide-area line: the bound of the ratio to one direct connection. That of throughput is
+# for a line that loses nothing.
+LEAST_SHARE = 0.95
+MOST_LATENCY = 1.2
 
 
 def medians(samples):
@@ -116,3 +120,32 @@ def table_of_ratios(middle):
     lines = [[row] + [format_number(values[row] / limit[row] if row in values else None)
                       for values in middle.values()] for row in rows]
     return format_table(["ratio to the limit"] + list(middle), lines)
+
+
+def table_of_wide_area(middle, loss):
+    """All ways over one line: the table's text, how many targets were met and how many missed."""
+    direct = middle["direct"]
+    names = [name for name in middle if name != "direct"]
+    rows = sorted({row for values in middle.values() for row in values}, key=lambda row: (
+        "down" in row, row.startswith("echo"), row.endswith("p99, ms"), row))
+    met = missed = 0
+    lines = []
+    for row in rows:
+        # One direct connection is what eight streams are held against too.
+        base = direct.get(row.replace("8 streams", "1 stream"))
+        is_rate = row.endswith("Mbit/s")
+        line = [row, format_number(direct.get(row))]
+        for name in names:
+            value = middle[name].get(row)
+            if value is None or not base:
+                line += [format_number(value), "–", "", ""]
+                continue
+            is_met, cells = _judge(value / base, LEAST_SHARE if is_rate else MOST_LATENCY, is_rate)
+            if is_rate and loss > 0:
+                cells[1:] = ["", ""]
+            else:
+                met, missed = met + is_met, missed + (not is_met)
+            line += [format_number(value), *cells]
+        lines.append(line)
+    head = ["", "direct"] + [cell for name in names for cell in (name, "÷ direct", "wanted", "")]
+    return format_table(head, lines), met, missed

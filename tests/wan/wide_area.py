@@ -172,7 +172,8 @@ link set wan up
             try:
                 end.set_kernel("ipv4/tcp_congestion_control", congestion)
             except OSError as error:
-                raise Failed(f"this kernel has no {congestion}") from error
+                raise Failed(f"{congestion} cannot be had: {error.strerror}; see "
+                             "/proc/sys/net/ipv4/tcp_allowed_congestion_control") from error
 
     def _read(self, beginning):
         line = self._process.stdout.readline().rstrip("\n")
