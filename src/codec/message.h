@@ -26,8 +26,9 @@ enum {
     MESSAGE_MAX_VERSION = 16,
     MESSAGE_MAX_FEATURE = 64,
     MESSAGE_MAX_FEATURES = 16,
-    MESSAGE_LINK_ID_SIZE = 16, /* a link's name and secret: 128 random bits */
-    MESSAGE_PROOF_SIZE = 32,   /* HMAC-SHA256 */
+    MESSAGE_LINK_ID_SIZE = 16,     /* a link's name: 128 random bits */
+    MESSAGE_LINK_SECRET_SIZE = 32, /* random; crosses the wire once, in the welcome */
+    MESSAGE_PROOF_SIZE = 32,       /* HMAC-SHA256 */
 };
 
 enum message_type {
@@ -43,6 +44,7 @@ enum message_type {
     MESSAGE_RECEIVED = 0x0A,
     MESSAGE_GOAWAY = 0x0B,
     MESSAGE_SKIP = 0x0F,
+    MESSAGE_END = 0x10,
     MESSAGE_ACK = 0xFF,
 };
 
@@ -86,10 +88,12 @@ struct message_welcome {
     int code; /* enum reason_code when not ok */
     struct text message;
     uint8_t link[MESSAGE_LINK_ID_SIZE];
+    uint8_t secret[MESSAGE_LINK_SECRET_SIZE];
     uint64_t epoch;
     uint64_t first;
     uint64_t received;
     uint32_t keepalive; /* seconds */
+    uint32_t resume;    /* seconds that the link is kept without a carrier; 0: not at all */
     uint32_t window;
 };
 
@@ -120,6 +124,12 @@ struct message_goaway {
     uint32_t seconds;
 };
 
+/* The link ends with this carrier and is not to be resumed: the sender has forgotten it. */
+struct message_end {
+    int code; /* enum reason_code */
+    struct text reason;
+};
+
 struct message {
     enum message_type type;
     bool is_handshake_ack; /* type MESSAGE_ACK: `welcome` is set, not `ack` */
@@ -136,6 +146,7 @@ struct message {
         struct message_reset reset;
         struct message_ack ack;
         struct message_goaway goaway;
+        struct message_end end;
         uint32_t payload;  /* data, datagram: bytes that follow the decoded part; 0 to 64 KiB */
         uint64_t credit;   /* bytes, 1 to 2^31 - 1 */
         uint64_t opaque;   /* ping, pong */

@@ -36,10 +36,12 @@ static const struct message_field welcome_fields[] = {
     SIZED("Code", welcome.code, MESSAGE_FIELD_INT, INT32_MAX, MESSAGE_IF_REFUSED),
     SIZED("Message", welcome.message, MESSAGE_FIELD_TEXT, MESSAGE_MAX_REASON, MESSAGE_IF_REFUSED),
     SIZED("Link", welcome.link, MESSAGE_FIELD_BYTES, MESSAGE_LINK_ID_SIZE, MESSAGE_IF_OK),
+    SIZED("Secret", welcome.secret, MESSAGE_FIELD_BYTES, MESSAGE_LINK_SECRET_SIZE, MESSAGE_IF_OK),
     SIZED("Epoch", welcome.epoch, MESSAGE_FIELD_UINT64, UINT64_MAX, MESSAGE_IF_OK),
     SIZED("First", welcome.first, MESSAGE_FIELD_UINT64, UINT64_MAX, MESSAGE_IF_OK),
     SIZED("Received", welcome.received, MESSAGE_FIELD_UINT64, UINT64_MAX, MESSAGE_IF_OK),
     SIZED("Keepalive", welcome.keepalive, MESSAGE_FIELD_UINT32, UINT32_MAX, MESSAGE_IF_OK),
+    SIZED("Resume", welcome.resume, MESSAGE_FIELD_UINT32, UINT32_MAX, MESSAGE_IF_OK),
     SIZED("Window", welcome.window, MESSAGE_FIELD_UINT32, MAX_CREDIT, MESSAGE_IF_OK),
 };
 
@@ -88,6 +90,11 @@ static const struct message_field skip_fields[] = {
     NUMBER(NULL, skip, MESSAGE_FIELD_UINT64, 1, UINT64_MAX),
 };
 
+static const struct message_field end_fields[] = {
+    NUMBER(NULL, end.code, MESSAGE_FIELD_INT, 0, INT32_MAX),
+    ITEM_TEXT(end.reason, MESSAGE_MAX_REASON),
+};
+
 static const struct message_field ack_fields[] = {
     SID,
     SIZED(NULL, ack.ok, MESSAGE_FIELD_BOOL, 0, MESSAGE_ALWAYS),
@@ -111,6 +118,7 @@ static const struct message_layout layouts[] = {
     [MESSAGE_RECEIVED] = LAYOUT(received_fields, false, true),
     [MESSAGE_GOAWAY] = LAYOUT(goaway_fields, false, false),
     [MESSAGE_SKIP] = LAYOUT(skip_fields, false, true),
+    [MESSAGE_END] = LAYOUT(end_fields, false, false),
 };
 
 static const struct message_layout welcome_layout = LAYOUT(welcome_fields, true, false);
@@ -153,6 +161,7 @@ bool message_type_is_counted(uint8_t type)
     case MESSAGE_PING:
     case MESSAGE_PONG:
     case MESSAGE_RECEIVED:
+    case MESSAGE_END:
         return false;
     default:
         /* Later versions may use this range for what need not be replayed. */

@@ -86,20 +86,26 @@ static const struct sample samples[] = {
      "0b 92 a56c61746572 1e",
      {.type = MESSAGE_GOAWAY, .goaway = {.reason = TEXT("later"), .seconds = 30}}},
     {"skip", "0f 91 cf0000000100000000", {.type = MESSAGE_SKIP, .skip = UINT64_C(1) << 32}},
+    {"end",
+     "10 92 0c a462796521",
+     {.type = MESSAGE_END, .end = {.code = 12, .reason = TEXT("bye!")}}},
     {"ack", "ff 94 01 c3 00 a0", {.type = MESSAGE_ACK, .sid = 1, .ack = {.ok = true}}},
     {"refusing ack",
      "ff 94 02 c2 03 a4676f6e65",
      {.type = MESSAGE_ACK, .sid = 2, .ack = {.code = 3, .message = TEXT("gone")}}},
     {"welcome",
-     "ff 87 a24f6b c3 a44c696e6b" LINK_HEX "a545706f6368 01 a54669727374 01"
-     "a85265636569766564 00 a94b656570616c697665 14 a657696e646f77 ce00040000",
+     "ff 89 a24f6b c3 a44c696e6b" LINK_HEX "a6536563726574" PROOF_HEX
+     "a545706f6368 01 a54669727374 01 a85265636569766564 00 a94b656570616c697665 14"
+     "a6526573756d65 3c a657696e646f77 ce00040000",
      {.type = MESSAGE_ACK,
       .is_handshake_ack = true,
       .welcome = {.ok = true,
                   .link = LINK_BYTES,
+                  .secret = PROOF_BYTES,
                   .epoch = 1,
                   .first = 1,
                   .keepalive = 20,
+                  .resume = 60,
                   .window = 262144}}},
     {"refusing welcome",
      "ff 83 a24f6b c2 a4436f6465 02 a74d657373616765 a977726f6e67206b6579",
@@ -146,6 +152,8 @@ static void assert_welcome(const struct message_welcome *a, const struct message
     assert_int_equal(a->code, b->code);
     assert_text(a->message, b->message);
     assert_memory_equal(a->link, b->link, sizeof a->link);
+    assert_memory_equal(a->secret, b->secret, sizeof a->secret);
+    assert_int_equal(a->resume, b->resume);
     assert_int_equal(a->epoch, b->epoch);
     assert_int_equal(a->first, b->first);
     assert_int_equal(a->received, b->received);
@@ -197,6 +205,10 @@ static void assert_message(const struct message *a, const struct message *b)
     case MESSAGE_GOAWAY:
         assert_text(a->goaway.reason, b->goaway.reason);
         assert_int_equal(a->goaway.seconds, b->goaway.seconds);
+        break;
+    case MESSAGE_END:
+        assert_int_equal(a->end.code, b->end.code);
+        assert_text(a->end.reason, b->end.reason);
         break;
     case MESSAGE_DATA:
     case MESSAGE_DATAGRAM:
@@ -331,9 +343,9 @@ static void test_data_header_without_a_struct(void **state)
 static void test_what_is_counted(void **state)
 {
     (void)state;
-    static const uint8_t uncounted[] = {0x01, 0x07, 0x08, 0x09, 0x0A, 0x40, 0x5A, 0x7F};
+    static const uint8_t uncounted[] = {0x01, 0x07, 0x08, 0x09, 0x0A, 0x10, 0x40, 0x5A, 0x7F};
     static const uint8_t counted[] = {0x02, 0x03, 0x04, 0x05, 0x06, 0x0B, 0x0C, 0x0D,
-                                      0x0E, 0x0F, 0x10, 0x3F, 0x80, 0xFE, 0xFF};
+                                      0x0E, 0x0F, 0x11, 0x3F, 0x80, 0xFE, 0xFF};
     for (size_t i = 0; i < sizeof uncounted; i++)
         assert_false(message_type_is_counted(uncounted[i]));
     for (size_t i = 0; i < sizeof counted; i++)

@@ -5,7 +5,6 @@
 #include "gateway/visitor.h"
 #include "tunnel/native_tunnel.h"
 
-#include <sys/random.h>
 
 static int write_response(const struct visitor *visitor, const struct http1_head *head, char *out,
                           size_t room)
@@ -84,15 +83,15 @@ static int welcome(const struct tunnel_owner *owner, void *holder, struct loop *
                    struct carrier *carrier, const struct message_handshake *handshake,
                    struct tunnel **out)
 {
-    uint8_t link_id[MESSAGE_LINK_ID_SIZE];
+    struct link_identity identity;
     struct native_tunnel *tunnel = NULL;
-    if (getrandom(link_id, sizeof(link_id), 0) != (ssize_t)sizeof(link_id))
-        return CULVERT_ERROR_NO_MEMORY;
-    int error = native_tunnel_new(owner, holder, loop, false, &tunnel);
+    int error = link_identity_new(&identity);
+    if (error == 0)
+        error = native_tunnel_new(owner, holder, loop, false, &tunnel);
     if (error != 0)
         return error;
     *out = &tunnel->base;
-    if (native_tunnel_welcome(tunnel, carrier, handshake, link_id) != 0)
+    if (native_tunnel_welcome(tunnel, carrier, handshake, &identity, 0) != 0)
         native_tunnel_fail(tunnel, CULVERT_ERROR_PROTOCOL, "its handshake cannot be");
     return 0;
 }

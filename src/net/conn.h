@@ -69,6 +69,20 @@ int conn_shutdown(struct conn *conn);
  * sent. No event follows. The memory is freed when libuv lets go. */
 void conn_close(struct conn *conn, bool abort);
 
+/* A connection between two loops: descriptor, TLS and what was read ahead. */
+struct conn_cargo;
+
+/* Takes the connection off its loop, so that another's thread may go on with it: the conn is gone
+ * afterwards and no event follows. Not during a TLS handshake. NULL: out of memory, and it is as it
+ * was. */
+struct conn_cargo *conn_depart(struct conn *conn);
+/* Goes on on this loop, whose thread this is. Takes the cargo, also when it fails: 0,
+ * CULVERT_ERROR_NO_MEMORY or -errno, and the connection is closed. */
+int conn_arrive(struct conn_cargo *cargo, struct loop *loop, const struct conn_events *events,
+                void *holder, struct conn **conn);
+/* Closes what nobody took up. Any thread. */
+void conn_cargo_drop(struct conn_cargo *cargo);
+
 void *conn_holder(const struct conn *conn);
 /* Gives the connection to another owner on the same loop. */
 void conn_set_owner(struct conn *conn, const struct conn_events *events, void *holder);

@@ -1,6 +1,7 @@
 /*
- * A carrier takes the messages of a link from here to the peer and back: a WebSocket, or later HTTP
- * long poll. It knows nothing of what it carries. It belongs to one loop.
+ * A carrier takes the messages of a link from here to the peer and back: a WebSocket, or HTTP long
+ * poll. It knows nothing of what it carries. It belongs to one loop; to continue on another it
+ * departs from the one as cargo, which a message takes across, and arrives on the other.
  */
 #ifndef TUNNEL_CARRIER_H
 #define TUNNEL_CARRIER_H
@@ -11,6 +12,22 @@
 #include <stddef.h>
 
 struct carrier;
+struct carrier_cargo;
+struct loop;
+
+struct carrier_cargo_operations {
+    /* Goes on on this loop, whose thread this is: a paused carrier with no events yet, as after
+     * its making, so the holder sets `events` before it returns to the loop. Frees the cargo also
+     * when it fails, with an error. */
+    int (*arrive)(struct carrier_cargo *cargo, struct loop *loop, struct carrier **carrier);
+    /* Closes what nobody took up. Any thread. */
+    void (*drop)(struct carrier_cargo *cargo);
+};
+
+/* A carrier between two loops. */
+struct carrier_cargo {
+    const struct carrier_cargo_operations *operations;
+};
 
 struct carrier_operations {
     /* Takes the batch's slices as one message. Only while is_ready says so; further messages may
@@ -27,6 +44,9 @@ struct carrier_operations {
     void (*ping)(struct carrier *carrier);
     /* Reads no more until it is turned on again. */
     void (*read)(struct carrier *carrier, bool on);
+    /* Takes a paused carrier off its loop; it is gone afterwards, and no event follows. NULL when
+     * memory has run out or the carrier is lost: then it is as it was and the holder closes it. */
+    struct carrier_cargo *(*depart)(struct carrier *carrier);
     /* Tells the peer `reason` if it can and closes; frees the carrier at the end of the turn. No
      * event follows. */
     void (*close)(struct carrier *carrier, int error, const char *reason);

@@ -163,7 +163,7 @@ int native_tunnel_register(struct native_tunnel *tunnel, struct carrier *carrier
 
 int native_tunnel_welcome(struct native_tunnel *tunnel, struct carrier *carrier,
                           const struct message_handshake *handshake,
-                          const uint8_t link_id[static MESSAGE_LINK_ID_SIZE])
+                          const struct link_identity *identity, unsigned resume_seconds)
 {
     native_tunnel_attach(tunnel, carrier, NULL);
     int error = link_attach(&tunnel->link, handshake->epoch, handshake->first, 0);
@@ -175,7 +175,9 @@ int native_tunnel_welcome(struct native_tunnel *tunnel, struct carrier *carrier,
     message.welcome.first = link_first(&tunnel->link);
     message.welcome.keepalive = TUNNEL_KEEPALIVE;
     message.welcome.window = MUX_WINDOW;
-    memcpy(message.welcome.link, link_id, MESSAGE_LINK_ID_SIZE);
+    message.welcome.resume = resume_seconds;
+    memcpy(message.welcome.link, identity->link, sizeof(identity->link));
+    memcpy(message.welcome.secret, identity->secret, sizeof(identity->secret));
     error = native_tunnel_send(tunnel, &message);
     if (error == 0)
         native_tunnel_begin(tunnel, handshake->window);

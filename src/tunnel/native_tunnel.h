@@ -11,6 +11,7 @@
 #include "mux/mux.h"
 #include "tunnel/carrier.h"
 #include "tunnel/inbound.h"
+#include "tunnel/link_proof.h"
 #include "tunnel/tunnel.h"
 
 #include <stdbool.h>
@@ -19,6 +20,13 @@
 enum {
     NATIVE_PINGS_PER_SECOND = 50, /* of the peer's; more is an attack */
     NATIVE_FIRST_EPOCH = 1,       /* of a link's first carrier */
+};
+
+/* What the last resumption was like. */
+struct native_gap {
+    uint64_t duration; /* microseconds without a carrier; 0 when the old one was still there */
+    uint64_t messages; /* of ours that were sent again */
+    uint64_t bytes;
 };
 
 struct native_tunnel {
@@ -50,6 +58,7 @@ struct native_tunnel {
     bool pong_due;
     bool ping_wanted;
     bool is_closed;
+    struct native_gap gap; /* of the last resumption */
 };
 
 /* A tunnel without a carrier. `dials`: the agent's side. Returns 0 or an error. */
@@ -71,10 +80,30 @@ void native_tunnel_begin(struct native_tunnel *tunnel, uint32_t peer_window);
 int native_tunnel_register(struct native_tunnel *tunnel, struct carrier *carrier, const char *name,
                            const char *key);
 /* The gateway's side of a new link: takes the carrier and welcomes the agent whose handshake this
- * is. An error means that the handshake cannot be. */
+ * is. The link can be resumed for `resume_seconds` after its carrier is lost; 0: never. An error
+ * means that the handshake cannot be. */
 int native_tunnel_welcome(struct native_tunnel *tunnel, struct carrier *carrier,
                           const struct message_handshake *handshake,
-                          const uint8_t link_id[static MESSAGE_LINK_ID_SIZE]);
+                          const struct link_identity *identity, unsigned resume_seconds);
+
+/* Agent: whether the link may be resumed: it was welcomed, and for how long it can be (seconds). */
+bool native_tunnel_can_resume(const struct native_tunnel *tunnel, unsigned *seconds);
+
+/* The agent's side: takes the carrier, a predecessor is closed first, and sends a handshake that
+ * resumes the link, with the next epoch. `nonce` is the gateway's, of this carrier. `welcomed`
+ * tells its answer: when ok, streams go on and tunnel->gap is set; REASON_LINK_LOST ends the link
+ * (`lost`). On an error the carrier is still the caller's. */
+int native_tunnel_rejoin(struct native_tunnel *tunnel, struct carrier *carrier, const char *name,
+                         const char *key, const uint8_t nonce[static LINK_NONCE_SIZE]);
+
+/*
+ * The gateway's side, for a handshake whose proof is right: takes the carrier, detaches the old,
+ * attaches, and answers; tunnel->gap is set. CULVERT_ERROR_REFUSED for an epoch that is not above
+ * the last: nothing has changed and the carrier is still the caller's. CULVERT_ERROR_PROTOCOL for
+ * numbers that cannot be: as before, but the owner ends the link, since the agent knows its secret.
+ */
+int native_tunnel_resume(struct native_tunnel *tunnel, struct carrier *carrier,
+                         const struct message_handshake *handshake);
 
 /* Puts a message that is not counted, or a goaway, on the way. */
 int native_tunnel_send(struct native_tunnel *tunnel, const struct message *message);

@@ -27,15 +27,19 @@ struct tunnel_owner {
      * returns. `open` is borrowed for the call. */
     void (*peer_opened)(struct tunnel *tunnel, struct stream *stream,
                         const struct message_open *open);
-    /* The gateway's answer to our handshake (agents only; NULL at a gateway). After a refusal
-     * `lost` follows. */
+    /* The gateway's answer to our handshake, the first or one that resumes (agents only; NULL at a
+     * gateway). After a refusal `lost` follows, or `detached` where the link may still be resumed
+     * (the gateway is busy, say). */
     void (*welcomed)(struct tunnel *tunnel, const struct message_welcome *welcome);
     /* The peer is about to stop. */
     void (*went_away)(struct tunnel *tunnel, const struct message_goaway *goaway);
     /* The peer answered a ping. May be NULL. */
     void (*ponged)(struct tunnel *tunnel);
-    /* The carrier is dead or the peer broke the protocol; the carrier is already closed. The owner
-     * closes the tunnel. Called in the flush of a turn, never from inside one of the owner's calls.
+    /* The carrier is dead and already closed, but the link waits for another: its streams stay, and
+     * may be opened. Who does not want this leaves it NULL and gets `lost`. Called as `lost` is. */
+    void (*detached)(struct tunnel *tunnel, int error, const char *why);
+    /* The link is over: the peer ended it or broke the protocol, or its carrier is dead and nothing
+     * can be resumed. The carrier is already closed. The owner closes the tunnel. Called in the flush of a turn, never from inside one of the owner's calls.
      */
     void (*lost)(struct tunnel *tunnel, int error, const char *why);
 };

@@ -391,8 +391,8 @@ def test_a_session_is_ended(world, site, echo, side):
 
 def test_what_a_gateway_says_becomes_text(world, echo):
     """Who asks is the gateway's word, and whatever that is, the answer is JSON."""
-    welcome = {"Ok": True, "Message": "", "Link": bytes(16), "Epoch": 1, "First": 1, "Received": 0,
-               "Keepalive": 20, "Window": 262144}
+    welcome = {"Ok": True, "Message": "", "Link": bytes(16), "Secret": bytes(32), "Epoch": 1,
+               "First": 1, "Received": 0, "Keepalive": 20, "Resume": 0, "Window": 262144}
     asked = [2, "tcp", "agent1", "127.0.0.1", echo, "",
              {"source": "a\udcffb", "client": "\"\n\udce2\udc82"}]
 

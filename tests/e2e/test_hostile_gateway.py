@@ -8,8 +8,8 @@ from culvert.wire import (ACK, BINARY, CLOSE, CONTINUATION, CREDIT, DATA, FIN, H
                           RECEIVED, TEXT, answer_upgrade, encode, frame)
 from culvert.world import MEGABYTE
 
-WELCOME = {"Ok": True, "Message": "", "Link": bytes(16), "Epoch": 1, "First": 1, "Received": 0,
-           "Keepalive": 20, "Window": 262144}
+WELCOME = {"Ok": True, "Message": "", "Link": bytes(16), "Secret": bytes(32), "Epoch": 1,
+           "First": 1, "Received": 0, "Keepalive": 20, "Resume": 0, "Window": 262144}
 
 
 def serve(world, data, is_welcome=True):

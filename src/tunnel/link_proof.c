@@ -1,0 +1,42 @@
+#include "tunnel/link_proof.h"
+
+#include "base/error.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <string.h>
+#include <sys/random.h>
+
+int link_identity_new(struct link_identity *identity)
+{
+    uint8_t random[sizeof(identity->link) + sizeof(identity->secret)];
+    if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
+        return CULVERT_ERROR_NO_MEMORY;
+    memcpy(identity->link, random, sizeof(identity->link));
+    memcpy(identity->secret, random + sizeof(identity->link), sizeof(identity->secret));
+    return 0;
+}
+
+int link_proof_make(const uint8_t secret[static MESSAGE_LINK_SECRET_SIZE],
+                    const uint8_t nonce[static LINK_NONCE_SIZE], uint64_t epoch,
+                    uint8_t proof[static MESSAGE_PROOF_SIZE])
+{
+    uint8_t text[LINK_NONCE_SIZE + sizeof(epoch)];
+    unsigned size = 0;
+    memcpy(text, nonce, LINK_NONCE_SIZE);
+    for (size_t i = 0; i < sizeof(epoch); i++)
+        text[LINK_NONCE_SIZE + i] = (uint8_t)(epoch >> (8 * (sizeof(epoch) - 1 - i)));
+    const uint8_t *made =
+        HMAC(EVP_sha256(), secret, MESSAGE_LINK_SECRET_SIZE, text, sizeof(text), proof, &size);
+    return made != NULL && size == MESSAGE_PROOF_SIZE ? 0 : CULVERT_ERROR_NO_MEMORY;
+}
+
+bool link_proof_is_right(const uint8_t secret[static MESSAGE_LINK_SECRET_SIZE],
+                         const uint8_t nonce[static LINK_NONCE_SIZE], uint64_t epoch,
+                         const uint8_t proof[static MESSAGE_PROOF_SIZE])
+{
+    uint8_t expected[MESSAGE_PROOF_SIZE];
+    return link_proof_make(secret, nonce, epoch, expected) == 0 &&
+           CRYPTO_memcmp(expected, proof, sizeof(expected)) == 0;
+}
