@@ -11,6 +11,7 @@
 #include "tunnel/carrier.h"
 #include "tunnel/tunnel.h"
 
+struct member;
 struct visitor;
 
 struct dialect {
@@ -26,10 +27,10 @@ struct dialect {
     const char *(*object)(const struct message_handshake *handshake, int *code);
     /* message_encode or hubble_encode. */
     int (*encode)(const struct message *message, uint8_t *out, size_t room);
-    /* Makes the tunnel, which takes the carrier, and tells the agent yes. */
-    int (*welcome)(const struct tunnel_owner *owner, void *holder, struct loop *loop,
-                   struct carrier *carrier, const struct message_handshake *handshake,
-                   struct tunnel **tunnel);
+    /* Makes the member's tunnel, which takes the carrier, and tells the agent yes. Returns 0 or an
+     * error; then the caller still has the carrier. */
+    int (*welcome)(struct member *member, const struct tunnel_owner *owner, struct carrier *carrier,
+                   const struct message_handshake *handshake);
 };
 
 extern const struct dialect dialect_native;

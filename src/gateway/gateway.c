@@ -234,12 +234,24 @@ static void join_threads(struct gateway *gateway)
     }
 }
 
+static int init_registries(struct gateway *gateway)
+{
+    uint64_t seeds[2];
+    if (getrandom(seeds, sizeof(seeds), 0) != (ssize_t)sizeof(seeds))
+        return CULVERT_ERROR_NO_MEMORY;
+    int error = registry_init(&gateway->registry, seeds[0]);
+    if (error != 0)
+        return error;
+    error = registry_init(&gateway->links, seeds[1]);
+    if (error != 0)
+        registry_deinit(&gateway->registry);
+    return error;
+}
+
 int gateway_open(const struct gateway_config *config, struct gateway **out)
 {
-    uint64_t seed = 0;
     struct gateway *gateway = memory_allocate_zero(sizeof(*gateway));
-    if (gateway == NULL || getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed) ||
-        registry_init(&gateway->registry, seed) != 0) {
+    if (gateway == NULL || init_registries(gateway) != 0) {
         log_error("cannot start the gateway: out of memory");
         memory_free(gateway);
         return EXIT_CODE_FAILURE;
@@ -283,6 +295,7 @@ void gateway_free(struct gateway *gateway)
         worker_deinit(&gateway->workers[i]);
     memory_free(gateway->workers);
     memory_free(gateway->places);
+    registry_deinit(&gateway->links);
     registry_deinit(&gateway->registry);
     memory_free(gateway);
 }

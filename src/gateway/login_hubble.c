@@ -74,12 +74,11 @@ static const char *object(const struct message_handshake *handshake, int *code)
     return NULL;
 }
 
-static int welcome(const struct tunnel_owner *owner, void *holder, struct loop *loop,
-                   struct carrier *carrier, const struct message_handshake *handshake,
-                   struct tunnel **tunnel)
+static int welcome(struct member *member, const struct tunnel_owner *owner, struct carrier *carrier,
+                   const struct message_handshake *handshake)
 {
     (void)handshake;
-    return hubble_tunnel_welcome(owner, holder, loop, carrier, tunnel);
+    return hubble_tunnel_welcome(owner, member, &member->worker->loop, carrier, &member->tunnel);
 }
 
 const struct dialect dialect_hubble = {

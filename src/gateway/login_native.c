@@ -5,7 +5,6 @@
 #include "gateway/visitor.h"
 #include "tunnel/native_tunnel.h"
 
-
 static int write_response(const struct visitor *visitor, const struct http1_head *head, char *out,
                           size_t room)
 {
@@ -79,19 +78,34 @@ static const char *object(const struct message_handshake *handshake, int *code)
     return NULL;
 }
 
-static int welcome(const struct tunnel_owner *owner, void *holder, struct loop *loop,
-                   struct carrier *carrier, const struct message_handshake *handshake,
-                   struct tunnel **out)
+/* Makes the link known by its name. */
+static int claim_link(struct member *member)
 {
-    struct link_identity identity;
+    struct member_ref holder;
+    link_name_text(member->identity.link, member->link);
+    int error =
+        registry_claim(&member->worker->gateway->links, member->link, member_ref(member), &holder);
+    if (error != 0)
+        member->link[0] = '\0';
+    return error;
+}
+
+static int welcome(struct member *member, const struct tunnel_owner *owner, struct carrier *carrier,
+                   const struct message_handshake *handshake)
+{
     struct native_tunnel *tunnel = NULL;
-    int error = link_identity_new(&identity);
+    int error = link_identity_new(&member->identity);
     if (error == 0)
-        error = native_tunnel_new(owner, holder, loop, false, &tunnel);
+        error = native_tunnel_new(owner, member, &member->worker->loop, false, &tunnel);
     if (error != 0)
         return error;
-    *out = &tunnel->base;
-    if (native_tunnel_welcome(tunnel, carrier, handshake, &identity, 0) != 0)
+    error = claim_link(member);
+    if (error != 0) {
+        tunnel_close(&tunnel->base, REASON_NO_MEMORY, NULL);
+        return error;
+    }
+    member->tunnel = &tunnel->base;
+    if (native_tunnel_welcome(tunnel, carrier, handshake, &member->identity, 0) != 0)
         native_tunnel_fail(tunnel, CULVERT_ERROR_PROTOCOL, "its handshake cannot be");
     return 0;
 }

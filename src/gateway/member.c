@@ -12,7 +12,9 @@
 
 static void bury(struct loop_task *task)
 {
-    memory_free(CONTAINER_OF(task, struct member, burial));
+    struct member *member = CONTAINER_OF(task, struct member, burial);
+    explicit_bzero(&member->identity, sizeof(member->identity));
+    memory_free(member);
 }
 
 static void answer_probes(struct member *member, bool is_alive)
@@ -49,6 +51,8 @@ void member_end(struct member *member, int code, const char *reason)
     tell(member, EVENT_AGENT_UNREGISTERED, code, reason);
     if (member->name[0] != '\0')
         registry_release(&worker->gateway->registry, member->name, member->id);
+    if (member->link[0] != '\0')
+        registry_release(&worker->gateway->links, member->link, member->id);
     map_remove(&worker->members, member->id);
     answer_probes(member, false);
     tunnel_close(member->tunnel, code, reason);
@@ -132,8 +136,7 @@ int member_new(struct worker *worker, const struct member_login *login, struct c
     }
     error = map_insert(&worker->members, member->id, member);
     if (error == 0)
-        error = login->dialect->welcome(&tunnel_handlers, member, &worker->loop, carrier,
-                                        login->handshake, &member->tunnel);
+        error = login->dialect->welcome(member, &tunnel_handlers, carrier, login->handshake);
     if (error != 0) {
         map_remove(&worker->members, member->id);
         loop_timer_close(&member->probe_timer, &member->burial);

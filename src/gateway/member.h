@@ -7,6 +7,7 @@
 #include "net/address.h"
 #include "store/store.h"
 #include "tunnel/carrier.h"
+#include "tunnel/link_proof.h"
 #include "tunnel/tunnel.h"
 
 enum {
@@ -23,8 +24,10 @@ struct member {
     char name[STORE_NAME_SIZE]; /* "" for an agent of Hubble 0.1 without one */
     char user[STORE_NAME_SIZE];
     char address[ADDRESS_TEXT_SIZE];
-    int64_t key_id;     /* 0: registered without a key */
-    struct list probes; /* of those who want its name */
+    int64_t key_id;                 /* 0: registered without a key */
+    struct link_identity identity;  /* its link's */
+    char link[LINK_NAME_TEXT_SIZE]; /* the link's name in the registry of links; "": it has none */
+    struct list probes;             /* of those who want its name */
     struct loop_timer probe_timer;
     struct loop_task burial;
     uint64_t open_second;
@@ -47,6 +50,11 @@ struct member_login {
 /* Makes a member whose name is already claimed for `login->id`; takes the carrier on success and
  * welcomes the agent. */
 int member_new(struct worker *worker, const struct member_login *login, struct carrier *carrier);
+
+static inline struct member_ref member_ref(const struct member *member)
+{
+    return (struct member_ref){member->worker->loop.index, member->id};
+}
 
 struct member *member_find(struct worker *worker, uint64_t id);
 

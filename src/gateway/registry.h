@@ -1,6 +1,7 @@
 /*
- * Who is connected: agents' names and where their links live. The one table that all loops share;
- * it is read when a session opens and written when an agent comes or goes, never per byte.
+ * Where members live: by the agents' names in one table, by the names of their links in another.
+ * These are what all loops share; they are read when a session opens or a link gets a new carrier,
+ * and written when an agent comes or goes, never per byte.
  */
 #ifndef GATEWAY_REGISTRY_H
 #define GATEWAY_REGISTRY_H

@@ -42,7 +42,8 @@ struct gateway_place {
 struct gateway {
     const struct gateway_config *config;
     struct account account;
-    struct registry registry;
+    struct registry registry;  /* members by the agents' names */
+    struct registry links;     /* by the names of their links (link_name_text) */
     struct store_watch *watch; /* NULL when agents need no key */
     struct authorizer authorizer;
     struct admission admission;

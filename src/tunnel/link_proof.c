@@ -5,6 +5,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -16,6 +17,13 @@ int link_identity_new(struct link_identity *identity)
     memcpy(identity->link, random, sizeof(identity->link));
     memcpy(identity->secret, random + sizeof(identity->link), sizeof(identity->secret));
     return 0;
+}
+
+void link_name_text(const uint8_t link[static MESSAGE_LINK_ID_SIZE],
+                    char out[static LINK_NAME_TEXT_SIZE])
+{
+    for (size_t i = 0; i < MESSAGE_LINK_ID_SIZE; i++)
+        snprintf(out + 2 * i, 3, "%02x", link[i]);
 }
 
 int link_proof_make(const uint8_t secret[static MESSAGE_LINK_SECRET_SIZE],

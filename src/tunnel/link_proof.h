@@ -12,7 +12,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { LINK_NONCE_SIZE = 16 };
+enum {
+    LINK_NONCE_SIZE = 16,
+    LINK_NAME_TEXT_SIZE = 2 * MESSAGE_LINK_ID_SIZE + 1,
+};
 
 struct link_identity {
     uint8_t link[MESSAGE_LINK_ID_SIZE];
@@ -21,6 +24,10 @@ struct link_identity {
 
 /* Makes a new one from the system's random numbers. Returns 0 or CULVERT_ERROR_NO_MEMORY. */
 int link_identity_new(struct link_identity *identity);
+
+/* The link's name as hexadecimal digits, terminated. */
+void link_name_text(const uint8_t link[static MESSAGE_LINK_ID_SIZE],
+                    char out[static LINK_NAME_TEXT_SIZE]);
 
 /* Returns 0 or CULVERT_ERROR_NO_MEMORY. */
 int link_proof_make(const uint8_t secret[static MESSAGE_LINK_SECRET_SIZE],
