@@ -77,6 +77,39 @@ static void an_agent(void **state)
                 "agent.unregistered seq=7 agent=alice seconds=12.500 reason=gone");
 }
 
+static void a_link(void **state)
+{
+    (void)state;
+    struct event event = {
+        .type = EVENT_LINK_LOST,
+        .agent = "alice",
+        .dialect = "culvert.1",
+        .reason = "gone",
+        .seconds = 1, /* of no use here, as the next two */
+        .replayed = 1,
+        .replayed_bytes = 1,
+    };
+    expect_json(record_of(event),
+                HEAD("link.lost") ",\"agent\":\"alice\",\"dialect\":\"culvert.1\","
+                                  "\"reason\":\"gone\"}");
+    event = (struct event){
+        .type = EVENT_LINK_RESUMED,
+        .agent = "alice",
+        .address = "192.0.2.7:4711",
+        .seconds = 1.25,
+        .replayed = 3,
+        .replayed_bytes = UINT64_C(9000000000),
+    };
+    expect_json(record_of(event),
+                HEAD("link.resumed") ",\"agent\":\"alice\",\"address\":\"192.0.2.7:4711\","
+                                     "\"seconds\":1.25,\"replayed\":3,"
+                                     "\"replayed_bytes\":9000000000}");
+    event.seconds = 0;
+    event.replayed = event.replayed_bytes = 0;
+    expect_line(record_of(event), "link.resumed seq=7 agent=alice address=192.0.2.7:4711 "
+                                  "seconds=0.000 replayed=0 replayed_bytes=0");
+}
+
 static struct event session_event(enum event_type type)
 {
     return (struct event){
@@ -263,6 +296,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_agent),
+        cmocka_unit_test(a_link),
         cmocka_unit_test(a_session),
         cmocka_unit_test(the_others),
         cmocka_unit_test(an_event_tells_what_was_dropped_before_it),
