@@ -2,17 +2,13 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/memory.h"
 #include "base/reason.h"
 #include "tunnel/hubble_tunnel.h"
 #include "tunnel/native_tunnel.h"
-#include "tunnel/upgrade.h"
-#include "tunnel/websocket_carrier.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 static void close_tunnel(struct uplink *uplink, int code, const char *reason)
 {
@@ -40,27 +36,18 @@ static uint64_t next_delay(struct uplink *uplink)
 
 /* As long as the gateway said, and up to a quarter and a second more: it said the same to others.
  */
-static uint64_t told_delay(struct uplink *uplink)
+static uint64_t told_delay(unsigned seconds)
 {
-    uint64_t delay = (uint64_t)uplink->retry_after * 1000;
+    uint64_t delay = (uint64_t)seconds * 1000;
     uint32_t random = 0;
-    uplink->retry_after = 0;
     if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
         return delay;
     return delay + random % (delay / 4 + 1000);
 }
 
 /* Ends whatever was under way and begins again after a while. */
-static void retry(struct uplink *uplink, const char *what, const char *why)
+static void retry(struct uplink *uplink, const char *what, const char *why, uint64_t delay)
 {
-    if (uplink->dial != NULL)
-        dial_cancel(uplink->dial);
-    uplink->dial = NULL;
-    if (uplink->conn != NULL)
-        conn_close(uplink->conn, false);
-    uplink->conn = NULL;
-    head_reader_deinit(&uplink->reader);
-    uint64_t delay = uplink->retry_after > 0 ? told_delay(uplink) : next_delay(uplink);
     log_warning("%s %s: %s; trying again in %.1f s", what, uplink->url_text, why,
                 (double)delay / 1000);
     close_tunnel(uplink, REASON_LINK_LOST, why);
@@ -69,7 +56,7 @@ static void retry(struct uplink *uplink, const char *what, const char *why)
 
 static void cannot_connect(struct uplink *uplink, const char *why)
 {
-    retry(uplink, "cannot register at", why);
+    retry(uplink, "cannot register at", why, next_delay(uplink));
 }
 
 /* ---- the link ---- */
@@ -140,7 +127,7 @@ static void lost(struct tunnel *tunnel, int error, const char *why)
         uplink->failures = 0;
     uplink->up_since = 0;
     uplink->owner->down(uplink, why);
-    retry(uplink, "lost the link to", why);
+    retry(uplink, "lost the link to", why, next_delay(uplink));
 }
 
 static const struct tunnel_owner tunnel_handlers = {
@@ -168,7 +155,7 @@ static int make_tunnel(struct uplink *uplink, struct carrier *carrier, bool is_n
     return 0;
 }
 
-/* ---- the upgrade ---- */
+/* ---- the way to it ---- */
 
 /* A server that does not know culvert.1 may be one of Hubble 0.1. Without being told, it is spoken
  * with only if there is nothing to give away, and if it has never known better. */
@@ -189,188 +176,48 @@ static bool may_speak_hubble(const struct uplink *uplink)
     return !has_key && !uplink->knows_native;
 }
 
-static void upgraded(struct uplink *uplink, bool is_native, const uint8_t *ahead, size_t ahead_size)
+static void approached(void *holder, const struct approach_result *result)
 {
-    struct carrier *carrier = NULL;
-    uplink->knows_native = uplink->knows_native || is_native;
-    int error = websocket_carrier_new(uplink->conn, WEBSOCKET_CLIENT, ahead, ahead_size, &carrier);
-    if (error != 0) {
-        cannot_connect(uplink, error_text(error));
+    struct uplink *uplink = holder;
+    uplink->approach = NULL;
+    if (result->carrier == NULL) {
+        uint64_t delay =
+            result->failure == APPROACH_BUSY ? told_delay(result->retry_after) : next_delay(uplink);
+        retry(uplink, "cannot register at", result->why, delay);
         return;
     }
-    uplink->conn = NULL;
-    head_reader_deinit(&uplink->reader);
-    error = make_tunnel(uplink, carrier, is_native);
+    uplink->knows_native = uplink->knows_native || result->is_native;
+    loop_timer_start(&uplink->timer, UPLINK_LOGIN_TIME);
+    int error = make_tunnel(uplink, result->carrier, result->is_native);
     if (error == 0)
         return;
-    carrier_close(carrier, error, NULL);
+    carrier_close(result->carrier, error, NULL);
     cannot_connect(uplink, error_text(error));
 }
 
-static void readable(struct conn *conn)
+static void approach_gateway(struct uplink *uplink)
 {
-    struct uplink *uplink = conn_holder(conn);
-    struct http1_head head;
-    size_t used = 0;
-    char why[512];
-    int result = head_reader_read(&uplink->reader, conn, HEAD_RESPONSE, &head, &used);
-    switch (result) {
-    case CULVERT_NEED_MORE:
-        return;
-    case 0:
-        break;
-    case CULVERT_ERROR_PROTOCOL:
-    case CULVERT_ERROR_TOO_LARGE:
-        cannot_connect(uplink,
-                       "the server there is no culvert gateway: it does not answer in HTTP");
-        return;
-    case CULVERT_ERROR_CLOSED:
-        cannot_connect(uplink, "the server closed the connection without an answer");
-        return;
-    default:
-        cannot_connect(uplink, error_text(result));
-        return;
-    }
-    uplink->retry_after = upgrade_retry_after(&head);
-    if (uplink->retry_after > 0) {
-        snprintf(why, sizeof(why), "the server is busy and wants us back after %u s",
-                 uplink->retry_after);
-        cannot_connect(uplink, why);
-        return;
-    }
-    bool is_native = false;
-    result = upgrade_check_response(&head, uplink->websocket_key, &is_native, why, sizeof(why));
-    if (result != 0)
-        cannot_connect(uplink, why);
-    else if (!is_native && !may_speak_hubble(uplink))
-        cannot_connect(uplink, "the server there speaks WebSocket but not " UPGRADE_PROTOCOL
-                               ": it is no culvert gateway, or of another version");
-    else
-        upgraded(uplink, is_native, uplink->reader.buffer + used, uplink->reader.size - used);
-}
-
-static void send_request(struct uplink *uplink)
-{
-    uint8_t random[16];
-    char request[UPGRADE_MAX_HEAD + 1024];
-    if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
-        cannot_connect(uplink, "no random numbers");
-        return;
-    }
-    websocket_key_value(random, uplink->websocket_key);
-    const struct agent_config *config = uplink->config;
-    enum upgrade_offer offer =
-        config->dialect == AGENT_DIALECT_HUBBLE ? UPGRADE_OFFER_NONE : UPGRADE_OFFER_NATIVE;
-    int size =
-        upgrade_write_request(&config->url, offer, uplink->websocket_key, request, sizeof(request));
-    struct iovec vector = {request, size > 0 ? (size_t)size : 0};
-    if (size < 0 || conn_write(uplink->conn, &vector, 1) != size)
-        cannot_connect(uplink, "the upgrade request could not be sent");
-    else
-        conn_want(uplink->conn, CONN_READ);
-}
-
-static void secured(struct conn *conn, int error)
-{
-    struct uplink *uplink = conn_holder(conn);
-    if (error == 0) {
-        send_request(uplink);
-        return;
-    }
-    const char *why = conn_error_message(conn);
-    char text[256];
-    snprintf(text, sizeof(text), "%s", why != NULL ? why : error_text(error));
-    cannot_connect(uplink, text);
-}
-
-static void writable(struct conn *conn)
-{
-    (void)conn;
-}
-
-static const struct conn_events conn_handlers = {
-    .secured = secured,
-    .readable = readable,
-    .writable = writable,
-};
-
-/* ---- dialling ---- */
-
-/* Through a proxy the peer is not the gateway: then its name tells where it is. */
-static void deny_gateway(struct uplink *uplink, int fd)
-{
-    struct sockaddr_storage address;
-    socklen_t size = sizeof(address);
-    if (!uplink->has_proxy && getpeername(fd, (struct sockaddr *)&address, &size) == 0)
-        gateway_denial_add(&uplink->config->whitelist, &address);
-}
-
-static const char *dial_error(const struct uplink *uplink, int error)
-{
-    return uplink->dial_why[0] != '\0' ? uplink->dial_why : error_text(error);
-}
-
-static void dialled(void *holder, int fd, int error)
-{
-    struct uplink *uplink = holder;
-    uplink->dial = NULL;
-    if (error != 0) {
-        cannot_connect(uplink, dial_error(uplink, error));
-        return;
-    }
-    deny_gateway(uplink, fd);
-    conn_tune_tcp(fd);
-    error = conn_new(uplink->loop, fd, &conn_handlers, uplink, &uplink->conn);
-    if (error != 0) {
-        close(fd);
-        cannot_connect(uplink, error_text(error));
-        return;
-    }
-    loop_timer_start(&uplink->timer, UPLINK_LOGIN_TIME);
-    if (uplink->tls == NULL) {
-        send_request(uplink);
-        return;
-    }
-    error = conn_secure(uplink->conn, uplink->tls, uplink->config->url.host);
-    if (error != 0)
-        cannot_connect(uplink, error_text(error));
-}
-
-static void dial_gateway(struct uplink *uplink)
-{
-    const struct url *url = &uplink->config->url;
-    struct proxy proxy;
-    struct dial_request request = {
-        .host = url->host,
-        .port = url->port,
-        .timeout = UPLINK_DIAL_TIME,
-        .done = dialled,
+    char why[1024];
+    struct approach_request request = {
+        .url = &uplink->config->url,
+        .config = uplink->config,
+        .tls = uplink->tls,
+        .denial = &uplink->denial,
+        .may_speak_hubble = may_speak_hubble(uplink),
+        .done = approached,
         .holder = uplink,
-        .proxy = &proxy,
-        .why = uplink->dial_why,
-        .why_size = sizeof(uplink->dial_why),
     };
-    uplink->dial_why[0] = '\0';
-    int error = proxy_choose(uplink->config->proxies, url->host, url->port, url->is_secure, &proxy,
-                             uplink->dial_why, sizeof(uplink->dial_why));
-    uplink->has_proxy = proxy.kind != PROXY_NONE;
-    if (error == 0 && uplink->has_proxy)
-        gateway_denial_start(&uplink->denial, uplink->loop, &uplink->config->whitelist, url->host,
-                             url->port);
-    if (error == 0)
-        error = dial_start(uplink->loop, &request, &uplink->dial);
-    proxy_wipe(&proxy);
-    if (error != 0)
-        cannot_connect(uplink, dial_error(uplink, error));
+    if (approach_start(uplink->loop, &request, &uplink->approach, why, sizeof(why)) != 0)
+        cannot_connect(uplink, why);
 }
 
 static void timer_fired(struct loop_timer *timer)
 {
     struct uplink *uplink = timer->holder;
-    if (uplink->conn != NULL || uplink->tunnel != NULL)
+    if (uplink->tunnel != NULL)
         cannot_connect(uplink, "the server did not answer in time");
     else
-        dial_gateway(uplink);
+        approach_gateway(uplink);
 }
 
 /* ---- life ---- */
@@ -396,7 +243,7 @@ int uplink_init(struct uplink *uplink, const struct uplink_owner *owner, void *h
 
 void uplink_start(struct uplink *uplink)
 {
-    dial_gateway(uplink);
+    approach_gateway(uplink);
 }
 
 struct tunnel *uplink_tunnel(struct uplink *uplink)
@@ -421,20 +268,15 @@ void uplink_close(struct uplink *uplink)
         return;
     uplink->is_closed = true;
     loop_timer_stop(&uplink->timer);
-    if (uplink->dial != NULL)
-        dial_cancel(uplink->dial);
-    uplink->dial = NULL;
+    approach_cancel(uplink->approach);
+    uplink->approach = NULL;
     gateway_denial_cancel(&uplink->denial);
-    if (uplink->conn != NULL)
-        conn_close(uplink->conn, false);
-    uplink->conn = NULL;
     close_tunnel(uplink, REASON_SHUTDOWN, "the agent is stopping");
 }
 
 void uplink_deinit(struct uplink *uplink)
 {
     loop_timer_close(&uplink->timer, NULL);
-    head_reader_deinit(&uplink->reader);
     tls_context_unref(uplink->tls);
     uplink->tls = NULL;
 }

@@ -6,16 +6,11 @@
 #define AGENT_UPLINK_H
 
 #include "agent/agent.h"
-#include "agent/gateway_denial.h"
-#include "codec/websocket.h"
-#include "net/conn.h"
-#include "net/dial.h"
-#include "tunnel/head_reader.h"
+#include "agent/approach.h"
 #include "tunnel/tunnel.h"
 
 enum {
-    UPLINK_DIAL_TIME = 10 * 1000,  /* milliseconds to connect */
-    UPLINK_LOGIN_TIME = 10 * 1000, /* and for TLS, upgrade and handshake together */
+    UPLINK_LOGIN_TIME = 10 * 1000, /* milliseconds for the answer to the handshake */
     UPLINK_FIRST_DELAY = 100,      /* of the back-off */
     UPLINK_LAST_DELAY = 30 * 1000,
     UPLINK_STABLE = 10, /* seconds after which a link counts as good and the back-off begins anew */
@@ -41,20 +36,14 @@ struct uplink {
     void *holder; /* for the owner's use */
     struct loop *loop;
     struct agent_config *config;
-    struct tls_context *tls; /* wss only */
-    char url_text[1400];     /* for people */
-    struct loop_timer timer; /* of the back-off, and of the login */
-    struct dial *dial;
-    char dial_why[1024]; /* what is wrong with the proxy; "" without one */
+    struct tls_context *tls;   /* wss only */
+    char url_text[1400];       /* for people */
+    struct loop_timer timer;   /* of the back-off, and of the login */
+    struct approach *approach; /* under way, or NULL */
     struct gateway_denial denial;
-    bool has_proxy;    /* of the latest dial */
-    struct conn *conn; /* until the upgrade */
-    struct head_reader reader;
-    char websocket_key[WEBSOCKET_KEY_SIZE + 1];
     struct tunnel *tunnel; /* from the upgrade on */
     uint64_t up_since;     /* 0: not registered */
     unsigned failures;     /* in a row */
-    unsigned retry_after;  /* seconds that the gateway wants us to stay away, or 0 */
     bool is_refused;       /* for good: the owner was told and ends */
     bool was_up;
     bool gives_keys;   /* set by the owner: it opens streams with keys that no rule has */

@@ -69,6 +69,30 @@ int upgrade_check_response(const struct http1_head *head,
     return 0;
 }
 
+static int digit_value(char digit)
+{
+    if (digit >= '0' && digit <= '9')
+        return digit - '0';
+    return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
+}
+
+void upgrade_read_nonce(const struct http1_head *head, uint8_t nonce[static UPGRADE_NONCE_SIZE])
+{
+    uint8_t read[UPGRADE_NONCE_SIZE];
+    const struct http1_field *field = http1_find(head, "Culvert-Nonce");
+    memset(nonce, 0, UPGRADE_NONCE_SIZE);
+    if (field == NULL || field->value.size != 2 * sizeof(read))
+        return;
+    for (size_t i = 0; i < sizeof(read); i++) {
+        int high = digit_value(field->value.data[2 * i]);
+        int low = digit_value(field->value.data[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return;
+        read[i] = (uint8_t)(high << 4 | low);
+    }
+    memcpy(nonce, read, sizeof(read));
+}
+
 unsigned upgrade_retry_after(const struct http1_head *head)
 {
     uint64_t seconds = 0;

@@ -33,6 +33,10 @@ int upgrade_check_response(const struct http1_head *head,
                            const char key[static WEBSOCKET_KEY_SIZE + 1], bool *is_native,
                            char *why, size_t why_size);
 
+/* The nonce of the gateway's answer, 32 lower-case hexadecimal digits; all zero where it has sent
+ * none that can be read, for which no proof will be right. */
+void upgrade_read_nonce(const struct http1_head *head, uint8_t nonce[static UPGRADE_NONCE_SIZE]);
+
 enum { UPGRADE_LONGEST_WAIT = 300 }; /* seconds */
 
 /* The seconds, 1 to UPGRADE_LONGEST_WAIT, after which a gateway with too many logins at once wants

@@ -143,6 +143,30 @@ static void names_what_the_server_is(void **state)
     }
 }
 
+static void check_nonce(const char *field, uint8_t first, uint8_t last)
+{
+    uint8_t nonce[UPGRADE_NONCE_SIZE];
+    char text[256];
+    snprintf(text, sizeof(text), "HTTP/1.1 101 Switching Protocols\r\n%s\r\n", field);
+    struct http1_head head = response(text);
+    upgrade_read_nonce(&head, nonce);
+    assert_int_equal(nonce[0], first);
+    assert_int_equal(nonce[UPGRADE_NONCE_SIZE - 1], last);
+}
+
+static void reads_the_nonce(void **state)
+{
+    (void)state;
+    check_nonce("Culvert-Nonce: 0123456789abcdef0123456789abcdef\r\n", 0x01, 0xef);
+    check_nonce("culvert-nonce: fe000000000000000000000000000001\r\n", 0xfe, 0x01);
+    check_nonce("", 0, 0);
+    check_nonce("Culvert-Nonce: \r\n", 0, 0);
+    check_nonce("Culvert-Nonce: 0123456789abcdef0123456789abcde\r\n", 0, 0);
+    check_nonce("Culvert-Nonce: 0123456789abcdef0123456789abcdef0\r\n", 0, 0);
+    check_nonce("Culvert-Nonce: 0123456789abcdef0123456789abcdeg\r\n", 0, 0);
+    check_nonce("Culvert-Nonce: 0123456789ABCDEF0123456789ABCDEF\r\n", 0, 0);
+}
+
 static void check_retry_after(const char *start, const char *field, unsigned seconds)
 {
     char text[256];
@@ -174,6 +198,7 @@ int main(void)
         cmocka_unit_test(without_a_protocol_both_sides_agree_too),
         cmocka_unit_test(classifies_requests),
         cmocka_unit_test(names_what_the_server_is),
+        cmocka_unit_test(reads_the_nonce),
         cmocka_unit_test(tells_when_to_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -211,5 +211,5 @@ def answer_upgrade(connection, protocol="culvert.1"):
     connection.sendall(
         (f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
          f"Sec-WebSocket-Accept: {accept_value(key)}\r\n{chosen}"
-         f"Culvert-Nonce: {base64.b64encode(os.urandom(16)).decode()}\r\n\r\n").encode())
+         f"Culvert-Nonce: {os.urandom(16).hex()}\r\n\r\n").encode())
     return head

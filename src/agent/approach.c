@@ -1,0 +1,271 @@
+#include "agent/approach.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "net/conn.h"
+#include "net/dial.h"
+#include "tunnel/head_reader.h"
+#include "tunnel/upgrade.h"
+#include "tunnel/websocket_carrier.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+struct approach {
+    struct loop *loop;
+    struct approach_request request;
+    struct loop_timer timer;
+    struct loop_task burial;
+    struct dial *dial;
+    struct conn *conn; /* until the upgrade */
+    struct head_reader reader;
+    char websocket_key[WEBSOCKET_KEY_SIZE + 1];
+    char dial_why[1024]; /* what is wrong with the proxy; "" without one */
+    bool has_proxy;
+};
+
+/* ---- ending ---- */
+
+static void bury(struct loop_task *task)
+{
+    memory_free(CONTAINER_OF(task, struct approach, burial));
+}
+
+void approach_cancel(struct approach *approach)
+{
+    if (approach == NULL)
+        return;
+    if (approach->dial != NULL)
+        dial_cancel(approach->dial);
+    if (approach->conn != NULL)
+        conn_close(approach->conn, false);
+    head_reader_deinit(&approach->reader);
+    loop_timer_close(&approach->timer, &approach->burial);
+}
+
+static void finish(struct approach *approach, const struct approach_result *result)
+{
+    struct approach_request request = approach->request;
+    approach_cancel(approach);
+    request.done(request.holder, result);
+}
+
+static void fail(struct approach *approach, enum approach_failure failure, const char *why)
+{
+    struct approach_result result = {.failure = failure, .why = why};
+    finish(approach, &result);
+}
+
+/* ---- the upgrade ---- */
+
+static void upgraded(struct approach *approach, const struct http1_head *head, bool is_native,
+                     size_t used)
+{
+    struct approach_result result = {.is_native = is_native};
+    const struct head_reader *reader = &approach->reader;
+    upgrade_read_nonce(head, result.nonce);
+    int error = websocket_carrier_new(approach->conn, WEBSOCKET_CLIENT, reader->buffer + used,
+                                      reader->size - used, &result.carrier);
+    if (error != 0) {
+        fail(approach, APPROACH_UNREACHABLE, error_text(error));
+        return;
+    }
+    approach->conn = NULL;
+    finish(approach, &result);
+}
+
+static void judge(struct approach *approach, const struct http1_head *head, size_t used)
+{
+    char why[512];
+    bool is_native = false;
+    struct approach_result busy = {.failure = APPROACH_BUSY, .why = why};
+    busy.retry_after = upgrade_retry_after(head);
+    if (busy.retry_after > 0) {
+        snprintf(why, sizeof(why), "the server is busy and wants us back after %u s",
+                 busy.retry_after);
+        finish(approach, &busy);
+        return;
+    }
+    if (upgrade_check_response(head, approach->websocket_key, &is_native, why, sizeof(why)) != 0)
+        fail(approach, APPROACH_NO_UPGRADE, why);
+    else if (!is_native && !approach->request.may_speak_hubble)
+        fail(approach, APPROACH_PROTOCOL,
+             "the server there speaks WebSocket but not " UPGRADE_PROTOCOL
+             ": it is no culvert gateway, or of another version");
+    else
+        upgraded(approach, head, is_native, used);
+}
+
+static void readable(struct conn *conn)
+{
+    struct approach *approach = conn_holder(conn);
+    struct http1_head head;
+    size_t used = 0;
+    int result = head_reader_read(&approach->reader, conn, HEAD_RESPONSE, &head, &used);
+    switch (result) {
+    case CULVERT_NEED_MORE:
+        return;
+    case 0:
+        judge(approach, &head, used);
+        return;
+    case CULVERT_ERROR_PROTOCOL:
+    case CULVERT_ERROR_TOO_LARGE:
+        fail(approach, APPROACH_PROTOCOL,
+             "the server there is no culvert gateway: it does not answer in HTTP");
+        return;
+    case CULVERT_ERROR_CLOSED:
+        fail(approach, APPROACH_NO_UPGRADE, "the server closed the connection without an answer");
+        return;
+    default:
+        fail(approach, APPROACH_NO_UPGRADE, error_text(result));
+        return;
+    }
+}
+
+static void send_request(struct approach *approach)
+{
+    uint8_t random[16];
+    char request[UPGRADE_MAX_HEAD + 1024];
+    if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
+        fail(approach, APPROACH_UNREACHABLE, "no random numbers");
+        return;
+    }
+    websocket_key_value(random, approach->websocket_key);
+    enum upgrade_offer offer = approach->request.config->dialect == AGENT_DIALECT_HUBBLE
+                                   ? UPGRADE_OFFER_NONE
+                                   : UPGRADE_OFFER_NATIVE;
+    int size = upgrade_write_request(approach->request.url, offer, approach->websocket_key, request,
+                                     sizeof(request));
+    struct iovec vector = {request, size > 0 ? (size_t)size : 0};
+    if (size < 0 || conn_write(approach->conn, &vector, 1) != size)
+        fail(approach, APPROACH_UNREACHABLE, "the upgrade request could not be sent");
+    else
+        conn_want(approach->conn, CONN_READ);
+}
+
+static void secured(struct conn *conn, int error)
+{
+    struct approach *approach = conn_holder(conn);
+    if (error == 0) {
+        send_request(approach);
+        return;
+    }
+    const char *why = conn_error_message(conn);
+    char text[256];
+    snprintf(text, sizeof(text), "%s", why != NULL ? why : error_text(error));
+    fail(approach, APPROACH_UNREACHABLE, text);
+}
+
+static void writable(struct conn *conn)
+{
+    (void)conn;
+}
+
+static const struct conn_events conn_handlers = {
+    .secured = secured,
+    .readable = readable,
+    .writable = writable,
+};
+
+/* ---- dialling ---- */
+
+/* Through a proxy the peer is not the gateway: then its name tells where it is. */
+static void deny_gateway(struct approach *approach, int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t size = sizeof(address);
+    if (!approach->has_proxy && getpeername(fd, (struct sockaddr *)&address, &size) == 0)
+        gateway_denial_add(&approach->request.config->whitelist, &address);
+}
+
+static const char *dial_error(const struct approach *approach, int error)
+{
+    return approach->dial_why[0] != '\0' ? approach->dial_why : error_text(error);
+}
+
+static void dialled(void *holder, int fd, int error)
+{
+    struct approach *approach = holder;
+    const struct approach_request *request = &approach->request;
+    approach->dial = NULL;
+    if (error != 0) {
+        fail(approach, APPROACH_UNREACHABLE, dial_error(approach, error));
+        return;
+    }
+    deny_gateway(approach, fd);
+    conn_tune_tcp(fd);
+    error = conn_new(approach->loop, fd, &conn_handlers, approach, &approach->conn);
+    if (error != 0) {
+        close(fd);
+        fail(approach, APPROACH_UNREACHABLE, error_text(error));
+        return;
+    }
+    loop_timer_start(&approach->timer, APPROACH_ANSWER_TIME);
+    if (!request->url->is_secure) {
+        send_request(approach);
+        return;
+    }
+    error = conn_secure(approach->conn, request->tls, request->url->host);
+    if (error != 0)
+        fail(approach, APPROACH_UNREACHABLE, error_text(error));
+}
+
+static void out_of_time(struct loop_timer *timer)
+{
+    fail(timer->holder, APPROACH_NO_UPGRADE, "the server did not answer in time");
+}
+
+static int dial_gateway(struct approach *approach)
+{
+    const struct url *url = approach->request.url;
+    struct agent_config *config = approach->request.config;
+    struct proxy proxy;
+    struct dial_request request = {
+        .host = url->host,
+        .port = url->port,
+        .timeout = APPROACH_DIAL_TIME,
+        .done = dialled,
+        .holder = approach,
+        .proxy = &proxy,
+        .why = approach->dial_why,
+        .why_size = sizeof(approach->dial_why),
+    };
+    int error = proxy_choose(config->proxies, url->host, url->port, url->is_secure, &proxy,
+                             approach->dial_why, sizeof(approach->dial_why));
+    approach->has_proxy = proxy.kind != PROXY_NONE;
+    if (error == 0 && approach->has_proxy)
+        gateway_denial_start(approach->request.denial, approach->loop, &config->whitelist,
+                             url->host, url->port);
+    if (error == 0)
+        error = dial_start(approach->loop, &request, &approach->dial);
+    proxy_wipe(&proxy);
+    return error;
+}
+
+int approach_start(struct loop *loop, const struct approach_request *request, struct approach **out,
+                   char *why, size_t why_size)
+{
+    struct approach *approach = memory_allocate_zero(sizeof(*approach));
+    int error = approach == NULL ? CULVERT_ERROR_NO_MEMORY : 0;
+    if (error == 0)
+        error = loop_timer_init(loop, &approach->timer, out_of_time, approach);
+    if (error != 0) {
+        snprintf(why, why_size, "%s", error_text(error));
+        memory_free(approach);
+        return error;
+    }
+    approach->loop = loop;
+    approach->request = *request;
+    approach->burial.run = bury;
+    head_reader_init(&approach->reader);
+    error = dial_gateway(approach);
+    if (error != 0) {
+        snprintf(why, why_size, "%s", dial_error(approach, error));
+        approach_cancel(approach);
+        return error;
+    }
+    *out = approach;
+    return 0;
+}

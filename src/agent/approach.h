@@ -1,0 +1,59 @@
+/*
+ * An approach is one try to get a carrier to one gateway: it dials, through a proxy where one is in
+ * the way, secures, and upgrades to a WebSocket. It ends once, with a carrier or with what failed,
+ * in words for people and as a class that tells what may be tried next.
+ */
+#ifndef AGENT_APPROACH_H
+#define AGENT_APPROACH_H
+
+#include "agent/agent.h"
+#include "agent/gateway_denial.h"
+#include "net/loop.h"
+#include "net/tls.h"
+#include "tunnel/carrier.h"
+#include "tunnel/link_proof.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    APPROACH_DIAL_TIME = 10 * 1000,   /* milliseconds to connect */
+    APPROACH_ANSWER_TIME = 10 * 1000, /* and for TLS and the upgrade together */
+};
+
+struct approach;
+
+enum approach_failure {
+    APPROACH_UNREACHABLE, /* no connection: name, TCP, proxy, TLS */
+    APPROACH_BUSY,        /* the gateway wants us back after `retry_after` seconds */
+    APPROACH_NO_UPGRADE,  /* the upgrade was refused, stripped, or has got no answer */
+    APPROACH_PROTOCOL,    /* what answered is nothing that this agent speaks with */
+};
+
+struct approach_result {
+    struct carrier *carrier; /* the receiver's, without events yet; NULL: it failed */
+    bool is_native;          /* the server has taken up culvert.1; else it speaks Hubble 0.1 */
+    uint8_t nonce[LINK_NONCE_SIZE]; /* zero where the server has sent none */
+    enum approach_failure failure;
+    unsigned retry_after; /* seconds */
+    const char *why;      /* a sentence's end; borrowed for the call */
+};
+
+struct approach_request {
+    const struct url *url;         /* lives as long as the approach */
+    struct agent_config *config;   /* the same; the gateway's address is denied in its whitelist */
+    const struct tls_context *tls; /* for a URL that is secure; the same */
+    struct gateway_denial *denial; /* of this URL; the owner's, who cancels it */
+    bool may_speak_hubble;         /* a server that does not know culvert.1 will do */
+    void (*done)(void *holder, const struct approach_result *result); /* never from the start */
+    void *holder;
+};
+
+/* Begins. Returns 0; or an error and what is wrong in `why`, then `done` is not called. The
+ * approach is gone once `done` is called. */
+int approach_start(struct loop *loop, const struct approach_request *request, struct approach **out,
+                   char *why, size_t why_size);
+/* `done` is not called any more; NULL: nothing. */
+void approach_cancel(struct approach *approach);
+
+#endif
