@@ -65,13 +65,6 @@ static size_t skip_answer(char *data, size_t size, size_t count, void *context)
     return post->answer_size <= WEBHOOK_ANSWER ? size * count : 0;
 }
 
-static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
-{
-    (void)context;
-    (void)purpose;
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-}
-
 static int set_options(struct webhook_post *post, const char *url)
 {
     const struct curl_library *curl = post->curl;
@@ -79,19 +72,11 @@ static int set_options(struct webhook_post *post, const char *url)
     int failed = curl->easy_setopt(easy, CURLOPT_URL, url) != CURLE_OK;
     failed |= curl->easy_setopt(easy, CURLOPT_POST, 1L) != CURLE_OK;
     failed |= curl->easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) != CURLE_OK;
-    failed |= curl->easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) != CURLE_OK;
     failed |= curl->easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)WEBHOOK_TIMEOUT) != CURLE_OK;
-    failed |= curl->easy_setopt(easy, CURLOPT_USERAGENT, "culvert/" CULVERT_VERSION) != CURLE_OK;
     failed |= curl->easy_setopt(easy, CURLOPT_WRITEFUNCTION, skip_answer) != CURLE_OK;
     failed |= curl->easy_setopt(easy, CURLOPT_WRITEDATA, post) != CURLE_OK;
-    failed |= curl->easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket) != CURLE_OK;
     failed |= curl->easy_setopt(easy, CURLOPT_ERRORBUFFER, post->problem) != CURLE_OK;
-#if LIBCURL_VERSION_NUM >= 0x075700
-    /* A name server that does not answer must not hold up the end. An older library does not know
-     * the option, and then it may. */
-    curl->easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-#endif
-    return failed ? CULVERT_ERROR_NO_MEMORY : 0;
+    return failed ? CULVERT_ERROR_NO_MEMORY : curl_library_set_up(curl, easy);
 }
 
 int webhook_post_init(struct webhook_post *post, const char *url, const char *secret, char *why,

@@ -1,9 +1,12 @@
 #include "net/curl_library.h"
 
+#include "base/error.h"
+
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/socket.h>
 
 static struct curl_library library;
 static const struct curl_library *loaded;
@@ -61,4 +64,23 @@ const struct curl_library *curl_library(void)
 {
     pthread_once(&once, load);
     return loaded;
+}
+
+static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)context;
+    (void)purpose;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+int curl_library_set_up(const struct curl_library *curl, CURL *easy)
+{
+    int failed = curl->easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) != CURLE_OK;
+    failed |= curl->easy_setopt(easy, CURLOPT_USERAGENT, "culvert/" CULVERT_VERSION) != CURLE_OK;
+    failed |= curl->easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket) != CURLE_OK;
+#if LIBCURL_VERSION_NUM >= 0x075700
+    /* An older library does not know the option, and then it may wait. */
+    curl->easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+#endif
+    return failed ? CULVERT_ERROR_NO_MEMORY : 0;
 }

@@ -41,4 +41,9 @@ struct curl_library {
 /* Any thread. NULL if there is no libcurl on this machine. It is never unloaded. */
 const struct curl_library *curl_library(void);
 
+/* Sets what holds for every transfer of ours: no signals, sockets that programs which are started
+ * do not inherit, our name, and no waiting for a name server when a transfer is given up. Returns 0
+ * or CULVERT_ERROR_NO_MEMORY. */
+int curl_library_set_up(const struct curl_library *curl, CURL *easy);
+
 #endif

@@ -2,24 +2,16 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "net/curl_loop.h"
 #include "net/proxy_pump.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-enum { URL_SIZE = 300, WHY_SIZE = 1024, NEVER = 0 };
-
-/* A socket of libcurl's that we watch for it; lives until libuv lets go of its handle. */
-struct watched {
-    struct list_node node;
-    struct proxy_dial *dial;
-    uv_poll_t poll;
-    curl_socket_t socket;
-};
+enum { URL_SIZE = 300, WHY_SIZE = 1024 };
 
 struct proxy_dial {
     struct loop *loop;
@@ -27,13 +19,10 @@ struct proxy_dial {
     struct proxy proxy;
     void (*done)(void *holder, int fd, int error, const char *why);
     void *holder;
-    CURLM *multi;
+    struct curl_loop *transfers;
     CURL *easy;
-    struct list watched;
-    struct loop_timer timer; /* for libcurl and the deadline, whichever comes first */
+    struct loop_timer deadline;
     struct loop_task result; /* tells the result, then frees */
-    uint64_t deadline;       /* microseconds */
-    uint64_t curl_due;       /* microseconds, or NEVER */
     int fd;
     int error;
     bool is_over;
@@ -44,41 +33,25 @@ struct proxy_dial {
 
 /* ---- the end ---- */
 
-static void on_watched_closed(uv_handle_t *handle)
-{
-    memory_free(handle->data);
-}
-
-static void stop_watching(struct watched *watched)
-{
-    list_remove(&watched->node);
-    uv_close((uv_handle_t *)&watched->poll, on_watched_closed);
-}
-
 /* libuv must let go of descriptors before libcurl closes them, and for the copy of one to live. */
 static void let_go(struct proxy_dial *dial)
 {
-    struct list_node *node;
     dial->is_over = true;
-    if (dial->multi != NULL) {
-        dial->curl->multi_setopt(dial->multi, CURLMOPT_SOCKETFUNCTION, NULL);
-        dial->curl->multi_setopt(dial->multi, CURLMOPT_TIMERFUNCTION, NULL);
-    }
-    while ((node = list_first(&dial->watched)) != NULL)
-        stop_watching(CONTAINER_OF(node, struct watched, node));
-    loop_timer_stop(&dial->timer);
+    if (dial->transfers != NULL)
+        curl_loop_let_go(dial->transfers);
+    loop_timer_stop(&dial->deadline);
 }
 
 static void drop_handles(struct proxy_dial *dial)
 {
-    if (dial->easy != NULL && dial->multi != NULL)
-        dial->curl->multi_remove_handle(dial->multi, dial->easy);
+    if (dial->easy != NULL && dial->transfers != NULL)
+        dial->curl->multi_remove_handle(curl_loop_multi(dial->transfers), dial->easy);
     if (dial->easy != NULL)
         dial->curl->easy_cleanup(dial->easy);
-    if (dial->multi != NULL)
-        dial->curl->multi_cleanup(dial->multi);
+    if (dial->transfers != NULL)
+        curl_loop_free(dial->transfers);
     dial->easy = NULL;
-    dial->multi = NULL;
+    dial->transfers = NULL;
 }
 
 static void free_dial(struct loop_task *task)
@@ -91,7 +64,7 @@ static void release(struct proxy_dial *dial)
 {
     proxy_wipe(&dial->proxy);
     dial->result.run = free_dial;
-    loop_timer_close(&dial->timer, &dial->result);
+    loop_timer_close(&dial->deadline, &dial->result);
 }
 
 static void tell_result(struct loop_task *task)
@@ -134,11 +107,12 @@ static int take_socket(struct proxy_dial *dial)
 static int take_pump(struct proxy_dial *dial)
 {
     int fd = -1;
-    int error = proxy_pump_start(dial->loop, dial->curl, dial->multi, dial->easy, &fd);
+    int error =
+        proxy_pump_start(dial->loop, dial->curl, curl_loop_multi(dial->transfers), dial->easy, &fd);
     if (error != 0)
         return error;
     dial->easy = NULL;
-    dial->multi = NULL;
+    curl_loop_take_multi(dial->transfers);
     return fd;
 }
 
@@ -168,128 +142,33 @@ static bool try_without_negotiate(struct proxy_dial *dial)
         ((unsigned long)offered & CURLAUTH_NEGOTIATE) == 0 || !has_other)
         return false;
     dial->is_without_negotiate = true;
-    curl->multi_remove_handle(dial->multi, dial->easy);
+    CURLM *multi = curl_loop_multi(dial->transfers);
+    curl->multi_remove_handle(multi, dial->easy);
     return curl->easy_setopt(dial->easy, CURLOPT_PROXYAUTH,
                              (long)(CURLAUTH_ANY & ~CURLAUTH_NEGOTIATE)) == CURLE_OK &&
-           curl->multi_add_handle(dial->multi, dial->easy) == CURLM_OK;
+           curl->multi_add_handle(multi, dial->easy) == CURLM_OK;
 }
 
-static void look_at_messages(struct proxy_dial *dial)
+static void on_ended(void *holder, CURL *easy, CURLcode code)
 {
-    CURLMsg *message;
-    int left = 0;
-    while (!dial->is_over && (message = dial->curl->multi_info_read(dial->multi, &left)) != NULL) {
-        if (message->msg != CURLMSG_DONE)
-            continue;
-        CURLcode code = message->data.result;
-        if (code == CURLE_OK)
-            succeed(dial);
-        else if (!try_without_negotiate(dial))
-            fail(dial, code);
-    }
+    struct proxy_dial *dial = holder;
+    (void)easy; /* the only one */
+    if (code == CURLE_OK)
+        succeed(dial);
+    else if (!try_without_negotiate(dial))
+        fail(dial, code);
 }
 
-/* ---- libcurl on the loop ---- */
-
-static void act(struct proxy_dial *dial, curl_socket_t socket, int events)
+static void on_failed(void *holder, CURLcode code)
 {
-    int running = 0;
-    if (dial->curl->multi_socket_action(dial->multi, socket, events, &running) != CURLM_OK) {
-        if (!dial->is_over)
-            fail(dial, CURLE_OUT_OF_MEMORY);
-        return;
-    }
-    look_at_messages(dial);
+    fail(holder, code);
 }
 
-static void start_timer(struct proxy_dial *dial)
-{
-    uint64_t due = dial->deadline;
-    uint64_t now = loop_now(dial->loop);
-    if (dial->curl_due != NEVER && dial->curl_due < due)
-        due = dial->curl_due;
-    loop_timer_start(&dial->timer, due > now ? (due - now + 999) / 1000 : 0);
-}
+static const struct curl_loop_owner transfers_owner = {.ended = on_ended, .failed = on_failed};
 
-static void on_timer(struct loop_timer *timer)
+static void on_deadline(struct loop_timer *timer)
 {
-    struct proxy_dial *dial = timer->holder;
-    uint64_t now = loop_now(dial->loop);
-    if (now >= dial->deadline) {
-        fail(dial, CURLE_OPERATION_TIMEDOUT);
-        return;
-    }
-    if (dial->curl_due != NEVER && now >= dial->curl_due) {
-        dial->curl_due = NEVER;
-        act(dial, CURL_SOCKET_TIMEOUT, 0);
-    }
-    if (!dial->is_over)
-        start_timer(dial);
-}
-
-static int on_curl_timer(CURLM *multi, long milliseconds, void *context)
-{
-    struct proxy_dial *dial = context;
-    (void)multi;
-    if (dial->is_over)
-        return 0;
-    dial->curl_due =
-        milliseconds < 0 ? NEVER : loop_now(dial->loop) + (uint64_t)milliseconds * 1000;
-    start_timer(dial);
-    return 0;
-}
-
-static void on_poll(uv_poll_t *poll, int status, int ready)
-{
-    struct watched *watched = poll->data;
-    int events = status < 0 ? CURL_CSELECT_ERR : 0;
-    events |= (ready & UV_READABLE) != 0 ? CURL_CSELECT_IN : 0;
-    events |= (ready & UV_WRITABLE) != 0 ? CURL_CSELECT_OUT : 0;
-    act(watched->dial, watched->socket, events);
-}
-
-static struct watched *watch(struct proxy_dial *dial, curl_socket_t socket)
-{
-    struct watched *watched = memory_allocate_zero(sizeof(*watched));
-    if (watched == NULL)
-        return NULL;
-    if (uv_poll_init(&dial->loop->uv, &watched->poll, socket) != 0) {
-        memory_free(watched);
-        return NULL;
-    }
-    watched->dial = dial;
-    watched->socket = socket;
-    watched->poll.data = watched;
-    list_append(&dial->watched, &watched->node);
-    dial->curl->multi_assign(dial->multi, socket, watched);
-    return watched;
-}
-
-static int on_curl_socket(CURL *easy, curl_socket_t socket, int what, void *context, void *assigned)
-{
-    struct proxy_dial *dial = context;
-    struct watched *watched = assigned;
-    (void)easy;
-    if (what == CURL_POLL_REMOVE) {
-        if (watched != NULL)
-            stop_watching(watched);
-        dial->curl->multi_assign(dial->multi, socket, NULL);
-        return 0;
-    }
-    if (watched == NULL)
-        watched = watch(dial, socket);
-    if (watched == NULL)
-        return -1;
-    int events = ((what & CURL_POLL_IN) != 0 ? UV_READABLE : 0) |
-                 ((what & CURL_POLL_OUT) != 0 ? UV_WRITABLE : 0);
-    return uv_poll_start(&watched->poll, events, on_poll) == 0 ? 0 : -1;
-}
-
-static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
-{
-    (void)context;
-    (void)purpose;
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    fail(timer->holder, CURLE_OPERATION_TIMEDOUT);
 }
 
 static size_t skip(char *data, size_t size, size_t count, void *context)
@@ -333,29 +212,21 @@ static int set_options(struct proxy_dial *dial, const char *host, uint16_t port)
     failed |= curl->easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L) != CURLE_OK;
     failed |= curl->easy_setopt(easy, CURLOPT_HTTPPROXYTUNNEL, 1L) != CURLE_OK;
     failed |= curl->easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) != CURLE_OK;
-    failed |= curl->easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) != CURLE_OK;
-    failed |= curl->easy_setopt(easy, CURLOPT_USERAGENT, "culvert/" CULVERT_VERSION) != CURLE_OK;
     failed |= curl->easy_setopt(easy, CURLOPT_WRITEFUNCTION, skip) != CURLE_OK;
-    failed |= curl->easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket) != CURLE_OK;
     failed |= curl->easy_setopt(easy, CURLOPT_ERRORBUFFER, dial->problem) != CURLE_OK;
-#if LIBCURL_VERSION_NUM >= 0x075700
-    /* Cancelling must not wait for a name server. An older library does not know the option. */
-    curl->easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-#endif
-    failed |= curl->multi_setopt(dial->multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket) != CURLM_OK;
-    failed |= curl->multi_setopt(dial->multi, CURLMOPT_SOCKETDATA, dial) != CURLM_OK;
-    failed |= curl->multi_setopt(dial->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer) != CURLM_OK;
-    failed |= curl->multi_setopt(dial->multi, CURLMOPT_TIMERDATA, dial) != CURLM_OK;
+    if (!failed)
+        failed = curl_library_set_up(curl, easy) != 0;
     return failed ? CULVERT_ERROR_NO_MEMORY : proxy_set_options(curl, easy, &dial->proxy);
 }
 
 static int open_handles(struct proxy_dial *dial, const struct proxy_dial_request *request)
 {
-    dial->multi = dial->curl->multi_init();
+    int error = curl_loop_new(dial->loop, dial->curl, &transfers_owner, dial, &dial->transfers);
+    if (error != 0)
+        return error;
     dial->easy = dial->curl->easy_init();
-    if (dial->multi == NULL || dial->easy == NULL ||
-        set_options(dial, request->host, request->port) != 0 ||
-        dial->curl->multi_add_handle(dial->multi, dial->easy) != CURLM_OK)
+    if (dial->easy == NULL || set_options(dial, request->host, request->port) != 0 ||
+        dial->curl->multi_add_handle(curl_loop_multi(dial->transfers), dial->easy) != CURLM_OK)
         return CULVERT_ERROR_NO_MEMORY;
     return 0;
 }
@@ -377,11 +248,8 @@ int proxy_dial_start(struct loop *loop, const struct proxy_dial_request *request
                                .proxy = *request->proxy,
                                .done = request->done,
                                .holder = request->holder,
-                               .deadline = loop_now(loop) + (uint64_t)request->timeout * 1000,
-                               .curl_due = NEVER,
                                .fd = -1};
-    list_init(&new->watched);
-    int error = loop_timer_init(loop, &new->timer, on_timer, new);
+    int error = loop_timer_init(loop, &new->deadline, on_deadline, new);
     if (error != 0) {
         proxy_wipe(&new->proxy);
         memory_free(new);
@@ -394,7 +262,7 @@ int proxy_dial_start(struct loop *loop, const struct proxy_dial_request *request
         release(new);
         return error;
     }
-    start_timer(new);
+    loop_timer_start(&new->deadline, request->timeout);
     *dial = new;
     return 0;
 }

@@ -293,7 +293,7 @@ static void test_cancel(void **state)
 static void test_no_memory(void **state)
 {
     struct fixture *fixture = *state;
-    for (size_t n = 1; n <= 2; n++) {
+    for (size_t n = 1; n <= 3; n++) {
         memory_fail_after(n);
         assert_int_equal(start(fixture, 1000), CULVERT_ERROR_NO_MEMORY);
         assert_false(memory_fail_is_pending());
