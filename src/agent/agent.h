@@ -6,6 +6,8 @@
 #ifndef AGENT_AGENT_H
 #define AGENT_AGENT_H
 
+#include "agent/gateways.h"
+#include "agent/ladder.h"
 #include "agent/rule.h"
 #include "codec/url.h"
 #include "journal/journal.h"
@@ -23,7 +25,12 @@ enum agent_dialect {
 };
 
 struct agent_config {
-    struct url url;
+    const struct url *urls;         /* of equal gateways, or the preferred one first */
+    size_t url_count;               /* 1 to GATEWAYS_MAX */
+    bool url_random;                /* any order will do */
+    enum agent_transport transport; /* where the URL does not say itself that it is for long poll */
+    unsigned retry_preferred; /* seconds before an earlier URL, or WebSocket instead of long poll,
+                                 is tried again; 0: the default */
     const char *name;
     const char *key; /* "" when there is none */
     const char *ca;  /* a PEM file, or NULL for the system's */
@@ -51,9 +58,9 @@ struct agent_config {
 
 struct agent;
 
-/* Whether the agent's key or a rule's would cross the network in clear; a proxy on another machine
- * makes a network of the way to a gateway on loopback. */
-bool agent_exposes_key(const struct agent_config *config);
+/* The first gateway to which the agent's key or a rule's would cross the network in clear, or NULL;
+ * a proxy on another machine makes a network of the way to a gateway on loopback. */
+const struct url *agent_exposes_key(const struct agent_config *config);
 
 /* Opens the ports and gets ready to dial. The config is copied but for what it points to, which
  * must live as long as the agent; the whitelist is taken over, also when it fails (our own

@@ -10,31 +10,35 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool leaves_machine(const struct agent_config *config)
+static bool leaves_machine(const struct agent_config *config, const struct url *url)
 {
     struct proxy proxy;
     char why[256];
-    if (proxy_choose(config->proxies, config->url.host, config->url.port, config->url.is_secure,
-                     &proxy, why, sizeof(why)) != 0)
+    if (proxy_choose(config->proxies, url->host, url->port, url->is_secure, &proxy, why,
+                     sizeof(why)) != 0)
         return true;
     bool leaves = proxy.kind != PROXY_NONE && !proxy_is_loopback(&proxy);
     proxy_wipe(&proxy);
     return leaves;
 }
 
-/* A key that is sent in clear is anybody's. */
-static bool may_send_keys(const struct agent_config *config)
+/* The first gateway on whose way a key would be in clear, which makes it anybody's; or NULL. */
+static const struct url *clear_url(const struct agent_config *config)
 {
-    return config->url.is_secure || config->insecure ||
-           (config->url.is_loopback && !leaves_machine(config));
+    for (size_t i = 0; i < config->url_count && !config->insecure; i++) {
+        const struct url *url = &config->urls[i];
+        if (!url->is_secure && (!url->is_loopback || leaves_machine(config, url)))
+            return url;
+    }
+    return NULL;
 }
 
-bool agent_exposes_key(const struct agent_config *config)
+const struct url *agent_exposes_key(const struct agent_config *config)
 {
     bool has_key = config->key[0] != '\0';
     for (size_t i = 0; i < config->rule_count; i++)
         has_key = has_key || config->rules[i].key[0] != '\0';
-    return has_key && !may_send_keys(config);
+    return has_key ? clear_url(config) : NULL;
 }
 
 /* The link has fallen back to Hubble 0.1 because there was no key to give away. */
@@ -49,10 +53,11 @@ static int check(const struct agent *agent, const struct rule *rule, enum rule_p
                  char *why, size_t why_size)
 {
     int error = rule_check(rule, part, why, why_size);
-    if (error == 0 && rule->key[0] != '\0' && !may_send_keys(&agent->config)) {
+    if (error == 0 && rule->key[0] != '\0' && clear_url(&agent->config) != NULL) {
         *part = RULE_KEY;
-        snprintf(why, why_size,
-                 "the key would cross the network to the gateway in clear, for its URL is not wss");
+        snprintf(
+            why, why_size,
+            "the key would cross the network to the gateway in clear, for a URL of it is not wss");
         error = CULVERT_ERROR_INVALID;
     }
     if (error == 0 && rule->key[0] != '\0' && was_not_asked_for_hubble(agent)) {

@@ -21,10 +21,20 @@
 
 #include <cmocka.h>
 
+static struct url gateway; /* of the config that was made last */
+
+static void set_url(const char *text)
+{
+    char why[256];
+    assert_int_equal(url_parse(text, &gateway, why, sizeof why), 0);
+}
+
 /* A gateway that is not there: the discard port of loopback. */
 static struct agent_config config_for(const struct rule *rules, size_t count)
 {
     struct agent_config config = {
+        .urls = &gateway,
+        .url_count = 1,
         .name = "agent1",
         .key = "",
         .rules = rules,
@@ -32,7 +42,7 @@ static struct agent_config config_for(const struct rule *rules, size_t count)
         .max_memory = SIZE_MAX,
     };
     char why[256];
-    assert_int_equal(url_parse("ws://127.0.0.1:9", &config.url, why, sizeof why), 0);
+    set_url("ws://127.0.0.1:9");
     whitelist_init(&config.whitelist);
     assert_int_equal(whitelist_add(&config.whitelist, "*", why, sizeof why), 0);
     return config;
@@ -157,15 +167,14 @@ static void test_a_key_does_not_cross_a_plain_network(void **state)
     struct agent_config config = config_for(NULL, 0);
     struct agent *agent = NULL;
     struct rule rule;
-    char why[256];
     uint64_t id = 0;
-    assert_int_equal(url_parse("ws://192.0.2.1", &config.url, why, sizeof why), 0);
+    set_url("ws://192.0.2.1");
     assert_int_equal(agent_open(&config, &agent), EXIT_CODE_OK);
     assert_int_equal(add(agent, "0:secret@agent2:127.0.0.1:22", &rule, &id), CULVERT_ERROR_INVALID);
     assert_int_equal(add(agent, "0:agent2:127.0.0.1:22", &rule, &id), 0);
     agent_free(agent);
     config = config_for(NULL, 0);
-    assert_int_equal(url_parse("wss://192.0.2.1", &config.url, why, sizeof why), 0);
+    set_url("wss://192.0.2.1");
     assert_int_equal(agent_open(&config, &agent), EXIT_CODE_OK);
     assert_int_equal(add(agent, "0:secret@agent2:127.0.0.1:22", &rule, &id), 0);
     agent_free(agent);
@@ -303,8 +312,7 @@ static int open_with(const char *text, mode_t mode, bool is_forwards, const char
 {
     struct agent_config config = config_for(NULL, 0);
     struct agent *agent = NULL;
-    char why[256];
-    assert_int_equal(url_parse(url, &config.url, why, sizeof why), 0);
+    set_url(url);
     config.forwards_file = is_forwards ? path : NULL;
     config.state_file = is_forwards ? NULL : path;
     write_file(text, mode);

@@ -199,7 +199,7 @@ static void approach_gateway(struct uplink *uplink)
 {
     char why[1024];
     struct approach_request request = {
-        .url = &uplink->config->url,
+        .url = &uplink->config->urls[0],
         .config = uplink->config,
         .tls = uplink->tls,
         .denial = &uplink->denial,
@@ -226,17 +226,18 @@ int uplink_init(struct uplink *uplink, const struct uplink_owner *owner, void *h
                 struct loop *loop, struct agent_config *config, char *why, size_t why_size)
 {
     *uplink = (struct uplink){.owner = owner, .holder = holder, .loop = loop, .config = config};
-    char host[sizeof(config->url.host) + 16];
-    int error = url_host_field(&config->url, host, sizeof(host));
+    const struct url *url = &config->urls[0];
+    char host[sizeof(url->host) + 16];
+    int error = url_host_field(url, host, sizeof(host));
     if (error == 0)
         error = loop_timer_init(loop, &uplink->timer, timer_fired, uplink);
     if (error != 0) {
         snprintf(why, why_size, "%s", error_text(error));
         return error;
     }
-    snprintf(uplink->url_text, sizeof(uplink->url_text), "%s://%s%s", config->url.scheme, host,
-             strcmp(config->url.target, "/") == 0 ? "" : config->url.target);
-    if (config->url.is_secure)
+    snprintf(uplink->url_text, sizeof(uplink->url_text), "%s://%s%s", url->scheme, host,
+             strcmp(url->target, "/") == 0 ? "" : url->target);
+    if (url->is_secure)
         error = tls_client_context(config->ca, config->insecure, &uplink->tls, why, why_size);
     return error;
 }

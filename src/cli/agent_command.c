@@ -16,8 +16,20 @@
 static int take_url(void *settings, const char *value, char *why)
 {
     struct agent_command *command = settings;
-    command->has_url = true;
-    return url_parse(value, &command->config.url, why, OPTIONS_WHY_SIZE);
+    return agent_command_add_url(command, value, why);
+}
+
+int agent_command_add_url(struct agent_command *command, const char *value, char *why)
+{
+    size_t count = command->config.url_count;
+    if (count == GATEWAYS_MAX) {
+        snprintf(why, OPTIONS_WHY_SIZE, "there are more than %d URLs", GATEWAYS_MAX);
+        return CULVERT_ERROR_INVALID;
+    }
+    int error = url_parse(value, &command->urls[count], why, OPTIONS_WHY_SIZE);
+    if (error == 0)
+        command->config.url_count++;
+    return error;
 }
 
 static int take_name(void *settings, const char *value, char *why)
@@ -254,27 +266,31 @@ static int find_key(struct agent_command *command, const char *environment_key, 
 static int find_proxy(struct agent_command *command, char *(*environment)(const char *name),
                       char *why)
 {
-    const struct url *url = &command->config.url;
-    struct proxy proxy;
+    int error = 0;
     if (command->proxies.is_given)
         command->proxies.given.source = "--proxy";
     proxy_read_environment(&command->proxies, environment);
     command->config.proxies = &command->proxies;
-    int error = proxy_choose(&command->proxies, url->host, url->port, url->is_secure, &proxy, why,
+    for (size_t i = 0; i < command->config.url_count && error == 0; i++) {
+        const struct url *url = &command->urls[i];
+        struct proxy proxy;
+        error = proxy_choose(&command->proxies, url->host, url->port, url->is_secure, &proxy, why,
                              OPTIONS_WHY_SIZE);
-    proxy_wipe(&proxy);
+        proxy_wipe(&proxy);
+    }
     return error;
 }
 
 static int check_secrecy(const struct agent_command *command, char *why)
 {
     const struct agent_config *config = &command->config;
-    if (!agent_exposes_key(config))
+    const struct url *url = agent_exposes_key(config);
+    if (url == NULL)
         return 0;
     snprintf(why, OPTIONS_WHY_SIZE,
              "the key would cross the network to %s in clear; use a wss:// URL, or --insecure if "
              "that is meant",
-             config->url.host);
+             url->host);
     return CULVERT_ERROR_INVALID;
 }
 
@@ -299,6 +315,7 @@ void agent_command_init(struct agent_command *command)
     whitelist_init(&command->config.whitelist);
     command->config.whitelist.is_local = local_address_is;
     command->config.key = command->key;
+    command->config.urls = command->urls;
 }
 
 int agent_command_parse(char *const *words, char *(*environment)(const char *name),
@@ -309,7 +326,7 @@ int agent_command_parse(char *const *words, char *(*environment)(const char *nam
     int result = options_parse(&COMMAND, words, command, why);
     if (result != 0)
         return result;
-    if (!command->has_url)
+    if (command->config.url_count == 0)
         return options_reject(why,
                               "--url is missing: the gateway, such as --url wss://gateway.example");
     if (command->config.name == NULL)
@@ -337,16 +354,23 @@ void agent_command_deinit(struct agent_command *command)
     command->config.rule_count = 0;
 }
 
+static void warn_of_insecurity(const struct agent_config *config)
+{
+    bool is_secure = true;
+    for (size_t i = 0; i < config->url_count; i++)
+        is_secure = is_secure && config->urls[i].is_secure;
+    log_warning("INSECURE: %s",
+                is_secure ? "the gateway's certificate is not verified, anybody on the way can "
+                            "read and change everything"
+                          : "everything, the key as well, crosses the network in clear");
+}
+
 int agent_command_serve(struct agent_command *command)
 {
     struct agent *agent = NULL;
     log_init(command->common.log_level, command->common.log_format, "agent");
     if (command->config.insecure)
-        log_warning("INSECURE: %s", command->config.url.is_secure
-                                        ? "the gateway's certificate is not verified, anybody on "
-                                          "the way can read and change everything"
-                                        : "everything, the key as well, crosses the network in "
-                                          "clear");
+        warn_of_insecurity(&command->config);
     command->config.takes_signals = true;
     command->config.announces = true;
     int code = agent_open(&command->config, &agent);

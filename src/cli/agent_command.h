@@ -12,15 +12,18 @@ struct agent_command {
     struct agent_config config;
     struct rule *rules;
     struct proxy_settings proxies;
+    struct url urls[GATEWAYS_MAX];
     const char *key_option;
     const char *key_file;
-    bool has_url;
     bool has_allow;
     char key[AGENT_COMMAND_KEY_SIZE];
 };
 
 /* What holds when no option says otherwise; nothing may be dialled. */
 void agent_command_init(struct agent_command *command);
+
+/* CULVERT_ERROR_INVALID when it is malformed or there are too many. */
+int agent_command_add_url(struct agent_command *command, const char *value, char *why);
 
 /* Copies the rule. CULVERT_ERROR_INVALID when there are too many, CULVERT_ERROR_NO_MEMORY. */
 int agent_command_add_rule(struct agent_command *command, const struct rule *rule, char *why);

@@ -72,8 +72,8 @@ static void test_the_first_words(void **state)
     (void)state;
     parse(WORDS("-url=ws://localhost:8080", "-name=agent1", "2222:agent2:127.0.0.1:22",
                 "--max-memory=64M", "[::1]:0:k@agent3:db:5432"));
-    assert_string_equal(command.config.url.host, "localhost");
-    assert_int_equal(command.config.url.port, 8080);
+    assert_string_equal(command.config.urls[0].host, "localhost");
+    assert_int_equal(command.config.urls[0].port, 8080);
     assert_string_equal(command.config.name, "agent1");
     assert_string_equal(command.config.key, "");
     assert_null(command.config.ca);

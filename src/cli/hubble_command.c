@@ -100,8 +100,7 @@ int hubble_proxy_run(char *const *words)
 static int take_url(void *settings, const char *value, char *why)
 {
     struct agent_command *command = settings;
-    command->has_url = true;
-    return url_parse(value, &command->config.url, why, OPTIONS_WHY_SIZE);
+    return agent_command_add_url(command, value, why);
 }
 
 static int take_name(void *settings, const char *value, char *why)
@@ -166,7 +165,7 @@ int hubble_agent_parse(char *const *words, struct agent_command *command,
     int result = options_parse(&AGENT, words, command, why);
     if (result != 0)
         return result;
-    if (!command->has_url)
+    if (command->config.url_count == 0)
         return options_reject(why,
                               "-url is missing: the proxy, such as -url ws://proxy.example:8080");
     if (command->config.name == NULL || command->config.name[0] == '\0')

@@ -21,6 +21,7 @@ struct culvert_agent {
     struct runner runner;
     struct texts texts;
     struct agent_config config;
+    struct url url;
     struct events events;
     struct agent *agent;
 };
@@ -47,7 +48,7 @@ static int check(struct culvert_agent *handle, const struct culvert_agent_option
     char wrong[WHY_SIZE] = "";
     if (options->url == NULL || options->name == NULL)
         return options_complain(CULVERT_INVALID, why, why_size, "an agent needs a url and a name");
-    if (url_parse(options->url, &handle->config.url, wrong, sizeof(wrong)) != 0)
+    if (url_parse(options->url, &handle->url, wrong, sizeof(wrong)) != 0)
         return options_complain(CULVERT_INVALID, why, why_size, "url: %s", wrong);
     if (!str_is_agent_name(text_of(options->name)))
         return options_complain(CULVERT_INVALID, why, why_size,
@@ -85,6 +86,8 @@ static int take_options(struct culvert_agent *handle, const struct culvert_agent
     int code = check(handle, options, why, why_size);
     if (code != CULVERT_OK)
         return code;
+    config->urls = &handle->url;
+    config->url_count = 1;
     config->name = texts_keep(texts, options->name);
     config->key = texts_keep(texts, options->key != NULL ? options->key : "");
     config->ca = texts_keep(texts, options->ca);
@@ -104,10 +107,10 @@ static int take_options(struct culvert_agent *handle, const struct culvert_agent
     handle->events.config.webhook_secret = texts_keep(texts, options->events_webhook_secret);
     if (texts->has_failed)
         return options_complain(CULVERT_NO_MEMORY, why, why_size, "out of memory");
-    if (agent_exposes_key(config))
+    if (agent_exposes_key(config) != NULL)
         return options_complain(CULVERT_INVALID, why, why_size,
                                 "the key would cross the network to %s in clear; use a wss:// URL",
-                                config->url.host);
+                                handle->url.host);
     return take_allow(handle, options, why, why_size);
 }
 
