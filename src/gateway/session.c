@@ -207,7 +207,8 @@ void session_begin(struct worker *worker, struct request *request, struct stream
     struct member_ref target;
     if (registry_find(&worker->gateway->registry, request->asks.agent, &target) != 0)
         session_refuse(worker, request, asking, REASON_UNKNOWN_AGENT,
-                       "no agent with this name is connected");
+                       "no agent with this name is connected to this gateway, and agents at "
+                       "different gateways cannot meet");
     else if (target.worker == worker->loop.index)
         start_here(worker, target, request, asking, verdict);
     else
