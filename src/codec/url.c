@@ -115,37 +115,59 @@ static size_t scheme_length(const char *string)
     return size;
 }
 
-static int refuse_scheme(struct parser *parser, struct text scheme)
+static const struct {
+    const char *name;
+    bool is_secure, is_poll;
+} schemes[] = {
+    {"ws", false, false},
+    {"wss", true, false},
+    {"poll+http", false, true},
+    {"poll+https", true, true},
+};
+
+/* Whether it is one of those above, which goes into the URL. */
+static bool take_scheme(struct parser *parser, struct text scheme)
+{
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+        if (!text_equals_ignore_case(scheme, schemes[i].name))
+            continue;
+        snprintf(parser->url.scheme, sizeof(parser->url.scheme), "%s", schemes[i].name);
+        parser->url.is_secure = schemes[i].is_secure;
+        parser->url.is_poll = schemes[i].is_poll;
+        parser->url.port = schemes[i].is_secure ? 443 : 80;
+        return true;
+    }
+    return false;
+}
+
+static int refuse_scheme(struct parser *parser, struct text scheme, bool is_known)
 {
     const char *string = parser->string;
-    bool is_websocket =
-        text_equals_ignore_case(scheme, "ws") || text_equals_ignore_case(scheme, "wss");
-    if (is_websocket && string[scheme.size] == '/')
+    if (is_known && string[scheme.size] == '/')
         return refuse(parser, "a colon must follow %.*s (as in %.*s://host:8080)", (int)scheme.size,
                       scheme.data, (int)scheme.size, scheme.data);
     if (scheme.size == 0 || strncmp(string + scheme.size, "://", 3) != 0)
         return refuse(parser, "a URL must begin with ws:// or wss:// (as in ws://host:8080)");
     if (text_equals_ignore_case(scheme, "http") || text_equals_ignore_case(scheme, "https")) {
-        const char *instead = text_equals_ignore_case(scheme, "https") ? "wss" : "ws";
+        bool is_secure = text_equals_ignore_case(scheme, "https");
+        const char *instead = is_secure ? "wss" : "ws";
         return refuse(parser,
                       "the scheme must be ws or wss; instead of %.*s write %s "
-                      "(as in %s://host:8080)",
-                      (int)scheme.size, scheme.data, instead, instead);
+                      "(as in %s://host:8080), or poll+%s for long poll",
+                      (int)scheme.size, scheme.data, instead, instead,
+                      is_secure ? "https" : "http");
     }
     return refuse(parser, "the scheme must be ws or wss (as in ws://host:8080)");
 }
 
-/* RFC 6455 §3: ws-URI and wss-URI. */
+/* RFC 6455 §3: ws-URI and wss-URI; and ours. */
 static int parse_scheme(struct parser *parser)
 {
     const char *string = parser->string;
     struct text scheme = part(string, 0, scheme_length(string));
-    bool is_plain = text_equals_ignore_case(scheme, "ws");
-    parser->url.is_secure = text_equals_ignore_case(scheme, "wss");
-    if ((!is_plain && !parser->url.is_secure) || string[scheme.size] != ':')
-        return refuse_scheme(parser, scheme);
-    snprintf(parser->url.scheme, sizeof(parser->url.scheme), "%s", is_plain ? "ws" : "wss");
-    parser->url.port = is_plain ? 80 : 443;
+    bool is_known = take_scheme(parser, scheme);
+    if (!is_known || string[scheme.size] != ':')
+        return refuse_scheme(parser, scheme, is_known);
 
     const char *rest = string + scheme.size + 1;
     size_t slashes = strspn(rest, "/");

@@ -20,7 +20,7 @@ static bool is_same(const struct url *a, const struct url *b)
     return strcmp(a->scheme, b->scheme) == 0 && strcmp(a->host, b->host) == 0 &&
            a->port == b->port && strcmp(a->target, b->target) == 0 &&
            a->is_secure == b->is_secure && a->is_ipv6 == b->is_ipv6 &&
-           a->is_loopback == b->is_loopback;
+           a->is_loopback == b->is_loopback && a->is_poll == b->is_poll;
 }
 
 static void check_accepted(const struct url *url)
@@ -28,7 +28,10 @@ static void check_accepted(const struct url *url)
     char field[300], string[2048], why[400];
     struct url again;
     require(url->port != 0 && url->host[0] != '\0' && url->target[0] == '/');
-    require(strcmp(url->scheme, url->is_secure ? "wss" : "ws") == 0);
+    const char *scheme = url->is_secure ? "wss" : "ws";
+    if (url->is_poll)
+        scheme = url->is_secure ? "poll+https" : "poll+http";
+    require(strcmp(url->scheme, scheme) == 0);
     require(url_host_field(url, field, sizeof(field)) == 0);
     snprintf(string, sizeof(string), "%s://%s%s", url->scheme, field, url->target);
     require(url_parse(string, &again, why, sizeof(why)) == 0);

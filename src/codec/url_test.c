@@ -46,6 +46,11 @@ static const struct {
      false},
     {"ws://my_gate-1.internal", "ws", "my_gate-1.internal", 80, "/", "my_gate-1.internal", false,
      false, false},
+    {"poll+http://host", "poll+http", "host", 80, "/", "host", false, false, false},
+    {"poll+https://host/p?q", "poll+https", "host", 443, "/p?q", "host", true, false, false},
+    {"Poll+HTTPS://[::1]:80", "poll+https", "::1", 80, "/", "[::1]:80", true, true, true},
+    {"poll+http://127.0.0.1:8080", "poll+http", "127.0.0.1", 8080, "/", "127.0.0.1:8080", false,
+     false, true},
 };
 
 static void test_good_urls(void **state)
@@ -61,6 +66,7 @@ static void test_good_urls(void **state)
         assert_int_equal(url.port, good_urls[i].port);
         assert_string_equal(url.target, good_urls[i].target);
         assert_int_equal(url.is_secure, good_urls[i].is_secure);
+        assert_int_equal(url.is_poll, strncmp(url.scheme, "poll+", 5) == 0);
         assert_int_equal(url.is_ipv6, good_urls[i].is_ipv6);
         assert_int_equal(url.is_loopback, good_urls[i].is_loopback);
         assert_int_equal(url_host_field(&url, field, sizeof(field)), 0);
@@ -86,6 +92,15 @@ static const struct {
     {"ws", "must begin with ws:// or wss://"},
     {"http://", "the scheme must be ws or wss; instead of http write ws"},
     {"https://host", "instead of https write wss (as in wss://host:8080)"},
+    {"https://host", "or poll+https for long poll"},
+    {"http://host", "or poll+http for long poll"},
+    {"poll+http:/host", "two slashes must follow poll+http: (as in poll+http://host:8080)"},
+    {"poll+https//host", "a colon must follow poll+https"},
+    {"poll+https:///host", "the host is missing"},
+    {"poll+ws://host", "the scheme must be ws or wss"},
+    {"poll+://host", "the scheme must be ws or wss"},
+    {"poll://host", "the scheme must be ws or wss"},
+    {"poll+http://u:p@host", "a user name or password"},
     {"ftp://host", "ftp://host: the scheme must be ws or wss (as in ws://host:8080)"},
     {"wsx://host", "the scheme must be ws or wss"},
     {"host", "host: a URL must begin with ws:// or wss:// (as in ws://host:8080)"},
