@@ -57,7 +57,7 @@ static int check(const struct agent *agent, const struct rule *rule, enum rule_p
         *part = RULE_KEY;
         snprintf(
             why, why_size,
-            "the key would cross the network to the gateway in clear, for a URL of it is not wss");
+            "the key would cross the network to a gateway in clear, for its URL is without TLS");
         error = CULVERT_ERROR_INVALID;
     }
     if (error == 0 && rule->key[0] != '\0' && was_not_asked_for_hubble(agent)) {

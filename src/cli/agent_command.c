@@ -13,6 +13,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* One of the words, whose index goes into *chosen. */
+static int take_word(const char *const *words, size_t count, const char *value, const char *kind,
+                     size_t *chosen, char *why)
+{
+    size_t size = (size_t)snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not %s: ", value, kind);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(value, words[i]) == 0) {
+            *chosen = i;
+            return 0;
+        }
+        const char *before = i == 0 ? "" : i + 1 < count ? ", " : " or ";
+        size += (size_t)snprintf(why + size, OPTIONS_WHY_SIZE - size, "%s%s", before, words[i]);
+    }
+    return CULVERT_ERROR_INVALID;
+}
+
 static int take_url(void *settings, const char *value, char *why)
 {
     struct agent_command *command = settings;
@@ -30,6 +46,41 @@ int agent_command_add_url(struct agent_command *command, const char *value, char
     if (error == 0)
         command->config.url_count++;
     return error;
+}
+
+static int take_url_order(void *settings, const char *value, char *why)
+{
+    static const char *const names[] = {"given", "random"};
+    struct agent_command *command = settings;
+    size_t chosen = 0;
+    int error = take_word(names, sizeof names / sizeof *names, value, "an order", &chosen, why);
+    command->config.url_random = chosen == 1;
+    return error;
+}
+
+static int take_transport(void *settings, const char *value, char *why)
+{
+    static const char *const names[] = {[AGENT_TRANSPORT_AUTO] = "auto",
+                                        [AGENT_TRANSPORT_WEBSOCKET] = "websocket",
+                                        [AGENT_TRANSPORT_POLL] = "poll"};
+    struct agent_command *command = settings;
+    size_t chosen = 0;
+    int error = take_word(names, sizeof names / sizeof *names, value, "a transport", &chosen, why);
+    command->config.transport = (enum agent_transport)chosen;
+    return error;
+}
+
+static int take_retry_preferred(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    uint64_t seconds = 0;
+    if (str_parse_duration(value, &seconds) != 0 || seconds == 0 ||
+        seconds > AGENT_COMMAND_RETRY_MAX) {
+        snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not a time from 1s to 24h", value);
+        return CULVERT_ERROR_INVALID;
+    }
+    command->config.retry_preferred = (unsigned)seconds;
+    return 0;
 }
 
 static int take_name(void *settings, const char *value, char *why)
@@ -170,18 +221,27 @@ static int take_dialect(void *settings, const char *value, char *why)
                                         [AGENT_DIALECT_NATIVE] = "native",
                                         [AGENT_DIALECT_HUBBLE] = "hubble"};
     struct agent_command *command = settings;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(value, names[i]) == 0) {
-            command->config.dialect = (enum agent_dialect)i;
-            return 0;
-        }
-    }
-    snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not a dialect: auto, native or hubble", value);
-    return CULVERT_ERROR_INVALID;
+    size_t chosen = 0;
+    int error = take_word(names, sizeof names / sizeof *names, value, "a dialect", &chosen, why);
+    command->config.dialect = (enum agent_dialect)chosen;
+    return error;
 }
 
 static const struct option OPTIONS[] = {
-    {"url", "URL", "the gateway: ws://HOST[:PORT] or wss://HOST[:PORT]", take_url, false},
+    {"url", "URL",
+     "the gateway: ws://HOST[:PORT] or wss://HOST[:PORT]; with\npoll+http:// or poll+https:// by "
+     "long poll only. Repeated:\nthe first that answers, the next when it is lost",
+     take_url, true},
+    {"url-order", "ORDER", "of several URLs: given (default) or random", take_url_order, false},
+    {"transport", "NAME",
+     "websocket, poll (long poll), or auto (default):\nWebSocket, and long poll where that does "
+     "not "
+     "pass",
+     take_transport, false},
+    {"retry-preferred", "SECONDS",
+     "how soon, on long poll or at a later URL, WebSocket or an\nearlier URL is tried again "
+     "(default: 60); then after\ntwice the time, up to half an hour",
+     take_retry_preferred, false},
     {"name", "NAME", "this agent's name", take_name, false},
     {"key", "KEY",
      "this agent's key (others on this machine may see it in\nthe list of processes; better is "
@@ -190,7 +250,8 @@ static const struct option OPTIONS[] = {
     {"key-file", "FILE", "a file with the key (mode 0600)", take_key_file, false},
     {"ca", "FILE", "trust these CAs (PEM), not the system's", take_ca, false},
     {"insecure", NULL,
-     "do not verify the gateway's certificate; let a key cross\na plain ws:// in clear",
+     "do not verify the gateway's certificate; let a key cross\na plain ws:// or poll+http:// in "
+     "clear",
      take_insecure, false},
     {"proxy", "URL",
      "reach the gateway through this proxy, http, https, socks5\nor socks5h://[USER:PASSWORD@]HOST"
@@ -223,7 +284,7 @@ static const struct option OPTIONS[] = {
 
 static const struct command COMMAND = {
     .name = "agent",
-    .synopsis = "--url URL --name NAME [OPTION]... [RULE]...",
+    .synopsis = "--url URL... --name NAME [OPTION]... [RULE]...",
     .summary = "registers at a gateway, forwards ports, dials targets",
     .details =
         "A RULE is [BIND:]LPORT:[KEY@]AGENT:HOST:PORT: connections to the local port LPORT\n"
@@ -239,6 +300,20 @@ static const struct command COMMAND = {
     .option_count = sizeof OPTIONS / sizeof *OPTIONS,
     .argument = take_rule,
 };
+
+static int check_transport(const struct agent_command *command, char *why)
+{
+    const struct agent_config *config = &command->config;
+    bool is_poll = config->transport == AGENT_TRANSPORT_POLL;
+    for (size_t i = 0; i < config->url_count; i++)
+        is_poll = is_poll || config->urls[i].is_poll;
+    if (is_poll && config->transport == AGENT_TRANSPORT_WEBSOCKET)
+        return options_reject(
+            why, "--transport websocket and a URL that is for long poll exclude each other");
+    if (is_poll && config->dialect == AGENT_DIALECT_HUBBLE)
+        return options_reject(why, "Hubble 0.1 has no long poll: give a ws:// or wss:// URL");
+    return 0;
+}
 
 static int find_key(struct agent_command *command, const char *environment_key, char *why)
 {
@@ -288,9 +363,9 @@ static int check_secrecy(const struct agent_command *command, char *why)
     if (url == NULL)
         return 0;
     snprintf(why, OPTIONS_WHY_SIZE,
-             "the key would cross the network to %s in clear; use a wss:// URL, or --insecure if "
+             "the key would cross the network to %s in clear; use a %s:// URL, or --insecure if "
              "that is meant",
-             url->host);
+             url->host, url->is_poll ? "poll+https" : "wss");
     return CULVERT_ERROR_INVALID;
 }
 
@@ -334,7 +409,9 @@ int agent_command_parse(char *const *words, char *(*environment)(const char *nam
     if (command->config.api_token_file != NULL && command->config.api == NULL)
         return options_reject(why, "--api-token-file is of no use without --api");
     command->config.max_memory = command->common.max_memory;
-    result = find_key(command, environment("CULVERT_KEY"), why);
+    result = check_transport(command, why);
+    if (result == 0)
+        result = find_key(command, environment("CULVERT_KEY"), why);
     if (result == 0)
         result = find_proxy(command, environment, why);
     if (result == 0)

@@ -5,7 +5,11 @@
 #include "agent/agent.h"
 #include "cli/common.h"
 
-enum { AGENT_COMMAND_RULES = 1024, AGENT_COMMAND_KEY_SIZE = 257 };
+enum {
+    AGENT_COMMAND_RULES = 1024,
+    AGENT_COMMAND_KEY_SIZE = 257,
+    AGENT_COMMAND_RETRY_MAX = 24 * 60 * 60, /* seconds */
+};
 
 struct agent_command {
     struct common_settings common;

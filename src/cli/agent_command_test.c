@@ -230,6 +230,10 @@ static void test_a_key_never_crosses_in_clear(void **state)
     check_wrong(WORDS(PLAIN, "--key=k"), "--insecure");
     check_wrong_with(WORDS(PLAIN), "k", "in clear");
     check_wrong(WORDS(PLAIN, "80:k@a:b:1"), "in clear");
+    check_wrong(WORDS(SECURE, "--url=ws://other.example", "--key=k"), "other.example in clear");
+    check_wrong(WORDS(LOCAL, "--url=poll+http://other.example", "--key=k"), "poll+https://");
+    parse(WORDS(LOCAL, "--url=poll+http://127.0.0.1", "--url=poll+https://b.example", "--key=k"));
+    agent_command_deinit(&command);
     parse(WORDS(PLAIN, "--key=k", "--insecure"));
     assert_true(command.config.insecure);
     agent_command_deinit(&command);
@@ -280,6 +284,62 @@ static void test_dialects(void **state)
         agent_command_deinit(&command);
     }
     check_wrong(WORDS(LOCAL, "--dialect=klingon"), "auto, native or hubble");
+}
+
+static void test_several_gateways(void **state)
+{
+    (void)state;
+    char *words[GATEWAYS_MAX + 3] = {"--name=agent1"};
+    parse(WORDS(SECURE));
+    assert_int_equal(command.config.url_count, 1);
+    assert_false(command.config.url_random);
+    agent_command_deinit(&command);
+    parse(WORDS(SECURE, "--url", "poll+https://b.example/x", "--url-order", "random"));
+    assert_int_equal(command.config.url_count, 2);
+    assert_string_equal(command.config.urls[0].host, "gateway.example");
+    assert_string_equal(command.config.urls[1].host, "b.example");
+    assert_true(command.config.urls[1].is_poll);
+    assert_true(command.config.url_random);
+    agent_command_deinit(&command);
+    parse(WORDS(SECURE, "--url-order=given"));
+    assert_false(command.config.url_random);
+    agent_command_deinit(&command);
+    check_wrong(WORDS("--name=agent1"), "--url is missing");
+    check_wrong(WORDS(SECURE, "--url=ws:/b"), "two slashes");
+    check_wrong(WORDS(SECURE, "--url-order=best"), "\"best\" is not an order: given or random");
+    for (size_t i = 0; i <= GATEWAYS_MAX; i++)
+        words[i + 1] = "--url=wss://gateway.example";
+    check_wrong(words, "more than 32 URLs");
+    words[GATEWAYS_MAX + 1] = NULL;
+    parse(words);
+    assert_int_equal(command.config.url_count, GATEWAYS_MAX);
+    agent_command_deinit(&command);
+}
+
+static void test_transports(void **state)
+{
+    (void)state;
+    static char *const names[] = {"auto", "websocket", "poll"};
+    static const enum agent_transport transports[] = {
+        AGENT_TRANSPORT_AUTO, AGENT_TRANSPORT_WEBSOCKET, AGENT_TRANSPORT_POLL};
+    parse(WORDS(LOCAL));
+    assert_int_equal(command.config.transport, AGENT_TRANSPORT_AUTO);
+    assert_int_equal(command.config.retry_preferred, 0);
+    agent_command_deinit(&command);
+    for (size_t i = 0; i < 3; i++) {
+        parse(WORDS(LOCAL, "--transport", names[i], "--retry-preferred=2m"));
+        assert_int_equal(command.config.transport, transports[i]);
+        assert_int_equal(command.config.retry_preferred, 120);
+        agent_command_deinit(&command);
+    }
+    check_wrong(WORDS(LOCAL, "--transport=pigeon"), "auto, websocket or poll");
+    check_wrong(WORDS(LOCAL, "--transport=websocket", "--url=poll+http://localhost"),
+                "exclude each other");
+    check_wrong(WORDS(LOCAL, "--dialect=hubble", "--url=poll+http://localhost"), "no long poll");
+    check_wrong(WORDS(LOCAL, "--dialect=hubble", "--transport=poll"), "no long poll");
+    check_wrong(WORDS(LOCAL, "--retry-preferred=0"), "1s to 24h");
+    check_wrong(WORDS(LOCAL, "--retry-preferred=25h"), "1s to 24h");
+    check_wrong(WORDS(LOCAL, "--retry-preferred=soon"), "1s to 24h");
 }
 
 static void test_proxies(void **state)
@@ -371,6 +431,8 @@ int main(void)
         cmocka_unit_test(test_a_key_never_crosses_in_clear),
         cmocka_unit_test(test_forwards_that_come_and_go),
         cmocka_unit_test(test_dialects),
+        cmocka_unit_test(test_several_gateways),
+        cmocka_unit_test(test_transports),
         cmocka_unit_test(test_proxies),
         cmocka_unit_test(test_a_key_reaches_no_other_machine_in_clear_by_a_proxy),
         cmocka_unit_test(test_wrong_words),

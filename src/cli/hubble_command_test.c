@@ -87,6 +87,7 @@ static void what_the_original_wanted_is_wanted(void **state)
 {
     (void)state;
     check_wrong_agent(WORDS("-name", "east"), "-url is missing");
+    check_wrong_agent(WORDS("-url", "poll+http://p.example", "-name", "a"), "no long poll");
     check_wrong_agent(WORDS("-url", "ws://p.example"), "-name is missing");
     check_wrong_agent(WORDS("-url", "ws://p.example", "-name", ""), "-name is missing");
     check_wrong_agent(WORDS("-url", "ws://p.example", "-name", "gateway"), "not \"gateway\"");
