@@ -25,10 +25,17 @@ enum culvert_dialect {
     CULVERT_DIALECT_HUBBLE, /* Hubble 0.1 */
 };
 
+enum culvert_transport {
+    CULVERT_TRANSPORT_AUTO, /* WebSocket; long poll where that does not pass */
+    CULVERT_TRANSPORT_WEBSOCKET,
+    CULVERT_TRANSPORT_POLL, /* HTTP long poll */
+};
+
 struct culvert_agent_options {
     size_t size; /* sizeof(struct culvert_agent_options) */
 
-    const char *url;  /* the gateway: "wss://HOST[:PORT]" or "ws://..." */
+    const char *url;  /* the gateway: "wss://HOST[:PORT]" or "ws://...", by long poll only:
+                         "poll+https://..." or "poll+http://..." */
     const char *name; /* that others reach this agent by */
     const char *key;  /* NULL: none */
     const char *ca;   /* a PEM file of CAs to trust; NULL: the system's */
@@ -54,6 +61,23 @@ struct culvert_agent_options {
     const char *events_webhook;        /* POST JSON to this http or https URL */
     const char *events_webhook_secret; /* sign the POSTs with HMAC-SHA256 */
     bool events_log;                   /* write them to the log as well */
+
+    /* Other gateways behind `url`, at most 31: the agent registers at the first that answers, and
+     * at the next when that is lost. */
+    const char *const *more_urls;
+    size_t more_url_count;
+    bool url_random; /* none is preferred: each agent tries them in an order of its own */
+
+    enum culvert_transport transport;
+    unsigned retry_preferred; /* seconds before an earlier URL, or WebSocket instead of long poll,
+                                 is tried again, then after twice the time; 0: 60 */
+
+    /* The proxy that leads to the gateway. */
+    const char *proxy;      /* "[http|https|socks5|socks5h://][USER:PASSWORD@]HOST[:PORT]" */
+    const char *proxy_user; /* "USER:PASSWORD", rather than in the URL */
+    const char *proxy_ca;   /* a PEM file of CAs to trust for an https proxy; NULL: the system's */
+    bool proxy_environment; /* without `proxy`: the one that https_proxy, http_proxy, all_proxy and
+                               no_proxy name; else none */
 };
 
 /* Checks the options and runs: from here on the agent tries to register, and to register again

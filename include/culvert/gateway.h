@@ -50,6 +50,13 @@ struct culvert_gateway_options {
     const char *events_webhook;        /* POST JSON to this http or https URL */
     const char *events_webhook_secret; /* sign the POSTs with HMAC-SHA256 */
     bool events_log;                   /* write them to the log as well */
+
+    /* Reverse proxies in front of the gateway, as "ADDRESS[/BITS]": who the client is, is believed
+     * when they say it. None: nobody is. */
+    const char *const *trusted_proxies;
+    size_t trusted_proxy_count;
+
+    int handshakes_per_second; /* agents that may log in a second; 0: 1000; negative: no limit */
 };
 
 /* Opens all that the options name and runs. When it returns CULVERT_OK the gateway accepts

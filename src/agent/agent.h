@@ -62,6 +62,10 @@ struct agent;
  * a proxy on another machine makes a network of the way to a gateway on loopback. */
 const struct url *agent_exposes_key(const struct agent_config *config);
 
+/* Whether transport, dialect and URLs go together. Returns 0, or CULVERT_ERROR_INVALID with a
+ * sentence in `why`. */
+int agent_check_transport(const struct agent_config *config, char *why, size_t why_size);
+
 /* Opens the ports and gets ready to dial. The config is copied but for what it points to, which
  * must live as long as the agent; the whitelist is taken over, also when it fails (our own
  * listeners are added to it). Returns an enum exit_code; 0: *agent is there, to be run. What is

@@ -41,6 +41,21 @@ const struct url *agent_exposes_key(const struct agent_config *config)
     return has_key ? clear_url(config) : NULL;
 }
 
+int agent_check_transport(const struct agent_config *config, char *why, size_t why_size)
+{
+    bool is_poll = config->transport == AGENT_TRANSPORT_POLL;
+    for (size_t i = 0; i < config->url_count; i++)
+        is_poll = is_poll || config->urls[i].is_poll;
+    if (is_poll && config->transport == AGENT_TRANSPORT_WEBSOCKET)
+        snprintf(why, why_size,
+                 "a URL that is for long poll and the transport websocket exclude each other");
+    else if (is_poll && config->dialect == AGENT_DIALECT_HUBBLE)
+        snprintf(why, why_size, "Hubble 0.1 has no long poll: give a ws:// or wss:// URL");
+    else
+        return 0;
+    return CULVERT_ERROR_INVALID;
+}
+
 /* The link has fallen back to Hubble 0.1 because there was no key to give away. */
 static bool was_not_asked_for_hubble(const struct agent *agent)
 {

@@ -301,20 +301,6 @@ static const struct command COMMAND = {
     .argument = take_rule,
 };
 
-static int check_transport(const struct agent_command *command, char *why)
-{
-    const struct agent_config *config = &command->config;
-    bool is_poll = config->transport == AGENT_TRANSPORT_POLL;
-    for (size_t i = 0; i < config->url_count; i++)
-        is_poll = is_poll || config->urls[i].is_poll;
-    if (is_poll && config->transport == AGENT_TRANSPORT_WEBSOCKET)
-        return options_reject(
-            why, "--transport websocket and a URL that is for long poll exclude each other");
-    if (is_poll && config->dialect == AGENT_DIALECT_HUBBLE)
-        return options_reject(why, "Hubble 0.1 has no long poll: give a ws:// or wss:// URL");
-    return 0;
-}
-
 static int find_key(struct agent_command *command, const char *environment_key, char *why)
 {
     char reason[OPTIONS_WHY_SIZE] = "";
@@ -409,7 +395,7 @@ int agent_command_parse(char *const *words, char *(*environment)(const char *nam
     if (command->config.api_token_file != NULL && command->config.api == NULL)
         return options_reject(why, "--api-token-file is of no use without --api");
     command->config.max_memory = command->common.max_memory;
-    result = check_transport(command, why);
+    result = agent_check_transport(&command->config, why, OPTIONS_WHY_SIZE);
     if (result == 0)
         result = find_key(command, environment("CULVERT_KEY"), why);
     if (result == 0)

@@ -170,8 +170,9 @@ int hubble_agent_parse(char *const *words, struct agent_command *command,
                               "-url is missing: the proxy, such as -url ws://proxy.example:8080");
     if (command->config.name == NULL || command->config.name[0] == '\0')
         return options_reject(why, "-name is missing: the name that others reach this agent by");
-    if (command->urls[0].is_poll)
-        return options_reject(why, "Hubble 0.1 has no long poll: give a ws:// or wss:// URL");
+    result = agent_check_transport(&command->config, why, OPTIONS_WHY_SIZE);
+    if (result != 0)
+        return result;
     return whitelist_add(&command->config.whitelist, "*", why, OPTIONS_WHY_SIZE);
 }
 

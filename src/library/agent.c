@@ -13,6 +13,7 @@
 #include "net/machine.h"
 
 #include <culvert/agent.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { WHY_SIZE = 1536 };
@@ -21,7 +22,8 @@ struct culvert_agent {
     struct runner runner;
     struct texts texts;
     struct agent_config config;
-    struct url url;
+    struct url urls[GATEWAYS_MAX];
+    struct proxy_settings proxies;
     struct events events;
     struct agent *agent;
 };
@@ -42,20 +44,79 @@ static int take_allow(struct culvert_agent *handle, const struct culvert_agent_o
     return CULVERT_OK;
 }
 
-static int check(struct culvert_agent *handle, const struct culvert_agent_options *options,
-                 char *why, size_t why_size)
+static int take_urls(struct culvert_agent *handle, const struct culvert_agent_options *options,
+                     char *why, size_t why_size)
 {
     char wrong[WHY_SIZE] = "";
+    if (options->more_url_count >= GATEWAYS_MAX)
+        return options_complain(CULVERT_INVALID, why, why_size, "more_urls: at most %d",
+                                GATEWAYS_MAX - 1);
+    if (url_parse(options->url, &handle->urls[0], wrong, sizeof(wrong)) != 0)
+        return options_complain(CULVERT_INVALID, why, why_size, "url: %s", wrong);
+    for (size_t i = 0; i < options->more_url_count; i++)
+        if (url_parse(options->more_urls[i], &handle->urls[i + 1], wrong, sizeof(wrong)) != 0)
+            return options_complain(CULVERT_INVALID, why, why_size, "more_urls[%zu]: %s", i, wrong);
+    handle->config.urls = handle->urls;
+    handle->config.url_count = options->more_url_count + 1;
+    handle->config.url_random = options->url_random;
+    return CULVERT_OK;
+}
+
+/* Whether each gateway's proxy can be told. */
+static int check_proxies(const struct culvert_agent *handle, char *why, size_t why_size)
+{
+    char wrong[WHY_SIZE] = "";
+    int error = 0;
+    for (size_t i = 0; i < handle->config.url_count && error == 0; i++) {
+        const struct url *url = &handle->urls[i];
+        struct proxy proxy;
+        error = proxy_choose(&handle->proxies, url->host, url->port, url->is_secure, &proxy, wrong,
+                             sizeof(wrong));
+        proxy_wipe(&proxy);
+    }
+    if (error != 0)
+        return options_complain(CULVERT_INVALID, why, why_size, "proxy: %s", wrong);
+    return CULVERT_OK;
+}
+
+static int take_proxy(struct culvert_agent *handle, const struct culvert_agent_options *options,
+                      char *why, size_t why_size)
+{
+    struct proxy_settings *proxies = &handle->proxies;
+    struct texts *texts = &handle->texts;
+    char wrong[WHY_SIZE] = "";
+    proxies->is_given = options->proxy != NULL;
+    if (proxies->is_given &&
+        proxy_parse(options->proxy, &proxies->given, wrong, sizeof(wrong)) != 0)
+        return options_complain(CULVERT_INVALID, why, why_size, "proxy: %s", wrong);
+    if (options->proxy_user != NULL &&
+        proxy_parse_login(options->proxy_user, &proxies->login, wrong, sizeof(wrong)) != 0)
+        return options_complain(CULVERT_INVALID, why, why_size, "proxy_user: %s", wrong);
+    proxies->given.source = "proxy";
+    proxies->ca = texts_keep(texts, options->proxy_ca);
+    handle->config.proxies = proxies;
+    if (!options->proxy_environment)
+        return CULVERT_OK;
+    proxy_read_environment(proxies, getenv);
+    proxies->plain.value = texts_keep(texts, proxies->plain.value);
+    proxies->secure.value = texts_keep(texts, proxies->secure.value);
+    proxies->no_proxy = texts_keep(texts, proxies->no_proxy);
+    return CULVERT_OK;
+}
+
+static int check(const struct culvert_agent_options *options, char *why, size_t why_size)
+{
     if (options->url == NULL || options->name == NULL)
         return options_complain(CULVERT_INVALID, why, why_size, "an agent needs a url and a name");
-    if (url_parse(options->url, &handle->url, wrong, sizeof(wrong)) != 0)
-        return options_complain(CULVERT_INVALID, why, why_size, "url: %s", wrong);
     if (!str_is_agent_name(text_of(options->name)))
         return options_complain(CULVERT_INVALID, why, why_size,
                                 "name: 1 to 128 of A-Z a-z 0-9 . _ -, and not \"gateway\"");
     if (options->dialect > CULVERT_DIALECT_HUBBLE)
         return options_complain(CULVERT_UNSUPPORTED, why, why_size,
                                 "dialect: culvert %s does not have it", culvert_version());
+    if (options->transport > CULVERT_TRANSPORT_POLL)
+        return options_complain(CULVERT_UNSUPPORTED, why, why_size,
+                                "transport: culvert %s does not have it", culvert_version());
     return CULVERT_OK;
 }
 
@@ -78,21 +139,52 @@ static enum agent_dialect dialect_of(enum culvert_dialect dialect)
     return AGENT_DIALECT_AUTO;
 }
 
+static enum agent_transport transport_of(enum culvert_transport transport)
+{
+    switch (transport) {
+    case CULVERT_TRANSPORT_WEBSOCKET:
+        return AGENT_TRANSPORT_WEBSOCKET;
+    case CULVERT_TRANSPORT_POLL:
+        return AGENT_TRANSPORT_POLL;
+    case CULVERT_TRANSPORT_AUTO:
+        break;
+    }
+    return AGENT_TRANSPORT_AUTO;
+}
+
+/* The way to the gateways. */
+static int take_ways(struct culvert_agent *handle, const struct culvert_agent_options *options,
+                     char *why, size_t why_size)
+{
+    struct agent_config *config = &handle->config;
+    char wrong[WHY_SIZE] = "";
+    int code = take_urls(handle, options, why, why_size);
+    if (code == CULVERT_OK)
+        code = take_proxy(handle, options, why, why_size);
+    if (code != CULVERT_OK)
+        return code;
+    config->ca = texts_keep(&handle->texts, options->ca);
+    config->insecure = options->insecure;
+    config->dialect = dialect_of(options->dialect);
+    config->transport = transport_of(options->transport);
+    config->retry_preferred = options->retry_preferred;
+    if (agent_check_transport(config, wrong, sizeof(wrong)) != 0)
+        return options_complain(CULVERT_INVALID, why, why_size, "%s", wrong);
+    return CULVERT_OK;
+}
+
 static int take_options(struct culvert_agent *handle, const struct culvert_agent_options *options,
                         char *why, size_t why_size)
 {
     struct texts *texts = &handle->texts;
     struct agent_config *config = &handle->config;
-    int code = check(handle, options, why, why_size);
+    int code = check(options, why, why_size);
+    if (code == CULVERT_OK)
+        code = take_ways(handle, options, why, why_size);
     if (code != CULVERT_OK)
         return code;
-    config->urls = &handle->url;
-    config->url_count = 1;
     config->name = texts_keep(texts, options->name);
     config->key = texts_keep(texts, options->key != NULL ? options->key : "");
-    config->ca = texts_keep(texts, options->ca);
-    config->insecure = options->insecure;
-    config->dialect = dialect_of(options->dialect);
     config->max_memory = options->max_memory > 0 ? options->max_memory : machine_half_memory();
     config->api = texts_keep(texts, options->api);
     config->api_token_file = texts_keep(texts, options->api_token_file);
@@ -107,10 +199,14 @@ static int take_options(struct culvert_agent *handle, const struct culvert_agent
     handle->events.config.webhook_secret = texts_keep(texts, options->events_webhook_secret);
     if (texts->has_failed)
         return options_complain(CULVERT_NO_MEMORY, why, why_size, "out of memory");
-    if (agent_exposes_key(config) != NULL)
+    const struct url *exposed = agent_exposes_key(config);
+    if (exposed != NULL)
         return options_complain(CULVERT_INVALID, why, why_size,
-                                "the key would cross the network to %s in clear; use a wss:// URL",
-                                handle->url.host);
+                                "the key would cross the network to %s in clear; use a %s:// URL",
+                                exposed->host, exposed->is_poll ? "poll+https" : "wss");
+    code = check_proxies(handle, why, why_size);
+    if (code != CULVERT_OK)
+        return code;
     return take_allow(handle, options, why, why_size);
 }
 
@@ -141,6 +237,7 @@ static void dispose(struct culvert_agent *handle)
         agent_free(handle->agent);
     events_close(&handle->events);
     whitelist_deinit(&handle->config.whitelist);
+    proxy_settings_wipe(&handle->proxies);
     texts_deinit(&handle->texts);
     memory_free(handle);
 }

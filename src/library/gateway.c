@@ -11,17 +11,19 @@
 #include "library/texts.h"
 #include "lua/lua_pool.h"
 #include "net/machine.h"
+#include "policy/network.h"
 
 #include <culvert/gateway.h>
 #include <stdio.h>
 
-enum { WHY_SIZE = 512, LUA_WORKERS_MAX = 64 };
+enum { WHY_SIZE = 512, LUA_WORKERS_MAX = 64, TRUSTED_MAX = 64, HANDSHAKES_MAX = 1000000 };
 
 struct culvert_gateway {
     struct runner runner;
     struct texts texts;
     struct gateway_config config;
     struct gateway_listen *listens;
+    struct network trusted[TRUSTED_MAX];
     struct events events;
     struct gateway *gateway;
 };
@@ -49,6 +51,32 @@ static int take_listens(struct culvert_gateway *handle,
     return CULVERT_OK;
 }
 
+static int take_trusted(struct culvert_gateway *handle,
+                        const struct culvert_gateway_options *options, char *why, size_t why_size)
+{
+    if (options->trusted_proxy_count > TRUSTED_MAX)
+        return options_complain(CULVERT_INVALID, why, why_size, "trusted_proxies: at most %d",
+                                TRUSTED_MAX);
+    for (size_t i = 0; i < options->trusted_proxy_count; i++) {
+        char wrong[WHY_SIZE] = "";
+        struct network_parts parts;
+        network_split(text_of(options->trusted_proxies[i]), &parts);
+        if (network_parse(&parts, &handle->trusted[i], wrong, sizeof(wrong)) != 0)
+            return options_complain(CULVERT_INVALID, why, why_size, "trusted_proxies[%zu]: %s", i,
+                                    wrong);
+    }
+    handle->config.trusted = handle->trusted;
+    handle->config.trusted_count = options->trusted_proxy_count;
+    return CULVERT_OK;
+}
+
+static unsigned handshakes_of(int wanted)
+{
+    if (wanted == 0)
+        return GATEWAY_HANDSHAKES;
+    return wanted > 0 ? (unsigned)wanted : 0;
+}
+
 static int check(const struct culvert_gateway_options *options, char *why, size_t why_size)
 {
     if (!options->grant && !options->deny && options->acl == NULL && options->script == NULL)
@@ -63,6 +91,9 @@ static int check(const struct culvert_gateway_options *options, char *why, size_
     if (options->lua_workers > LUA_WORKERS_MAX)
         return options_complain(CULVERT_INVALID, why, why_size, "lua_workers: at most %d",
                                 LUA_WORKERS_MAX);
+    if (options->handshakes_per_second > HANDSHAKES_MAX)
+        return options_complain(CULVERT_INVALID, why, why_size, "handshakes_per_second: at most %d",
+                                HANDSHAKES_MAX);
     return CULVERT_OK;
 }
 
@@ -96,7 +127,7 @@ static int take_options(struct culvert_gateway *handle,
     config->legacy_hubble = options->legacy_hubble;
     config->data = texts_keep(texts, options->data);
     config->threads = options->threads > 0 ? options->threads : machine_cores();
-    config->handshakes = GATEWAY_HANDSHAKES;
+    config->handshakes = handshakes_of(options->handshakes_per_second);
     config->max_memory = options->max_memory > 0 ? options->max_memory : machine_half_memory();
     handle->events.are_wanted = options->script != NULL; /* it may see them */
     handle->events.callback = options->on_event;
@@ -107,7 +138,8 @@ static int take_options(struct culvert_gateway *handle,
     handle->events.config.webhook_secret = texts_keep(texts, options->events_webhook_secret);
     if (texts->has_failed)
         return options_complain(CULVERT_NO_MEMORY, why, why_size, "out of memory");
-    return take_listens(handle, options, why, why_size);
+    code = take_trusted(handle, options, why, why_size);
+    return code != CULVERT_OK ? code : take_listens(handle, options, why, why_size);
 }
 
 /* ---- life ---- */

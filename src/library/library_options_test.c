@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -44,6 +45,14 @@ static void test_a_gateway_that_cannot_be(void **state)
     options.tls_certificate = options.tls_key = NULL;
     options.events_file = "/nowhere/events";
     expect_no_gateway(&options, CULVERT_FAILED, "/nowhere/events");
+    const char *trusted[65] = {"10.0.0.0/8", "10.0.0.1/8"};
+    options.trusted_proxies = trusted;
+    options.trusted_proxy_count = 2;
+    expect_no_gateway(&options, CULVERT_INVALID, "trusted_proxies[1]: ");
+    options.trusted_proxy_count = 65;
+    expect_no_gateway(&options, CULVERT_INVALID, "trusted_proxies: at most 64");
+    options.handshakes_per_second = 1000001;
+    expect_no_gateway(&options, CULVERT_INVALID, "handshakes_per_second");
     options.lua_workers = 65;
     expect_no_gateway(&options, CULVERT_INVALID, "lua_workers");
     options.threads = 257;
@@ -75,6 +84,54 @@ static void test_an_agent_that_cannot_be(void **state)
     expect_no_agent(&options, CULVERT_INVALID, "in clear");
     options.dialect = (enum culvert_dialect)99;
     expect_no_agent(&options, CULVERT_UNSUPPORTED, "dialect");
+}
+
+static void test_ways_that_cannot_be(void **state)
+{
+    const char *more[32] = {"poll+http://b.example", "wss:/c.example"};
+    struct culvert_agent_options options = {
+        .size = sizeof(options), .url = "wss://a.example", .name = "near", .more_urls = more};
+    (void)state;
+    options.more_url_count = 2;
+    expect_no_agent(&options, CULVERT_INVALID, "more_urls[1]: ");
+    options.more_url_count = 32;
+    expect_no_agent(&options, CULVERT_INVALID, "more_urls: at most 31");
+    options.more_url_count = 1;
+    options.key = "cvk_secret";
+    expect_no_agent(&options, CULVERT_INVALID, "b.example in clear; use a poll+https:// URL");
+    options.transport = CULVERT_TRANSPORT_WEBSOCKET;
+    expect_no_agent(&options, CULVERT_INVALID, "exclude each other");
+    options.transport = (enum culvert_transport)99;
+    expect_no_agent(&options, CULVERT_UNSUPPORTED, "transport");
+    options.transport = CULVERT_TRANSPORT_POLL;
+    options.dialect = CULVERT_DIALECT_HUBBLE;
+    expect_no_agent(&options, CULVERT_INVALID, "no long poll");
+    options.dialect = CULVERT_DIALECT_AUTO;
+    options.proxy_user = "";
+    expect_no_agent(&options, CULVERT_INVALID, "proxy_user: ");
+    options.proxy = "ftp://proxy.example";
+    expect_no_agent(&options, CULVERT_INVALID, "proxy: ");
+    options = (struct culvert_agent_options){
+        .size = sizeof(options), .url = "ws://127.0.0.1:1", .name = "near", .key = "cvk_secret"};
+    options.proxy = "http://proxy.example";
+    expect_no_agent(&options, CULVERT_INVALID, "in clear");
+}
+
+static void test_a_proxy_of_the_environment_is_wanted_first(void **state)
+{
+    struct culvert_agent *agent = NULL;
+    struct culvert_agent_options options = {
+        .size = sizeof(options), .url = "ws://127.0.0.1:1", .name = "near"};
+    (void)state;
+    setenv("http_proxy", "ftp://proxy.example", 1);
+    assert_int_equal(culvert_agent_start(&options, &agent, NULL, 0), CULVERT_OK);
+    culvert_agent_free(agent);
+    options.proxy_environment = true;
+    expect_no_agent(&options, CULVERT_INVALID, "proxy: ");
+    options.proxy = "none";
+    assert_int_equal(culvert_agent_start(&options, &agent, NULL, 0), CULVERT_OK);
+    culvert_agent_free(agent);
+    unsetenv("http_proxy");
 }
 
 /* Programs are built with headers older and newer than the library. */
@@ -155,10 +212,14 @@ static void test_signals_stay_the_programs(void **state)
 static void test_each_allocation_may_fail(void **state)
 {
     struct culvert_gateway_options options = gateway_options();
-    struct culvert_agent_options agent_options = {
-        .size = sizeof(agent_options), .url = "ws://127.0.0.1:1", .name = "near"};
+    struct culvert_agent_options agent_options = {.size = sizeof(agent_options),
+                                                  .url = "ws://127.0.0.1:1",
+                                                  .name = "near",
+                                                  .proxy_ca = "ca.pem",
+                                                  .proxy_environment = true};
     bool is_done = false;
     (void)state;
+    setenv("no_proxy", "127.0.0.1", 1);
     culvert_log_set_level(CULVERT_LOG_NONE);
     for (size_t n = 1; !is_done; n++) {
         struct culvert_gateway *gateway = NULL;
@@ -174,6 +235,7 @@ static void test_each_allocation_may_fail(void **state)
         culvert_gateway_free(gateway);
     }
     culvert_log_set_level(CULVERT_LOG_DEFAULT);
+    unsetenv("no_proxy");
 }
 
 static void test_codes_have_texts(void **state)
@@ -195,6 +257,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_gateway_that_cannot_be),
         cmocka_unit_test(test_an_agent_that_cannot_be),
+        cmocka_unit_test(test_ways_that_cannot_be),
+        cmocka_unit_test(test_a_proxy_of_the_environment_is_wanted_first),
         cmocka_unit_test(test_options_may_be_shorter_and_longer),
         cmocka_unit_test(test_the_log_goes_where_it_is_wanted),
         cmocka_unit_test(test_signals_stay_the_programs),
