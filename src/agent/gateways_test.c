@@ -34,11 +34,11 @@ static struct gateways settled_at(size_t count, size_t index)
     return gateways;
 }
 
-static void expect_round(struct gateways *gateways, const size_t *expected)
+static void expect_round(struct gateways *gateways, const size_t *expected, size_t count)
 {
-    for (size_t i = 0; i < gateways->count; i++) {
+    for (size_t i = 0; i < count; i++) {
         assert_int_equal(gateways_current(gateways), expected[i]);
-        assert_int_equal(gateways_failed(gateways, 0), i + 1 == gateways->count);
+        assert_int_equal(gateways_failed(gateways, 0), i + 1 == count);
     }
 }
 
@@ -47,7 +47,7 @@ static void test_rounds_go_in_the_order_given(void **state)
     (void)state;
     struct gateways gateways = in_order(3);
     for (int i = 0; i < 3; i++)
-        expect_round(&gateways, (const size_t[]){0, 1, 2});
+        expect_round(&gateways, (const size_t[]){0, 1, 2}, 3);
 }
 
 static void test_one_gateway_backs_off_after_each_try(void **state)
@@ -126,7 +126,7 @@ static void test_a_link_to_resume_is_worth_patience(void **state)
     assert_false(gateways_failed(&gateways, 20 * SECOND));
     assert_int_equal(gateways_current(&gateways), 2);
     assert_true(gateways_failed(&gateways, 20 * SECOND));
-    expect_round(&gateways, (const size_t[]){0, 1, 2});
+    expect_round(&gateways, (const size_t[]){0, 1, 2}, 3);
 }
 
 static void test_a_link_that_is_given_up_is_not(void **state)
@@ -135,12 +135,12 @@ static void test_a_link_that_is_given_up_is_not(void **state)
     struct gateways gateways = settled_at(3, 1);
     gateways_lost(&gateways, true, SECOND);
     gateways_given_up(&gateways);
-    expect_round(&gateways, (const size_t[]){1, 0, 2});
+    expect_round(&gateways, (const size_t[]){1, 0, 2}, 3);
     gateways_registered(&gateways, SECOND);
     gateways_lost(&gateways, true, SECOND);
     gateways_registered(&gateways, SECOND);
     gateways_lost(&gateways, false, SECOND);
-    expect_round(&gateways, (const size_t[]){1, 2, 0});
+    expect_round(&gateways, (const size_t[]){1, 2, 0}, 3);
 }
 
 static void test_a_link_that_was_ended_sends_elsewhere(void **state)
@@ -148,10 +148,10 @@ static void test_a_link_that_was_ended_sends_elsewhere(void **state)
     (void)state;
     struct gateways gateways = settled_at(3, 0);
     gateways_lost(&gateways, false, 0);
-    expect_round(&gateways, (const size_t[]){1, 2, 0});
+    expect_round(&gateways, (const size_t[]){1, 2, 0}, 3);
     gateways = settled_at(3, 2);
     gateways_leave(&gateways);
-    expect_round(&gateways, (const size_t[]){0, 1, 2});
+    expect_round(&gateways, (const size_t[]){0, 1, 2}, 3);
 }
 
 static void test_losing_what_never_was_changes_nothing(void **state)
@@ -159,7 +159,7 @@ static void test_losing_what_never_was_changes_nothing(void **state)
     (void)state;
     struct gateways gateways = in_order(2);
     gateways_lost(&gateways, true, 0);
-    expect_round(&gateways, (const size_t[]){0, 1});
+    expect_round(&gateways, (const size_t[]){0, 1}, 2);
 }
 
 static void test_an_earlier_gateway_is_returned_to(void **state)
