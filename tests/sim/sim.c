@@ -12,32 +12,6 @@ struct flight {
     uint8_t bytes[];
 };
 
-/* xorshift64* (Marsaglia; Vigna) */
-void sim_random_init(struct sim_random *random, uint64_t seed)
-{
-    random->state = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
-    for (int i = 0; i < 4; i++)
-        sim_random_next(random);
-}
-
-uint64_t sim_random_next(struct sim_random *random)
-{
-    random->state ^= random->state >> 12;
-    random->state ^= random->state << 25;
-    random->state ^= random->state >> 27;
-    return random->state * UINT64_C(0x2545f4914f6cdd1d);
-}
-
-uint64_t sim_below(struct sim_random *random, uint64_t below)
-{
-    return (sim_random_next(random) >> 16) % below;
-}
-
-bool sim_chance(struct sim_random *random, unsigned percent)
-{
-    return sim_below(random, 100) < percent;
-}
-
 void sim_pipe_init(struct sim_pipe *pipe, uint64_t rate, uint64_t delay)
 {
     *pipe = (struct sim_pipe){.rate = rate, .delay = delay};
@@ -124,7 +98,25 @@ static int send_uncounted(struct sim_end *end, const struct message *message, ui
     return pipe_send(end->out, &head, &SLICE_NULL, now);
 }
 
-int sim_reconnect(struct sim_end *a, struct sim_end *b, bool guesses, uint64_t now)
+/* Sends what stands between the First that was said and what the other side lacks. */
+static int bridge(struct sim_end *end, uint64_t messages, enum sim_first how, uint64_t now)
+{
+    if (messages == 0)
+        return 0;
+    if (how == SIM_SKIPS) {
+        struct message skip = {.type = MESSAGE_SKIP, .skip = messages};
+        return send_uncounted(end, &skip, now);
+    }
+    int result = 0;
+    const struct link *link = &end->link;
+    for (uint64_t i = 0; i < messages && result == 0; i++) {
+        const struct link_entry *entry = &link->ring[(link->start + i) & (link->capacity - 1)];
+        result = pipe_send(end->out, &entry->head, &entry->body, now);
+    }
+    return result;
+}
+
+int sim_reconnect(struct sim_end *a, struct sim_end *b, enum sim_first how, uint64_t now)
 {
     sim_pipe_drop(a->in);
     sim_pipe_drop(a->out);
@@ -132,8 +124,10 @@ int sim_reconnect(struct sim_end *a, struct sim_end *b, bool guesses, uint64_t n
     uint64_t epoch = a->link.epoch + 1;
     uint64_t received_by_a = a->link.received;
     uint64_t received_by_b = b->link.received;
-    uint64_t first = guesses ? a->link.next - a->link.count : received_by_b + 1;
+    uint64_t first = how == SIM_KNOWS ? received_by_b + 1 : link_first(&a->link);
     int result = link_attach(&b->link, epoch, first, received_by_a);
+    if (result == 0)
+        result = bridge(a, received_by_b + 1 - first, how, now);
     if (result == 0)
         result = link_attach(&a->link, epoch, received_by_a + 1, received_by_b);
     if (result != 0)
@@ -141,10 +135,7 @@ int sim_reconnect(struct sim_end *a, struct sim_end *b, bool guesses, uint64_t n
     if (link_first(&a->link) != received_by_b + 1 || link_first(&b->link) != received_by_a + 1)
         return CULVERT_ERROR_INVALID;
     a->is_attached = b->is_attached = true;
-    if (first > received_by_b)
-        return 0;
-    struct message skip = {.type = MESSAGE_SKIP, .skip = received_by_b + 1 - first};
-    return send_uncounted(a, &skip, now);
+    return 0;
 }
 
 size_t sim_end_deinit(struct sim_end *end)

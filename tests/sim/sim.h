@@ -14,16 +14,6 @@ enum {
     SIM_NOT_SENT = 64 * 1024, /* bytes that a carrier takes in beyond what is on the line */
 };
 
-struct sim_random {
-    uint64_t state;
-};
-
-void sim_random_init(struct sim_random *random, uint64_t seed);
-uint64_t sim_random_next(struct sim_random *random);
-/* 0 to below - 1. */
-uint64_t sim_below(struct sim_random *random, uint64_t below);
-bool sim_chance(struct sim_random *random, unsigned percent);
-
 /* One direction of a carrier. */
 struct sim_pipe {
     uint64_t rate;    /* bytes a second */
@@ -59,9 +49,15 @@ void sim_end_init(struct sim_end *end, const struct mux_owner *owner, void *hold
                   size_t memory);
 void sim_connect(struct sim_end *a, struct sim_end *b, struct sim_pipe *a_to_b,
                  struct sim_pipe *b_to_a);
-/* Replaces the carrier of both by a new one, which `a` dials at `now`. `guesses`: a names its First
- * before it knows what b has, and so begins with a skip. Returns 0 or an error. */
-int sim_reconnect(struct sim_end *a, struct sim_end *b, bool guesses, uint64_t now);
+/* What the dialling side says comes first on a new carrier. */
+enum sim_first {
+    SIM_KNOWS,   /* what the other side lacks, as if it knew */
+    SIM_SKIPS,   /* the oldest that it keeps, and then a skip for what the other side has already */
+    SIM_REPEATS, /* the same, and then all of it, to be dropped there */
+};
+
+/* Replaces the carrier of both by a new one, which `a` dials at `now`. Returns 0 or an error. */
+int sim_reconnect(struct sim_end *a, struct sim_end *b, enum sim_first how, uint64_t now);
 /* After mux_abort; returns the chunks that are still referenced. */
 size_t sim_end_deinit(struct sim_end *end);
 

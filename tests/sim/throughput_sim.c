@@ -175,7 +175,7 @@ static int measure(struct world *world, uint64_t round_trip)
         sim_end_init(&world->ends[i], &owner, world, i == 0, SIZE_MAX);
     }
     sim_connect(&world->ends[0], &world->ends[1], &world->pipes[0], &world->pipes[1]);
-    int result = sim_reconnect(&world->ends[0], &world->ends[1], false, 0);
+    int result = sim_reconnect(&world->ends[0], &world->ends[1], SIM_KNOWS, 0);
     world->bulk = open_stream(world, "bulk", &bulk_source);
     world->echo = open_stream(world, "echo", &echo_source);
     if (result != 0 || world->bulk == NULL || world->echo == NULL)
