@@ -159,12 +159,18 @@ static bool pull_data(struct mux *mux, struct mux_output *output)
     return true;
 }
 
-int mux_pull(struct mux *mux, bool may_send_data, struct mux_output *output, uint64_t now)
+int mux_hold(struct mux *mux)
 {
     mux->asked = mux->failure == CULVERT_ERROR_CLOSED;
     mux_report_broken(mux);
-    if (mux->failure != 0)
-        return mux->failure;
+    return mux->failure;
+}
+
+int mux_pull(struct mux *mux, bool may_send_data, struct mux_output *output, uint64_t now)
+{
+    int error = mux_hold(mux);
+    if (error != 0)
+        return error;
     if (pull_control(mux, output) || pull_credit(mux, output, now))
         return 1;
     return may_send_data && pull_data(mux, output) ? 1 : 0;

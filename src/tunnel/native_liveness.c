@@ -78,6 +78,8 @@ static uint64_t death_due(const struct native_tunnel *tunnel)
 {
     if (!tunnel->dials)
         return tunnel->last_heard + GATEWAY_PATIENCE;
+    if (tunnel->expects_welcome)
+        return tunnel->attached_at + (uint64_t)NATIVE_WELCOME_PATIENCE * SECOND;
     if (tunnel->blocked_since != 0)
         return most(tunnel->last_heard, tunnel->blocked_since) + BLOCKED_PATIENCE;
     if (tunnel->ping_pending == 0)
@@ -116,9 +118,12 @@ void native_timer_fired(struct loop_timer *timer)
         return;
     if (now >= death_due(tunnel)) {
         char why[96];
-        snprintf(why, sizeof(why), "the peer was silent for %llu s",
-                 (unsigned long long)((now - tunnel->last_heard) / SECOND));
-        native_tunnel_fail(tunnel, CULVERT_ERROR_TIMED_OUT, why);
+        if (tunnel->expects_welcome)
+            snprintf(why, sizeof(why), "the gateway did not answer in time");
+        else
+            snprintf(why, sizeof(why), "the peer was silent for %llu s",
+                     (unsigned long long)((now - tunnel->last_heard) / SECOND));
+        native_tunnel_cut(tunnel, CULVERT_ERROR_TIMED_OUT, why);
         return;
     }
     if (tunnel->is_fresh && now >= ping_due(tunnel))

@@ -1,5 +1,6 @@
 /* The way in: pieces from the carrier, messages to the link and the mux. */
 #include "base/error.h"
+#include "base/reason.h"
 #include "tunnel/native_inner.h"
 
 static int take_ping(struct native_tunnel *tunnel, uint64_t opaque)
@@ -15,6 +16,15 @@ static int take_ping(struct native_tunnel *tunnel, uint64_t opaque)
     tunnel->pong_due = true;
     loop_defer(tunnel->base.loop, &tunnel->flush);
     return 0;
+}
+
+static int take_end(struct native_tunnel *tunnel, const struct message_end *end)
+{
+    char why[MESSAGE_MAX_REASON + 1];
+    (void)text_copy(end->reason, why, sizeof(why)); /* fits: the decoder checks it */
+    native_lose(tunnel, NATIVE_LOSS_PEER, CULVERT_ERROR_CLOSED,
+                why[0] != '\0' ? why : reason_text(end->code));
+    return CULVERT_ERROR_CLOSED;
 }
 
 static int take_uncounted(struct native_tunnel *tunnel, const struct message *message)
@@ -34,6 +44,8 @@ static int take_uncounted(struct native_tunnel *tunnel, const struct message *me
     }
     case MESSAGE_DATAGRAM:
         return 0;
+    case MESSAGE_END:
+        return take_end(tunnel, &message->end);
     default:
         return CULVERT_ERROR_PROTOCOL;
     }
@@ -57,34 +69,12 @@ static int take_counted(struct native_tunnel *tunnel, const struct message *mess
     return mux_receive(&tunnel->mux, message, payload, now);
 }
 
-static int take_welcome(struct native_tunnel *tunnel, const struct message *message)
-{
-    if (message->type != MESSAGE_ACK || !message->is_handshake_ack)
-        return CULVERT_ERROR_PROTOCOL;
-    const struct message_welcome *welcome = &message->welcome;
-    if (!welcome->ok) {
-        char why[MESSAGE_MAX_REASON + 1];
-        (void)text_copy(welcome->message, why, sizeof(why)); /* fits: the decoder checks it */
-        native_tunnel_fail(tunnel, CULVERT_ERROR_REFUSED, why);
-        tunnel->base.owner->welcomed(&tunnel->base, welcome);
-        return CULVERT_ERROR_REFUSED;
-    }
-    if (welcome->epoch != NATIVE_FIRST_EPOCH)
-        return CULVERT_ERROR_PROTOCOL;
-    int error = link_attach(&tunnel->link, welcome->epoch, welcome->first, welcome->received);
-    if (error != 0)
-        return error;
-    native_tunnel_begin(tunnel, welcome->window);
-    tunnel->base.owner->welcomed(&tunnel->base, welcome);
-    return 0;
-}
-
 int native_take_message(struct inbound *inbound, const struct message *message,
                         struct slice_queue *payload, size_t size)
 {
     struct native_tunnel *tunnel = CONTAINER_OF(inbound, struct native_tunnel, inbound);
     if (tunnel->expects_welcome)
-        return take_welcome(tunnel, message);
+        return native_take_welcome(tunnel, message);
     if (message->is_known && (message->type == MESSAGE_HANDSHAKE || message->is_handshake_ack))
         return CULVERT_ERROR_PROTOCOL;
     int error;
@@ -120,7 +110,7 @@ static void on_data(struct carrier *carrier, struct slice piece)
         return;
     }
     int error = inbound_take(&tunnel->inbound, piece);
-    if (error != 0)
+    if (error != 0 && tunnel->failure == 0)
         native_tunnel_fail(tunnel, error, explain(error));
 }
 
@@ -146,7 +136,7 @@ static void on_ready(struct carrier *carrier)
 
 static void on_lost(struct carrier *carrier, int error, const char *why)
 {
-    native_tunnel_fail(carrier->holder, error, why);
+    native_tunnel_cut(carrier->holder, error, why);
 }
 
 const struct carrier_events native_carrier_events = {

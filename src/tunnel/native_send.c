@@ -1,6 +1,7 @@
 /* The way out: batches from what must be answered, what the link has not sent, and what the mux
  * wants to say. */
 #include "base/error.h"
+#include "base/reason.h"
 #include "tunnel/native_inner.h"
 
 static int push_number(struct native_tunnel *tunnel, enum message_type type, uint64_t number)
@@ -79,11 +80,13 @@ static int push_counted(struct native_tunnel *tunnel, size_t limit)
 static int fill(struct native_tunnel *tunnel)
 {
     struct link *link = &tunnel->link;
+    if (!tunnel->is_fresh)
+        return 0; /* only what is in the batch already: the handshake */
     int error = push_liveness(tunnel);
-    if (error == 0 && tunnel->is_fresh)
+    if (error == 0)
         error = push_counted(tunnel, tunnel->carrier->operations->batch_limit(tunnel->carrier));
     bool has_news = link->received != link->reported;
-    if (error == 0 && tunnel->is_fresh && has_news &&
+    if (error == 0 && has_news &&
         (tunnel->batch.bytes > 0 || link_report_is_due(link, loop_now(tunnel->base.loop)))) {
         error = push_number(tunnel, MESSAGE_RECEIVED, link->received);
         link_reported(link);
@@ -110,26 +113,69 @@ static void send_batches(struct native_tunnel *tunnel)
     }
 }
 
+/* What the mux is told while nothing of it can be sent. */
+static void look_after_mux(struct native_tunnel *tunnel)
+{
+    int error = mux_hold(&tunnel->mux);
+    if (error != 0)
+        native_lose(tunnel, NATIVE_LOSS_LINK, error,
+                    error == CULVERT_ERROR_LIMIT ? "too much waits for the link to come back"
+                                                 : error_text(error));
+}
+
+static int end_code(int error)
+{
+    switch (error) {
+    case CULVERT_ERROR_PROTOCOL:
+    case CULVERT_ERROR_TOO_LARGE:
+        return REASON_PROTOCOL;
+    case CULVERT_ERROR_NO_MEMORY:
+        return REASON_NO_MEMORY;
+    case CULVERT_ERROR_LIMIT:
+        return REASON_LIMIT;
+    default:
+        return REASON_LINK_LOST;
+    }
+}
+
+/* Something has failed in this turn: closes the carrier and tells the owner what is left. */
+static void give_up(struct native_tunnel *tunnel)
+{
+    const struct tunnel_owner *owner = tunnel->base.owner;
+    int error = tunnel->failure;
+    bool is_over = tunnel->loss != NATIVE_LOSS_CARRIER || !native_is_resumable(tunnel);
+    if (tunnel->loss == NATIVE_LOSS_LINK)
+        native_send_end(tunnel, end_code(error), tunnel->failure_text);
+    native_detach(tunnel, error, tunnel->failure_text);
+    if (is_over) {
+        tunnel->is_over = true;
+        owner->lost(&tunnel->base, error, tunnel->failure_text);
+        return;
+    }
+    tunnel->failure = 0;
+    if (tunnel->detached_since == 0)
+        tunnel->detached_since = loop_now(tunnel->base.loop);
+    /* The mux may have asked for a pull that did not come. */
+    loop_defer(tunnel->base.loop, &tunnel->flush);
+    owner->detached(&tunnel->base, error, tunnel->failure_text);
+}
+
 void native_flush(struct loop_task *task)
 {
     struct native_tunnel *tunnel = CONTAINER_OF(task, struct native_tunnel, flush);
-    if (tunnel->is_closed)
+    if (tunnel->is_closed || tunnel->is_over)
         return;
     if (tunnel->carrier != NULL)
         send_batches(tunnel);
+    if (!tunnel->is_fresh)
+        look_after_mux(tunnel);
     mux_turn_ends(&tunnel->mux);
     if (tunnel->batch.bytes == 0)
         slice_arena_rest(&tunnel->arena);
-    if (tunnel->failure == 0) {
+    if (tunnel->is_closed)
+        return;
+    if (tunnel->failure == 0)
         native_arm_timer(tunnel);
-        return;
-    }
-    if (tunnel->carrier == NULL)
-        return;
-    carrier_close(tunnel->carrier, tunnel->failure, tunnel->failure_text);
-    tunnel->carrier = NULL;
-    tunnel->is_fresh = false;
-    inbound_deinit(&tunnel->inbound);
-    slice_queue_clear(&tunnel->batch);
-    tunnel->base.owner->lost(&tunnel->base, tunnel->failure, tunnel->failure_text);
+    else
+        give_up(tunnel);
 }

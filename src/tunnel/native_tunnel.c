@@ -70,13 +70,14 @@ int native_tunnel_new(const struct tunnel_owner *owner, void *holder, struct loo
     return 0;
 }
 
-static void detach(struct native_tunnel *tunnel, int error, const char *reason)
+void native_detach(struct native_tunnel *tunnel, int error, const char *reason)
 {
     if (tunnel->carrier == NULL)
         return;
     carrier_close(tunnel->carrier, error, reason);
     tunnel->carrier = NULL;
     tunnel->is_fresh = false;
+    tunnel->expects_welcome = false;
     inbound_deinit(&tunnel->inbound);
     slice_queue_clear(&tunnel->batch);
 }
@@ -84,18 +85,20 @@ static void detach(struct native_tunnel *tunnel, int error, const char *reason)
 int native_tunnel_attach(struct native_tunnel *tunnel, struct carrier *carrier,
                          const struct message_handshake *handshake)
 {
-    detach(tunnel, 0, "replaced by a newer connection");
+    native_detach(tunnel, 0, "replaced by a newer connection");
     carrier->events = &native_carrier_events;
     carrier->holder = tunnel;
     tunnel->carrier = carrier;
-    carrier->operations->read(carrier, true); /* a login may have paused it */
     tunnel->failure = 0;
     tunnel->pong_due = false;
     tunnel->ping_pending = 0;
     tunnel->blocked_since = 0;
     tunnel->ping_wanted = false;
-    tunnel->last_heard = loop_now(tunnel->base.loop);
-    tunnel->last_ping = tunnel->last_heard;
+    /* The way may be another one now. */
+    memset(tunnel->round_trips, 0, sizeof(tunnel->round_trips));
+    tunnel->attached_at = loop_now(tunnel->base.loop);
+    tunnel->last_heard = tunnel->attached_at;
+    tunnel->last_ping = tunnel->attached_at;
     tunnel->expects_welcome = handshake != NULL;
     /* Whoever took the handshake had stopped the reading until the name was settled. */
     carrier->operations->read(carrier, true);
@@ -103,41 +106,54 @@ int native_tunnel_attach(struct native_tunnel *tunnel, struct carrier *carrier,
     if (handshake == NULL)
         return 0;
     struct message message = {.type = MESSAGE_HANDSHAKE, .is_known = true, .handshake = *handshake};
-    return native_tunnel_send(tunnel, &message);
+    return native_push(tunnel, &message);
 }
 
-void native_tunnel_begin(struct native_tunnel *tunnel, uint32_t peer_window)
+/* Encodes into the arena. */
+static int encode(struct native_tunnel *tunnel, const struct message *message, struct slice *out)
 {
-    tunnel->expects_welcome = false;
-    tunnel->is_fresh = true;
-    mux_set_peer_window(&tunnel->mux, peer_window);
-    tunnel->ping_wanted = true; /* the first measure of the round trip */
-    loop_defer(tunnel->base.loop, &tunnel->flush);
-}
-
-int native_tunnel_send(struct native_tunnel *tunnel, const struct message *message)
-{
-    uint8_t *room = slice_arena_reserve(&tunnel->arena, MESSAGE_MAX_CONTROL);
-    if (room == NULL)
-        return CULVERT_ERROR_NO_MEMORY;
-    int size = message_encode(message, room, MESSAGE_MAX_CONTROL);
+    uint8_t encoded[MESSAGE_MAX_CONTROL];
+    int size = message_encode(message, encoded, sizeof(encoded));
     if (size < 0)
         return size;
-    struct slice slice = slice_arena_commit(&tunnel->arena, (size_t)size);
-    int error = 0;
-    if (message_type_is_counted((uint8_t)message->type) && message->type != MESSAGE_ACK)
-        error = link_append(&tunnel->link, NULL, 0, slice, true, loop_now(tunnel->base.loop));
-    else
+    uint8_t *room = slice_arena_reserve(&tunnel->arena, (size_t)size);
+    if (room == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    memcpy(room, encoded, (size_t)size);
+    *out = slice_arena_commit(&tunnel->arena, (size_t)size);
+    return 0;
+}
+
+int native_push(struct native_tunnel *tunnel, const struct message *message)
+{
+    struct slice slice;
+    int error = encode(tunnel, message, &slice);
+    if (error == 0)
         error = slice_queue_push(&tunnel->batch, slice);
     loop_defer(tunnel->base.loop, &tunnel->flush);
     return error;
 }
 
-void native_tunnel_fail(struct native_tunnel *tunnel, int error, const char *why)
+int native_tunnel_send(struct native_tunnel *tunnel, const struct message *message)
 {
-    if (tunnel->failure != 0 || tunnel->is_closed)
+    if (!message_type_is_counted((uint8_t)message->type))
+        return tunnel->carrier != NULL ? native_push(tunnel, message) : 0;
+    struct slice slice;
+    int error = encode(tunnel, message, &slice);
+    if (error == 0)
+        error = link_append(&tunnel->link, NULL, 0, slice, true, loop_now(tunnel->base.loop));
+    loop_defer(tunnel->base.loop, &tunnel->flush);
+    return error;
+}
+
+void native_lose(struct native_tunnel *tunnel, enum native_loss loss, int error, const char *why)
+{
+    bool is_worse = tunnel->failure == 0 ||
+                    (tunnel->loss == NATIVE_LOSS_CARRIER && loss != NATIVE_LOSS_CARRIER);
+    if (!is_worse || tunnel->is_over || tunnel->is_closed)
         return;
     tunnel->failure = error;
+    tunnel->loss = loss;
     snprintf(tunnel->failure_text, sizeof(tunnel->failure_text), "%s",
              why != NULL ? why : error_text(error));
     if (tunnel->carrier != NULL)
@@ -145,43 +161,15 @@ void native_tunnel_fail(struct native_tunnel *tunnel, int error, const char *why
     loop_defer(tunnel->base.loop, &tunnel->flush);
 }
 
-/* ---- beginning ---- */
-
-int native_tunnel_register(struct native_tunnel *tunnel, struct carrier *carrier, const char *name,
-                           const char *key)
+void native_tunnel_cut(struct native_tunnel *tunnel, int error, const char *why)
 {
-    struct message_handshake handshake = {
-        .version = text_of("1"),
-        .name = text_of(name),
-        .key = text_of(key),
-        .window = MUX_WINDOW,
-        .epoch = NATIVE_FIRST_EPOCH,
-        .first = link_first(&tunnel->link),
-    };
-    return native_tunnel_attach(tunnel, carrier, &handshake);
+    if (tunnel->carrier != NULL)
+        native_lose(tunnel, NATIVE_LOSS_CARRIER, error, why);
 }
 
-int native_tunnel_welcome(struct native_tunnel *tunnel, struct carrier *carrier,
-                          const struct message_handshake *handshake,
-                          const struct link_identity *identity, unsigned resume_seconds)
+void native_tunnel_fail(struct native_tunnel *tunnel, int error, const char *why)
 {
-    native_tunnel_attach(tunnel, carrier, NULL);
-    int error = link_attach(&tunnel->link, handshake->epoch, handshake->first, 0);
-    if (error != 0)
-        return error;
-    struct message message = {.type = MESSAGE_ACK, .is_handshake_ack = true, .is_known = true};
-    message.welcome.ok = true;
-    message.welcome.epoch = handshake->epoch;
-    message.welcome.first = link_first(&tunnel->link);
-    message.welcome.keepalive = TUNNEL_KEEPALIVE;
-    message.welcome.window = MUX_WINDOW;
-    message.welcome.resume = resume_seconds;
-    memcpy(message.welcome.link, identity->link, sizeof(identity->link));
-    memcpy(message.welcome.secret, identity->secret, sizeof(identity->secret));
-    error = native_tunnel_send(tunnel, &message);
-    if (error == 0)
-        native_tunnel_begin(tunnel, handshake->window);
-    return error;
+    native_lose(tunnel, NATIVE_LOSS_LINK, error, why);
 }
 
 /* ---- as any tunnel ---- */
@@ -212,23 +200,38 @@ static void announce_stop(struct tunnel *base, const char *reason, unsigned seco
 static bool is_drained(const struct tunnel *base)
 {
     const struct native_tunnel *tunnel = CONTAINER_OF(base, const struct native_tunnel, base);
-    if (tunnel->carrier == NULL || tunnel->failure != 0)
+    bool is_cut = tunnel->carrier == NULL || tunnel->failure != 0;
+    /* Nobody comes back to a gateway that stops, but an agent that stops goes on trying. */
+    if (is_cut && !(tunnel->dials && native_is_resumable(tunnel)))
         return true;
     return tunnel->link.count == 0 && tunnel->mux.control.count == 0 && tunnel->mux.queued == 0;
 }
 
+/* Without a carrier the link itself may hold more than any stream: what was sent and waits for its
+ * acknowledgement, which does not come. */
+static bool link_holds_most(const struct native_tunnel *tunnel, size_t bytes)
+{
+    return tunnel->carrier == NULL && tunnel->link.kept > bytes;
+}
+
 static size_t largest(struct tunnel *base)
 {
+    struct native_tunnel *tunnel = from_base(base);
     size_t bytes = 0;
-    (void)mux_largest(&from_base(base)->mux, &bytes);
-    return bytes;
+    (void)mux_largest(&tunnel->mux, &bytes);
+    if (tunnel->is_over)
+        return 0;
+    return link_holds_most(tunnel, bytes) ? tunnel->link.kept : bytes;
 }
 
 static void end_largest(struct tunnel *base, int code, const char *reason)
 {
+    struct native_tunnel *tunnel = from_base(base);
     size_t bytes = 0;
-    struct mux_stream *stream = mux_largest(&from_base(base)->mux, &bytes);
-    if (stream != NULL)
+    struct mux_stream *stream = mux_largest(&tunnel->mux, &bytes);
+    if (link_holds_most(tunnel, bytes))
+        native_tunnel_fail(tunnel, CULVERT_ERROR_NO_MEMORY, reason);
+    else if (stream != NULL)
         mux_stream_fail(stream, code, reason);
 }
 
@@ -240,12 +243,15 @@ static void close_tunnel(struct tunnel *base, int code, const char *reason)
     tunnel->is_closed = true;
     loop_task_cancel(&tunnel->flush);
     mux_abort(&tunnel->mux, code, reason);
-    detach(tunnel, tunnel->failure, reason);
+    if (tunnel->failure == 0)
+        native_send_end(tunnel, code, reason);
+    native_detach(tunnel, tunnel->failure, reason);
     mux_deinit(&tunnel->mux);
     link_deinit(&tunnel->link);
     inbound_deinit(&tunnel->inbound);
     slice_queue_deinit(&tunnel->batch);
     slice_arena_deinit(&tunnel->arena);
+    explicit_bzero(&tunnel->identity, sizeof(tunnel->identity));
     /* mux_abort's streams may have asked for a flush. */
     loop_task_cancel(&tunnel->flush);
     loop_timer_close(&tunnel->timer, &tunnel->burial);

@@ -20,6 +20,14 @@
 enum {
     NATIVE_PINGS_PER_SECOND = 50, /* of the peer's; more is an attack */
     NATIVE_FIRST_EPOCH = 1,       /* of a link's first carrier */
+    NATIVE_WELCOME_PATIENCE = 10, /* seconds that a handshake waits for its answer */
+};
+
+/* What has failed, and so who must be told. */
+enum native_loss {
+    NATIVE_LOSS_CARRIER, /* the carrier: the link may go on with another */
+    NATIVE_LOSS_LINK,    /* we give the link up, and the peer is told */
+    NATIVE_LOSS_PEER,    /* the peer has given it up */
 };
 
 /* What the last resumption was like. */
@@ -51,14 +59,22 @@ struct native_tunnel {
     uint64_t peer_ping_second; /* the second in which peer_pings were counted */
     unsigned peer_pings;
     int failure; /* remembered until the flush tells the owner */
+    enum native_loss loss;
     char failure_text[192];
     bool dials; /* the agent's side */
     bool expects_welcome;
     bool is_fresh; /* the handshake is through: streams may go */
     bool pong_due;
     bool ping_wanted;
+    bool is_over; /* `lost` was told */
     bool is_closed;
-    struct native_gap gap; /* of the last resumption */
+    struct link_identity identity; /* of the link, once it was welcomed */
+    unsigned resume_seconds;       /* that the peer keeps it without a carrier; 0: not at all */
+    uint64_t epoch;                /* the agent's: of the last handshake */
+    uint64_t highest_sent;         /* number of the last counted message that any carrier had */
+    uint64_t attached_at;          /* when it got the carrier */
+    uint64_t detached_since;       /* 0: streams go, or it never had a carrier */
+    struct native_gap gap;         /* of the last resumption */
 };
 
 /* A tunnel without a carrier. `dials`: the agent's side. Returns 0 or an error. */
@@ -86,29 +102,36 @@ int native_tunnel_welcome(struct native_tunnel *tunnel, struct carrier *carrier,
                           const struct message_handshake *handshake,
                           const struct link_identity *identity, unsigned resume_seconds);
 
-/* Agent: whether the link may be resumed: it was welcomed, and for how long it can be (seconds). */
+/* Whether the link can go on with another carrier, and how many seconds after it lost the last. */
 bool native_tunnel_can_resume(const struct native_tunnel *tunnel, unsigned *seconds);
 
 /* The agent's side: takes the carrier, a predecessor is closed first, and sends a handshake that
  * resumes the link, with the next epoch. `nonce` is the gateway's, of this carrier. `welcomed`
  * tells its answer: when ok, streams go on and tunnel->gap is set; REASON_LINK_LOST ends the link
- * (`lost`). On an error the carrier is still the caller's. */
+ * (`lost`); with any other refusal, or none within NATIVE_WELCOME_PATIENCE, it is `detached` again
+ * and may rejoin. CULVERT_ERROR_CLOSED where native_tunnel_can_resume says no. On an error nothing
+ * has changed and the carrier is still the caller's. */
 int native_tunnel_rejoin(struct native_tunnel *tunnel, struct carrier *carrier, const char *name,
                          const char *key, const uint8_t nonce[static LINK_NONCE_SIZE]);
 
 /*
  * The gateway's side, for a handshake whose proof is right: takes the carrier, detaches the old,
  * attaches, and answers; tunnel->gap is set. CULVERT_ERROR_REFUSED for an epoch that is not above
- * the last: nothing has changed and the carrier is still the caller's. CULVERT_ERROR_PROTOCOL for
- * numbers that cannot be: as before, but the owner ends the link, since the agent knows its secret.
+ * the last, or a link that is about to end: nothing has changed and the carrier is still the
+ * caller's. CULVERT_ERROR_PROTOCOL for numbers that cannot be: as before, but the owner ends the
+ * link, since the agent knows its secret.
  */
 int native_tunnel_resume(struct native_tunnel *tunnel, struct carrier *carrier,
                          const struct message_handshake *handshake);
 
-/* Puts a message that is not counted, or a goaway, on the way. */
+/* Puts a message that is not counted, or a goaway, on the way. Without a carrier the former is lost
+ * and the latter kept. */
 int native_tunnel_send(struct native_tunnel *tunnel, const struct message *message);
 
-/* Gives the carrier up, with a reason in a person's words: `lost` follows in this turn. */
+/* Gives the carrier up, with a reason in a person's words: `detached` follows in this turn, or
+ * `lost` where the link cannot be resumed. Nothing while it is detached. */
+void native_tunnel_cut(struct native_tunnel *tunnel, int error, const char *why);
+/* Gives the link up: the peer is told if it can be, and `lost` follows in this turn. */
 void native_tunnel_fail(struct native_tunnel *tunnel, int error, const char *why);
 
 #endif

@@ -39,8 +39,8 @@ struct tunnel_owner {
      * may be opened. Who does not want this leaves it NULL and gets `lost`. Called as `lost` is. */
     void (*detached)(struct tunnel *tunnel, int error, const char *why);
     /* The link is over: the peer ended it or broke the protocol, or its carrier is dead and nothing
-     * can be resumed. The carrier is already closed. The owner closes the tunnel. Called in the flush of a turn, never from inside one of the owner's calls.
-     */
+     * can be resumed. The carrier is already closed. The owner closes the tunnel. Called in the
+     * flush of a turn, never from inside one of the owner's calls. */
     void (*lost)(struct tunnel *tunnel, int error, const char *why);
 };
 
@@ -83,20 +83,22 @@ static inline void tunnel_announce_stop(struct tunnel *tunnel, const char *reaso
     tunnel->operations->announce_stop(tunnel, reason, seconds);
 }
 
-/* Whether the peer has taken in all that is on its way, or there is nobody to take it: then a close
- * loses nothing. */
+/* Whether the peer has taken in all that is on its way, or there will be nobody to take it: then a
+ * close loses nothing. */
 static inline bool tunnel_is_drained(const struct tunnel *tunnel)
 {
     return tunnel->operations->is_drained(tunnel);
 }
 
-/* The bytes that are held for the stream that holds the most; 0 if none holds any. */
+/* The bytes that are held for the stream that holds the most, or by a link without a carrier if
+ * that is more; 0 if none holds any. */
 static inline size_t tunnel_largest(struct tunnel *tunnel)
 {
     return tunnel->operations->largest(tunnel);
 }
 
-/* Ends that stream: its holder gets the reset event, the peer is told. */
+/* Ends that stream: its holder gets the reset event, the peer is told. Or the link: `lost` follows.
+ */
 static inline void tunnel_end_largest(struct tunnel *tunnel, int code, const char *reason)
 {
     tunnel->operations->end_largest(tunnel, code, reason);
