@@ -1,7 +1,6 @@
 """Behind nginx and HAProxy, as docs/reverse-proxy.md says, and whose word for an address counts."""
 
 import json
-import os
 import pathlib
 import re
 import shlex
@@ -12,15 +11,14 @@ import struct
 
 import pytest
 
+from culvert.fronts import SBIN, nginx_command
 from culvert.peers import connect, expect_gone, free_port
 from culvert.process import eventually
 from culvert.wire import Link
 from culvert.world import ROOT
 
 PAGE = pathlib.Path(ROOT, "docs", "reverse-proxy.md").read_text(encoding="utf-8")
-SBIN = "/usr/sbin:/usr/bin:/sbin:/bin"
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
-NGINX_PATHS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 def has_ipv6():
@@ -87,7 +85,8 @@ class Front:
                              (":::443 v4v6", f"::1:{self.port}")):
             text = text.replace(written, own)
         assert not re.search(r"\b443\b|/etc/", text), text
-        command = self._nginx(text, is_stream) if is_nginx else self._haproxy(text)
+        command = nginx_command(self.world, text, is_stream) if is_nginx \
+            else self._haproxy(text)
         self.process = self.world.process("front", command)
         eventually(self._answers, 15.0, "the proxy does not listen")
 
@@ -98,19 +97,6 @@ class Front:
             return True
         except OSError:
             return False
-
-    def _nginx(self, text, is_stream):
-        temporary = "".join(f"{name}_temp_path {self.world.path(name)};\n" for name in NGINX_PATHS)
-        main = (f"daemon off;\npid {self.world.path('nginx.pid')};\nerror_log stderr warn;\n"
-                f"events {{ worker_connections 768; }}\n")
-        if os.geteuid() == 0:
-            main += "user root;\n"
-        if is_stream:
-            main = f"load_module /usr/lib/nginx/modules/ngx_stream_module.so;\n{main}{text}"
-        else:
-            main += f"http {{\naccess_log off;\n{temporary}{text}}}\n"
-        return [shutil.which("nginx", path=SBIN), "-e", "stderr", "-p", self.world.directory, "-c",
-                self.world.write("nginx.conf", main)]
 
     def _haproxy(self, text):
         return [shutil.which("haproxy", path=SBIN), "-db", "-f",
