@@ -129,6 +129,7 @@ static void up(struct uplink *uplink, struct tunnel *tunnel)
 {
     struct agent *agent = uplink->holder;
     agent->dialect = tunnel->operations->dialect;
+    agent->is_detached = false;
     agent->registered = loop_now(&agent->loop);
     if (!agent->is_stopping)
         forward_table_up(&agent->forwards, tunnel);
@@ -143,11 +144,42 @@ static void down(struct uplink *uplink, const char *why)
     agent->dialect = NULL;
 }
 
+static void detached(struct uplink *uplink, const char *why)
+{
+    struct agent *agent = uplink->holder;
+    struct event event = {
+        .type = EVENT_LINK_LOST,
+        .agent = agent->config.name,
+        .dialect = agent->dialect,
+        .reason = why,
+    };
+    agent->is_detached = true;
+    forward_table_down(&agent->forwards);
+    journal_emit(agent->config.journal, &event);
+}
+
+static void resumed(struct uplink *uplink, struct tunnel *tunnel, const struct native_gap *gap)
+{
+    struct agent *agent = uplink->holder;
+    struct event event = {
+        .type = EVENT_LINK_RESUMED,
+        .agent = agent->config.name,
+        .dialect = agent->dialect,
+        .seconds = (double)gap->duration / 1e6,
+        .replayed = gap->messages,
+        .replayed_bytes = gap->bytes,
+    };
+    agent->is_detached = false;
+    if (!agent->is_stopping)
+        forward_table_up(&agent->forwards, tunnel);
+    journal_emit(agent->config.journal, &event);
+}
+
 static void refused(struct uplink *uplink, int code, const char *why)
 {
     struct agent *agent = uplink->holder;
     (void)code;
-    log_error("cannot register as %s at %s: %s", agent->config.name, uplink->url_text, why);
+    log_error("cannot register as %s at %s: %s", agent->config.name, uplink_url_text(uplink), why);
     agent->exit_code = EXIT_CODE_REFUSED;
     end_soon(agent);
 }
@@ -193,6 +225,8 @@ static void peer_opened(struct uplink *uplink, struct stream *asking,
 
 static const struct uplink_owner uplink_handlers = {
     .up = up,
+    .detached = detached,
+    .resumed = resumed,
     .down = down,
     .refused = refused,
     .peer_opened = peer_opened,
@@ -201,8 +235,7 @@ static const struct uplink_owner uplink_handlers = {
 static struct tunnel *largest_tunnel(struct relief *relief)
 {
     struct agent *agent = CONTAINER_OF(relief, struct agent, relief);
-    struct tunnel *tunnel = uplink_tunnel(&agent->uplink);
-    return tunnel != NULL && tunnel_largest(tunnel) > 0 ? tunnel : NULL;
+    return uplink_largest(&agent->uplink);
 }
 
 /* ---- life ---- */

@@ -26,7 +26,8 @@ struct agent {
     int signal_count;
     struct loop_timer stop_timer;
     struct rest *rest;    /* NULL without an API */
-    const char *dialect;  /* of the link; NULL while it is away */
+    const char *dialect;  /* of the link; NULL while there is none */
+    bool is_detached;     /* there is one, which waits to be resumed */
     uint64_t registered;  /* microseconds of the loop's clock */
     uint64_t started;     /* microseconds of the loop's clock */
     uint64_t deadline;    /* of the stop, microseconds */

@@ -24,6 +24,7 @@ struct approach {
     char websocket_key[WEBSOCKET_KEY_SIZE + 1];
     char dial_why[1024]; /* what is wrong with the proxy; "" without one */
     bool has_proxy;
+    bool has_asked; /* for the upgrade */
 };
 
 /* ---- ending ---- */
@@ -89,7 +90,7 @@ static void judge(struct approach *approach, const struct http1_head *head, size
         return;
     }
     if (upgrade_check_response(head, approach->websocket_key, &is_native, why, sizeof(why)) != 0)
-        fail(approach, APPROACH_NO_UPGRADE, why);
+        fail(approach, APPROACH_NOT_PASSED, why);
     else if (!is_native && !approach->request.may_speak_hubble)
         fail(approach, APPROACH_PROTOCOL,
              "the server there speaks WebSocket but not " UPGRADE_PROTOCOL
@@ -116,10 +117,10 @@ static void readable(struct conn *conn)
              "the server there is no culvert gateway: it does not answer in HTTP");
         return;
     case CULVERT_ERROR_CLOSED:
-        fail(approach, APPROACH_NO_UPGRADE, "the server closed the connection without an answer");
+        fail(approach, APPROACH_NOT_PASSED, "the server closed the connection without an answer");
         return;
     default:
-        fail(approach, APPROACH_NO_UPGRADE, error_text(result));
+        fail(approach, APPROACH_NOT_PASSED, error_text(result));
         return;
     }
 }
@@ -127,6 +128,7 @@ static void readable(struct conn *conn)
 static void send_request(struct approach *approach)
 {
     uint8_t random[16];
+    approach->has_asked = true;
     char request[UPGRADE_MAX_HEAD + 1024];
     if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
         fail(approach, APPROACH_UNREACHABLE, "no random numbers");
@@ -214,7 +216,9 @@ static void dialled(void *holder, int fd, int error)
 
 static void out_of_time(struct loop_timer *timer)
 {
-    fail(timer->holder, APPROACH_NO_UPGRADE, "the server did not answer in time");
+    struct approach *approach = timer->holder;
+    fail(approach, approach->has_asked ? APPROACH_NOT_PASSED : APPROACH_UNREACHABLE,
+         "the server did not answer in time");
 }
 
 static int dial_gateway(struct approach *approach)
@@ -225,7 +229,7 @@ static int dial_gateway(struct approach *approach)
     struct dial_request request = {
         .host = url->host,
         .port = url->port,
-        .timeout = APPROACH_DIAL_TIME,
+        .timeout = approach->request.dial_time,
         .done = dialled,
         .holder = approach,
         .proxy = &proxy,

@@ -17,8 +17,7 @@
 #include <stdint.h>
 
 enum {
-    APPROACH_DIAL_TIME = 10 * 1000,   /* milliseconds to connect */
-    APPROACH_ANSWER_TIME = 10 * 1000, /* and for TLS and the upgrade together */
+    APPROACH_ANSWER_TIME = 10 * 1000, /* milliseconds for TLS and the upgrade together */
 };
 
 struct approach;
@@ -26,7 +25,7 @@ struct approach;
 enum approach_failure {
     APPROACH_UNREACHABLE, /* no connection: name, TCP, proxy, TLS */
     APPROACH_BUSY,        /* the gateway wants us back after `retry_after` seconds */
-    APPROACH_NO_UPGRADE,  /* the upgrade was refused, stripped, or has got no answer */
+    APPROACH_NOT_PASSED,  /* the upgrade was refused, stripped, or has got no answer */
     APPROACH_PROTOCOL,    /* what answered is nothing that this agent speaks with */
 };
 
@@ -45,6 +44,7 @@ struct approach_request {
     const struct tls_context *tls; /* for a URL that is secure; the same */
     struct gateway_denial *denial; /* of this URL; the owner's, who cancels it */
     bool may_speak_hubble;         /* a server that does not know culvert.1 will do */
+    unsigned dial_time;            /* milliseconds to connect */
     void (*done)(void *holder, const struct approach_result *result); /* never from the start */
     void *holder;
 };

@@ -68,12 +68,12 @@ static void show_status(void *context, const struct api_request *request,
                         struct api_response *response)
 {
     struct agent *agent = context;
-    bool is_up = agent->dialect != NULL;
+    bool is_up = agent->dialect != NULL && !agent->is_detached;
     (void)request;
     rest_answer(response, 200,
                 json_pack("{s:s, s:s, s:s, s:b, s:s?, s:o, s:o, s:I, s:I}", "name",
                           agent->config.name, "version", CULVERT_VERSION, "gateway",
-                          agent->uplink.url_text, "connected", (int)is_up, "dialect",
+                          uplink_url_text(&agent->uplink), "connected", (int)is_up, "dialect",
                           agent->dialect, "connected_seconds",
                           is_up ? seconds_since(agent, agent->registered) : json_null(),
                           "uptime_seconds", seconds_since(agent, agent->started), "forwards",

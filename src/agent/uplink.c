@@ -1,283 +1,173 @@
-#include "agent/uplink.h"
-
+#include "agent/uplink_inner.h"
 #include "base/error.h"
-#include "base/log.h"
+#include "base/memory.h"
 #include "base/reason.h"
-#include "tunnel/hubble_tunnel.h"
-#include "tunnel/native_tunnel.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
-static void close_tunnel(struct uplink *uplink, int code, const char *reason)
+static const char STOPPING[] = "the agent is stopping";
+
+/* ---- setting up ---- */
+
+static int prepare_place(struct uplink_place *place, const struct url *url,
+                         const struct agent_config *config)
 {
-    struct tunnel *tunnel = uplink->tunnel;
-    uplink->tunnel = NULL;
-    if (tunnel != NULL)
-        tunnel_close(tunnel, code, reason);
-}
-
-/* ---- trying again ---- */
-
-static uint64_t next_delay(struct uplink *uplink)
-{
-    unsigned doublings = uplink->failures < 10 ? uplink->failures : 10;
-    uint64_t delay = (uint64_t)UPLINK_FIRST_DELAY << doublings;
-    uplink->failures++;
-    if (delay > UPLINK_LAST_DELAY)
-        delay = UPLINK_LAST_DELAY;
-    /* Jitter: agents that lost the same gateway together do not come back together. */
-    uint32_t random = 0;
-    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
-        return delay;
-    return delay / 2 + random % (delay / 2 + 1);
-}
-
-/* As long as the gateway said, and up to a quarter and a second more: it said the same to others.
- */
-static uint64_t told_delay(unsigned seconds)
-{
-    uint64_t delay = (uint64_t)seconds * 1000;
-    uint32_t random = 0;
-    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
-        return delay;
-    return delay + random % (delay / 4 + 1000);
-}
-
-/* Ends whatever was under way and begins again after a while. */
-static void retry(struct uplink *uplink, const char *what, const char *why, uint64_t delay)
-{
-    log_warning("%s %s: %s; trying again in %.1f s", what, uplink->url_text, why,
-                (double)delay / 1000);
-    close_tunnel(uplink, REASON_LINK_LOST, why);
-    loop_timer_start(&uplink->timer, delay);
-}
-
-static void cannot_connect(struct uplink *uplink, const char *why)
-{
-    retry(uplink, "cannot register at", why, next_delay(uplink));
-}
-
-/* ---- the link ---- */
-
-static void peer_opened(struct tunnel *tunnel, struct stream *stream,
-                        const struct message_open *open)
-{
-    struct uplink *uplink = tunnel->holder;
-    uplink->owner->peer_opened(uplink, stream, open);
-}
-
-/* Refusals that another try will not change, unless someone acts at the gateway. */
-static bool is_final(int code)
-{
-    return code == REASON_FORBIDDEN || code == REASON_NAME_TAKEN || code == REASON_PROTOCOL ||
-           code == REASON_UNSUPPORTED;
-}
-
-static void take_refusal(struct uplink *uplink, const struct message_welcome *welcome)
-{
-    /* An agent of Hubble tries again whatever the words say (7.1 of its specification). */
-    bool is_original = uplink->config->dialect == AGENT_DIALECT_HUBBLE;
-    if (uplink->was_up || is_original || !is_final(welcome->code))
-        return;
-    char why[MESSAGE_MAX_REASON + 64];
-    snprintf(why, sizeof(why), "the gateway refused: %.*s", (int)welcome->message.size,
-             welcome->message.data);
-    uplink->is_refused = true;
-    uplink->owner->refused(uplink, welcome->code, why);
-}
-
-static void welcomed(struct tunnel *tunnel, const struct message_welcome *welcome)
-{
-    struct uplink *uplink = tunnel->holder;
-    if (!welcome->ok) {
-        take_refusal(uplink, welcome);
-        return;
-    }
-    loop_timer_stop(&uplink->timer);
-    uplink->up_since = loop_now(uplink->loop);
-    uplink->was_up = true;
-    if (uplink->config->announces) {
-        printf("registered as %s at %s\n", uplink->config->name, uplink->url_text);
-        fflush(stdout);
-    }
-    uplink->owner->up(uplink, tunnel);
-}
-
-static void went_away(struct tunnel *tunnel, const struct message_goaway *goaway)
-{
-    (void)tunnel;
-    log_info("the gateway says goodbye: %.*s", (int)goaway->reason.size, goaway->reason.data);
-}
-
-static void lost(struct tunnel *tunnel, int error, const char *why)
-{
-    struct uplink *uplink = tunnel->holder;
-    char text[MESSAGE_MAX_REASON + 64];
-    if (uplink->is_refused)
-        return;
-    if (uplink->up_since == 0) {
-        snprintf(text, sizeof(text), "%s%s",
-                 error == CULVERT_ERROR_REFUSED ? "the gateway refused: " : "", why);
-        cannot_connect(uplink, text);
-        return;
-    }
-    if (loop_now(uplink->loop) - uplink->up_since > (uint64_t)UPLINK_STABLE * 1000000)
-        uplink->failures = 0;
-    uplink->up_since = 0;
-    uplink->owner->down(uplink, why);
-    retry(uplink, "lost the link to", why, next_delay(uplink));
-}
-
-static const struct tunnel_owner tunnel_handlers = {
-    .peer_opened = peer_opened,
-    .welcomed = welcomed,
-    .went_away = went_away,
-    .lost = lost,
-};
-
-/* Makes the tunnel, which takes the carrier unless it fails. */
-static int make_tunnel(struct uplink *uplink, struct carrier *carrier, bool is_native)
-{
-    const struct agent_config *config = uplink->config;
-    if (!is_native)
-        return hubble_tunnel_register(&tunnel_handlers, uplink, uplink->loop, carrier, config->name,
-                                      config->key, &uplink->tunnel);
-    struct native_tunnel *tunnel = NULL;
-    int error = native_tunnel_new(&tunnel_handlers, uplink, uplink->loop, true, &tunnel);
+    char host[sizeof(url->host) + 16];
+    int error = url_host_field(url, host, sizeof(host));
     if (error != 0)
         return error;
-    uplink->tunnel = &tunnel->base;
-    error = native_tunnel_register(tunnel, carrier, config->name, config->key);
-    if (error != 0)
-        native_tunnel_fail(tunnel, error, error_text(error));
+    ladder_init(&place->ladder, AGENT_TRANSPORT_WEBSOCKET, config->retry_preferred);
+    place->url = url;
+    snprintf(place->text, sizeof(place->text), "%s://%s%s", url->scheme, host,
+             strcmp(url->target, "/") == 0 ? "" : url->target);
     return 0;
 }
 
-/* ---- the way to it ---- */
-
-/* A server that does not know culvert.1 may be one of Hubble 0.1. Without being told, it is spoken
- * with only if there is nothing to give away, and if it has never known better. */
-static bool may_speak_hubble(const struct uplink *uplink)
+static int prepare_places(struct uplink *uplink)
 {
     const struct agent_config *config = uplink->config;
-    switch (config->dialect) {
-    case AGENT_DIALECT_HUBBLE:
-        return true;
-    case AGENT_DIALECT_NATIVE:
-        return false;
-    case AGENT_DIALECT_AUTO:
-        break;
+    uint64_t random = 0;
+    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+        return CULVERT_ERROR_NO_MEMORY;
+    gateways_init(&uplink->gateways, config->url_count, config->url_random, config->retry_preferred,
+                  random);
+    uplink->places = memory_allocate_zero(config->url_count * sizeof(*uplink->places));
+    int error = uplink->places == NULL ? CULVERT_ERROR_NO_MEMORY : 0;
+    for (size_t i = 0; i < config->url_count && error == 0; i++)
+        error = prepare_place(&uplink->places[i], &config->urls[i], config);
+    return error;
+}
+
+static bool has_secure_url(const struct agent_config *config)
+{
+    for (size_t i = 0; i < config->url_count; i++) {
+        if (config->urls[i].is_secure)
+            return true;
     }
-    bool has_key = config->key[0] != '\0' || uplink->gives_keys;
-    for (size_t i = 0; i < config->rule_count; i++)
-        has_key = has_key || config->rules[i].key[0] != '\0';
-    return !has_key && !uplink->knows_native;
+    return false;
 }
-
-static void approached(void *holder, const struct approach_result *result)
-{
-    struct uplink *uplink = holder;
-    uplink->approach = NULL;
-    if (result->carrier == NULL) {
-        uint64_t delay =
-            result->failure == APPROACH_BUSY ? told_delay(result->retry_after) : next_delay(uplink);
-        retry(uplink, "cannot register at", result->why, delay);
-        return;
-    }
-    uplink->knows_native = uplink->knows_native || result->is_native;
-    loop_timer_start(&uplink->timer, UPLINK_LOGIN_TIME);
-    int error = make_tunnel(uplink, result->carrier, result->is_native);
-    if (error == 0)
-        return;
-    carrier_close(result->carrier, error, NULL);
-    cannot_connect(uplink, error_text(error));
-}
-
-static void approach_gateway(struct uplink *uplink)
-{
-    char why[1024];
-    struct approach_request request = {
-        .url = &uplink->config->urls[0],
-        .config = uplink->config,
-        .tls = uplink->tls,
-        .denial = &uplink->denial,
-        .may_speak_hubble = may_speak_hubble(uplink),
-        .done = approached,
-        .holder = uplink,
-    };
-    if (approach_start(uplink->loop, &request, &uplink->approach, why, sizeof(why)) != 0)
-        cannot_connect(uplink, why);
-}
-
-static void timer_fired(struct loop_timer *timer)
-{
-    struct uplink *uplink = timer->holder;
-    if (uplink->tunnel != NULL)
-        cannot_connect(uplink, "the server did not answer in time");
-    else
-        approach_gateway(uplink);
-}
-
-/* ---- life ---- */
 
 int uplink_init(struct uplink *uplink, const struct uplink_owner *owner, void *holder,
                 struct loop *loop, struct agent_config *config, char *why, size_t why_size)
 {
-    *uplink = (struct uplink){.owner = owner, .holder = holder, .loop = loop, .config = config};
-    const struct url *url = &config->urls[0];
-    char host[sizeof(url->host) + 16];
-    int error = url_host_field(url, host, sizeof(host));
+    *uplink = (struct uplink){
+        .owner = owner,
+        .holder = holder,
+        .loop = loop,
+        .config = config,
+        .leave_at = UINT64_MAX,
+    };
+    list_init(&uplink->leaving);
+    int error = loop_timer_init(loop, &uplink->timer, uplink_timer_fired, uplink);
     if (error == 0)
-        error = loop_timer_init(loop, &uplink->timer, timer_fired, uplink);
+        error = loop_timer_init(loop, &uplink->side_timer, uplink_side_timer_fired, uplink);
+    if (error == 0)
+        error = prepare_places(uplink);
     if (error != 0) {
         snprintf(why, why_size, "%s", error_text(error));
         return error;
     }
-    snprintf(uplink->url_text, sizeof(uplink->url_text), "%s://%s%s", url->scheme, host,
-             strcmp(url->target, "/") == 0 ? "" : url->target);
-    if (url->is_secure)
+    if (has_secure_url(config))
         error = tls_client_context(config->ca, config->insecure, &uplink->tls, why, why_size);
     return error;
 }
 
 void uplink_start(struct uplink *uplink)
 {
-    approach_gateway(uplink);
+    uplink_try_home(uplink);
 }
 
-struct tunnel *uplink_tunnel(struct uplink *uplink)
+/* ---- looking ---- */
+
+struct tunnel *uplink_tunnel(const struct uplink *uplink)
 {
-    return uplink->tunnel;
+    return uplink->home != NULL ? uplink->home->tunnel : NULL;
 }
 
-void uplink_announce_stop(struct uplink *uplink, unsigned seconds)
+const char *uplink_url_text(const struct uplink *uplink)
 {
-    if (uplink->up_since != 0)
-        tunnel_announce_stop(uplink->tunnel, "the agent is stopping", seconds);
+    size_t index = uplink->home != NULL ? uplink->home->place : gateways_current(&uplink->gateways);
+    return uplink->places[index].text;
+}
+
+static struct registration *first_left(const struct uplink *uplink)
+{
+    struct list_node *node = list_first(&uplink->leaving);
+    return node != NULL ? CONTAINER_OF(node, struct registration, node) : NULL;
+}
+
+static struct registration *next_left(const struct uplink *uplink,
+                                      const struct registration *registration)
+{
+    struct list_node *node = list_next(&uplink->leaving, &registration->node);
+    return node != NULL ? CONTAINER_OF(node, struct registration, node) : NULL;
+}
+
+struct tunnel *uplink_largest(const struct uplink *uplink)
+{
+    struct tunnel *largest = uplink_tunnel(uplink);
+    size_t bytes = largest != NULL ? tunnel_largest(largest) : 0;
+    struct registration *left = first_left(uplink);
+    for (; left != NULL; left = next_left(uplink, left)) {
+        size_t held = tunnel_largest(left->tunnel);
+        if (held > bytes) {
+            bytes = held;
+            largest = left->tunnel;
+        }
+    }
+    return bytes > 0 ? largest : NULL;
 }
 
 bool uplink_is_drained(const struct uplink *uplink)
 {
-    return uplink->up_since == 0 || tunnel_is_drained(uplink->tunnel);
+    const struct tunnel *tunnel = uplink_tunnel(uplink);
+    bool is_drained = tunnel == NULL || tunnel_is_drained(tunnel);
+    struct registration *left = first_left(uplink);
+    for (; left != NULL; left = next_left(uplink, left))
+        is_drained = is_drained && tunnel_is_drained(left->tunnel);
+    return is_drained;
+}
+
+/* ---- ending ---- */
+
+void uplink_announce_stop(struct uplink *uplink, unsigned seconds)
+{
+    if (uplink->home != NULL)
+        tunnel_announce_stop(uplink->home->tunnel, STOPPING, seconds);
+    struct registration *left = first_left(uplink);
+    for (; left != NULL; left = next_left(uplink, left))
+        tunnel_announce_stop(left->tunnel, STOPPING, seconds);
 }
 
 void uplink_close(struct uplink *uplink)
 {
+    struct list_node *node;
     if (uplink->is_closed)
         return;
     uplink->is_closed = true;
     loop_timer_stop(&uplink->timer);
-    approach_cancel(uplink->approach);
-    uplink->approach = NULL;
-    gateway_denial_cancel(&uplink->denial);
-    close_tunnel(uplink, REASON_SHUTDOWN, "the agent is stopping");
+    loop_timer_stop(&uplink->side_timer);
+    approach_cancel(uplink->attempt.approach);
+    uplink->attempt.approach = NULL;
+    for (size_t i = 0; uplink->places != NULL && i < uplink->config->url_count; i++)
+        gateway_denial_cancel(&uplink->places[i].denial);
+    uplink_end_link(&uplink->next, REASON_SHUTDOWN, STOPPING);
+    uplink_end_link(&uplink->home, REASON_SHUTDOWN, STOPPING);
+    while ((node = list_pop(&uplink->leaving)) != NULL)
+        registration_close(CONTAINER_OF(node, struct registration, node), REASON_SHUTDOWN,
+                           STOPPING);
 }
 
 void uplink_deinit(struct uplink *uplink)
 {
-    loop_timer_close(&uplink->timer, NULL);
+    if (uplink->timer.is_open)
+        loop_timer_close(&uplink->timer, NULL);
+    if (uplink->side_timer.is_open)
+        loop_timer_close(&uplink->side_timer, NULL);
+    memory_free(uplink->places);
+    uplink->places = NULL;
     tls_context_unref(uplink->tls);
     uplink->tls = NULL;
 }

@@ -1,27 +1,45 @@
 /*
- * The uplink keeps the agent registered at its gateway: it dials, secures, upgrades, shakes hands,
- * and when the link is lost begins again, with exponential back-off and jitter, for ever.
+ * The uplink keeps the agent registered at a gateway, for ever. A link whose connection is lost is
+ * resumed on another, with its sessions; one that cannot be begins afresh. Which gateway is next
+ * (agent/gateways.h), and whether by WebSocket or by long poll (agent/ladder.h), is decided there;
+ * one try is an approach (agent/approach.h); a link is a registration (agent/registration.h).
+ *
+ * While the link is up there may be one try beside it: to register at another gateway before this
+ * one is left, or to go on by WebSocket instead of long poll.
  */
 #ifndef AGENT_UPLINK_H
 #define AGENT_UPLINK_H
 
 #include "agent/agent.h"
 #include "agent/approach.h"
-#include "tunnel/tunnel.h"
+#include "agent/gateways.h"
+#include "agent/ladder.h"
+#include "agent/registration.h"
 
 enum {
-    UPLINK_LOGIN_TIME = 10 * 1000, /* milliseconds for the answer to the handshake */
-    UPLINK_FIRST_DELAY = 100,      /* of the back-off */
+    UPLINK_DIAL_TIME = 10 * 1000,       /* milliseconds to connect */
+    UPLINK_RESUME_DIAL_TIME = 4 * 1000, /* the same while sessions wait: the next try's first packet
+                                           comes sooner than this one's third */
+    UPLINK_FIRST_DELAY = 100,           /* of the back-off */
     UPLINK_LAST_DELAY = 30 * 1000,
+    UPLINK_RESUME_DELAY = 2 * 1000, /* the longest while sessions wait */
     UPLINK_STABLE = 10, /* seconds after which a link counts as good and the back-off begins anew */
+    UPLINK_REDIALS = 30,          /* lost connections in a row that are replaced at once */
+    UPLINK_REDIAL_INTERVAL = 500, /* milliseconds for each of more */
+    UPLINK_REDIAL_JITTER = 50,    /* milliseconds that "at once" may take */
+    UPLINK_URL_TEXT_SIZE = 1400,
 };
 
 struct uplink;
 
 struct uplink_owner {
-    /* Registered: streams may be opened. */
+    /* Registered afresh: streams may be opened. */
     void (*up)(struct uplink *uplink, struct tunnel *tunnel);
-    /* The link is lost; its streams have been reset. */
+    /* The connection is lost; the link's streams stay, and wait. */
+    void (*detached)(struct uplink *uplink, const char *why);
+    /* They go on. */
+    void (*resumed)(struct uplink *uplink, struct tunnel *tunnel, const struct native_gap *gap);
+    /* The link is over; its streams are reset, or end without it when the agent has moved. */
     void (*down)(struct uplink *uplink, const char *why);
     /* The gateway said no for a reason that trying again will not change, and the agent never was
      * registered. */
@@ -31,23 +49,51 @@ struct uplink_owner {
                         const struct message_open *open);
 };
 
+/* One gateway. */
+struct uplink_place {
+    const struct url *url;
+    char text[UPLINK_URL_TEXT_SIZE]; /* for people */
+    struct ladder ladder;
+    struct gateway_denial denial;
+};
+
+enum uplink_aim {
+    UPLINK_HOME,   /* to be registered: by resuming the link that waits, or afresh */
+    UPLINK_RETURN, /* to register at a preferred gateway while the link to another goes on */
+    UPLINK_TRIAL,  /* to go on by WebSocket while long poll carries the link */
+};
+
+/* A try, from its start until the gateway has answered the handshake. */
+struct uplink_try {
+    enum uplink_aim aim;
+    size_t place;
+    enum ladder_rung rung;
+    struct approach *approach; /* under way, or NULL */
+};
+
 struct uplink {
     const struct uplink_owner *owner;
     void *holder; /* for the owner's use */
     struct loop *loop;
     struct agent_config *config;
-    struct tls_context *tls;   /* wss only */
-    char url_text[1400];       /* for people */
-    struct loop_timer timer;   /* of the back-off, and of the login */
-    struct approach *approach; /* under way, or NULL */
-    struct gateway_denial denial;
-    struct tunnel *tunnel; /* from the upgrade on */
-    uint64_t up_since;     /* 0: not registered */
-    unsigned failures;     /* in a row */
-    bool is_refused;       /* for good: the owner was told and ends */
+    struct tls_context *tls;     /* NULL where no URL is secure */
+    struct uplink_place *places; /* as many as there are URLs */
+    struct gateways gateways;
+    struct registration *home; /* up, or waiting to be resumed; or NULL */
+    struct registration *next; /* its handshake has no answer yet; or NULL */
+    struct list leaving;       /* left, but with sessions that go on */
+    struct uplink_try attempt;
+    struct loop_timer timer;      /* until the next try to be registered */
+    struct loop_timer side_timer; /* until what is done beside a link that is up */
+    uint64_t leave_at;            /* microseconds; UINT64_MAX: the gateway is not stopping */
+    unsigned failures;            /* in a row */
+    size_t refusals;              /* final ones in a row */
+    unsigned redials;             /* that may still be at once */
+    uint64_t redials_since;       /* microseconds, when they were counted */
+    bool is_moving;               /* a gateway is looked for though the link is up */
     bool was_up;
     bool gives_keys;   /* set by the owner: it opens streams with keys that no rule has */
-    bool knows_native; /* the server has taken up culvert.1 before: nothing else is spoken */
+    bool knows_native; /* a server has taken up culvert.1 before: nothing else is spoken */
     bool is_closed;
 };
 
@@ -56,13 +102,17 @@ int uplink_init(struct uplink *uplink, const struct uplink_owner *owner, void *h
                 struct loop *loop, struct agent_config *config, char *why, size_t why_size);
 void uplink_start(struct uplink *uplink);
 
-/* NULL while there is none. */
-struct tunnel *uplink_tunnel(struct uplink *uplink);
-/* Tells the gateway that we are about to stop. */
+/* The link's, also while it waits to be resumed; NULL while there is none. */
+struct tunnel *uplink_tunnel(const struct uplink *uplink);
+/* The URL of the gateway where the agent is registered, or is trying to be. */
+const char *uplink_url_text(const struct uplink *uplink);
+/* Of all tunnels the one with the stream that holds the most; NULL if none holds anything. */
+struct tunnel *uplink_largest(const struct uplink *uplink);
+/* Tells the gateways that we are about to stop. */
 void uplink_announce_stop(struct uplink *uplink, unsigned seconds);
-/* Whether the gateway has taken in all that we sent, or there is no link. */
+/* Whether the gateways have taken in all that we sent, or there is no link. */
 bool uplink_is_drained(const struct uplink *uplink);
-/* Ends the link, or the try to get one. No event follows. */
+/* Ends the links, and the try to get one. No event follows. */
 void uplink_close(struct uplink *uplink);
 /* After the loop has ended. */
 void uplink_deinit(struct uplink *uplink);

@@ -1,5 +1,6 @@
 """Peers in the test's own process: TCP servers, and what clients do with a socket."""
 
+import ctypes
 import errno
 import hashlib
 import os
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, Queue
 
 TIMEOUT = 20.0
+_LIBC = ctypes.CDLL(None)
 
 
 def family_of(address):
@@ -252,6 +254,12 @@ class _Relayed:
             pass
 
 
+def _disconnect(connection):
+    """A RST now, whatever other threads are doing with the socket (connect(2), AF_UNSPEC)."""
+    address = struct.pack("=H14x", socket.AF_UNSPEC)
+    _LIBC.connect(connection.fileno(), address, len(address))
+
+
 class Proxy:
     """A TCP proxy in front of a port, whose connections can be cut or left half-open."""
 
@@ -285,6 +293,14 @@ class Proxy:
                     connection.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     pass
+
+    def reset(self):
+        """Resets all connections on both sides, at once, with all that is on its way."""
+        relayed, self._relayed = self._relayed, []
+        for one in relayed:
+            one.is_silent = True
+            for connection in (one.near, one.far):
+                _disconnect(connection)
 
     def half_open(self):
         """Ends all connections towards who dialled and leaves the far sides open and silent;
