@@ -125,8 +125,12 @@ static const struct message_layout welcome_layout = LAYOUT(welcome_fields, true,
 static const struct message_layout ack_layout = LAYOUT(ack_fields, false, false);
 const struct message_layout message_layout_options = LAYOUT(option_fields, true, false);
 
-_Static_assert(sizeof(handshake_fields) / sizeof(handshake_fields[0]) <= MESSAGE_LAYOUT_MAX_FIELDS,
-               "the longest map fits");
+/* What the decoder has room for. */
+#define CHECK_FIELDS(fields) \
+    _Static_assert(sizeof(fields) / sizeof((fields)[0]) <= MESSAGE_LAYOUT_MAX_FIELDS, #fields)
+CHECK_FIELDS(handshake_fields);
+CHECK_FIELDS(welcome_fields);
+CHECK_FIELDS(option_fields);
 
 const struct message_layout *message_layout_of(uint8_t type, bool is_map)
 {

@@ -38,7 +38,7 @@ struct message_field {
     enum message_presence presence;
 };
 
-enum { MESSAGE_LAYOUT_MAX_FIELDS = 10 };
+enum { MESSAGE_LAYOUT_MAX_FIELDS = 12 };
 
 struct message_layout {
     const struct message_field *fields;
