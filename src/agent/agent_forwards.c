@@ -4,7 +4,6 @@
 #include "base/error.h"
 #include "base/exit_code.h"
 #include "base/log.h"
-#include "tunnel/upgrade.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -59,9 +58,7 @@ int agent_check_transport(const struct agent_config *config, char *why, size_t w
 /* The link has fallen back to Hubble 0.1 because there was no key to give away. */
 static bool was_not_asked_for_hubble(const struct agent *agent)
 {
-    const struct tunnel *tunnel = uplink_tunnel(&agent->uplink);
-    return agent->config.dialect == AGENT_DIALECT_AUTO && tunnel != NULL &&
-           strcmp(tunnel->operations->dialect, UPGRADE_PROTOCOL) != 0;
+    return agent->config.dialect == AGENT_DIALECT_AUTO && uplink_speaks_hubble(&agent->uplink);
 }
 
 static int check(const struct agent *agent, const struct rule *rule, enum rule_part *part,

@@ -86,6 +86,12 @@ struct tunnel *uplink_tunnel(const struct uplink *uplink)
     return uplink->home != NULL ? uplink->home->tunnel : NULL;
 }
 
+bool uplink_speaks_hubble(const struct uplink *uplink)
+{
+    return (uplink->home != NULL && uplink->home->native == NULL) ||
+           (uplink->next != NULL && uplink->next->native == NULL);
+}
+
 const char *uplink_url_text(const struct uplink *uplink)
 {
     size_t index = uplink->home != NULL ? uplink->home->place : gateways_current(&uplink->gateways);

@@ -104,6 +104,8 @@ void uplink_start(struct uplink *uplink);
 
 /* The link's, also while it waits to be resumed; NULL while there is none. */
 struct tunnel *uplink_tunnel(const struct uplink *uplink);
+/* Whether a server of Hubble 0.1 has the link, or is being asked for one. */
+bool uplink_speaks_hubble(const struct uplink *uplink);
 /* The URL of the gateway where the agent is registered, or is trying to be. */
 const char *uplink_url_text(const struct uplink *uplink);
 /* Of all tunnels the one with the stream that holds the most; NULL if none holds anything. */
