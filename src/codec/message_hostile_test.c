@@ -289,7 +289,12 @@ static void test_features_beyond_the_limit(void **state)
     assert_true(text_equals(message.handshake.features[15], "p"));
 }
 
-#define GRANT "a545706f6368 01 a54669727374 01 a85265636569766564 00 a94b656570616c697665 14"
+#define SECRET_HALF "000102030405060708090a0b0c0d0e0f"
+#define SECRET_HEX  "c420" SECRET_HALF SECRET_HALF
+#define GRANT_WITHOUT_SECRET                                                        \
+    "a545706f6368 01 a54669727374 01 a85265636569766564 00 a94b656570616c697665 14" \
+    "a6526573756d65 3c"
+#define GRANT GRANT_WITHOUT_SECRET "a6536563726574" SECRET_HEX
 
 static void test_welcome(void **state)
 {
@@ -299,13 +304,17 @@ static void test_welcome(void **state)
         {"ff 81 a24f6b c3", P},
         {"ff 81 a24f6b c2", P},
         {"ff 83 a24f6b c2 a4436f6465 02 a3585858 a0", P}, /* no Message */
-        {"ff 87 a24f6b c3 a44c696e6b" LINK_HEX GRANT "a657696e646f77 01", 0},
-        {"ff 87 a24f6b c3 a44c696e6b c40f000102030405060708090a0b0c0d0e" GRANT "a657696e646f77 01",
+        {"ff 89 a24f6b c3 a44c696e6b" LINK_HEX GRANT "a657696e646f77 01", 0},
+        {"ff 89 a24f6b c3 a44c696e6b c40f000102030405060708090a0b0c0d0e" GRANT "a657696e646f77 01",
          P}, /* a Link too short */
-        {"ff 87 a24f6b c3 a44c696e6b b0 61616161616161616161616161616161" GRANT "a657696e646f77 01",
+        {"ff 89 a24f6b c3 a44c696e6b b0 61616161616161616161616161616161" GRANT "a657696e646f77 01",
          P}, /* a Link that is a text */
-        {"ff 87 a24f6b 01 a44c696e6b" LINK_HEX GRANT "a657696e646f77 01", P},
-        {"ff 88 a24f6b c3 a44c696e6b" LINK_HEX GRANT "a657696e646f77 01 a24f6b c2", P},
+        {"ff 88 a24f6b c3 a44c696e6b" LINK_HEX GRANT_WITHOUT_SECRET "a657696e646f77 01", P},
+        {"ff 89 a24f6b c3 a44c696e6b" LINK_HEX GRANT_WITHOUT_SECRET "a657696e646f77 01"
+         "a6536563726574 c410" SECRET_HALF,
+         P}, /* a Secret too short */
+        {"ff 89 a24f6b 01 a44c696e6b" LINK_HEX GRANT "a657696e646f77 01", P},
+        {"ff 8a a24f6b c3 a44c696e6b" LINK_HEX GRANT "a657696e646f77 01 a24f6b c2", P},
     };
     CHECK(rows);
 
