@@ -58,6 +58,10 @@ int slice_queue_push(struct slice_queue *queue, struct slice slice);
 /* Moves all of `from` behind `to`. On CULVERT_ERROR_NO_MEMORY both are as they were. */
 int slice_queue_append(struct slice_queue *to, struct slice_queue *from);
 
+/* Appends references to all slices of `from` behind `to`. On CULVERT_ERROR_NO_MEMORY `to` is as it
+ * was. */
+int slice_queue_share(struct slice_queue *to, const struct slice_queue *from);
+
 /* The first slice, borrowed; NULL if empty. */
 struct slice *slice_queue_first(struct slice_queue *queue);
 

@@ -94,6 +94,16 @@ int slice_queue_append(struct slice_queue *to, struct slice_queue *from)
     return 0;
 }
 
+int slice_queue_share(struct slice_queue *to, const struct slice_queue *from)
+{
+    int result = reserve(to, from->count);
+    if (result != 0)
+        return result;
+    for (uint32_t i = 0; i < from->count; i++)
+        append_reserved(to, slice_ref(slot_at(from, i)));
+    return 0;
+}
+
 struct slice *slice_queue_first(struct slice_queue *queue)
 {
     return queue->count == 0 ? NULL : slot_at(queue, 0);

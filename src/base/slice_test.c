@@ -192,6 +192,28 @@ static void queues_append(void **state)
     slice_queue_deinit(&from);
 }
 
+static void a_queue_shares_its_slices(void **state)
+{
+    struct slice_queue to = SLICE_QUEUE_NULL;
+    struct slice_queue from = SLICE_QUEUE_NULL;
+    assert_int_equal(slice_queue_share(&to, &from), 0);
+    assert_queue(&to, "");
+    push(*state, &from, "two ");
+    push(*state, &from, "three ");
+    push(*state, &from, "four ");
+    push(*state, &from, "five ");
+    push(*state, &from, "six");
+    push(*state, &to, "one ");
+    memory_fail_after(1);
+    assert_int_equal(slice_queue_share(&to, &from), CULVERT_ERROR_NO_MEMORY);
+    assert_queue(&to, "one ");
+    assert_int_equal(slice_queue_share(&to, &from), 0);
+    assert_queue(&from, "two three four five six");
+    slice_queue_deinit(&from);
+    assert_queue(&to, "one two three four five six");
+    slice_queue_deinit(&to);
+}
+
 static void a_push_that_fails_drops_its_slice(void **state)
 {
     struct slice_queue queue = SLICE_QUEUE_NULL;
@@ -384,6 +406,7 @@ int main(void)
         TEST(a_queue_takes_and_skips_parts),
         TEST(an_empty_slice_with_a_chunk_is_dropped),
         TEST(queues_append),
+        TEST(a_queue_shares_its_slices),
         TEST(a_push_that_fails_drops_its_slice),
         TEST(vectors_are_bounded),
         TEST(compaction_frees_what_is_pinned),

@@ -44,10 +44,27 @@ int head_reader_keep(struct head_reader *reader, const uint8_t *bytes, size_t si
     return 0;
 }
 
+void head_reader_drop(struct head_reader *reader, size_t size)
+{
+    reader->size -= size;
+    if (reader->size > 0)
+        memmove(reader->buffer, reader->buffer + size, reader->size);
+}
+
+static int parse(const struct head_reader *reader, enum head_kind kind, struct http1_head *head,
+                 size_t *used)
+{
+    return kind == HEAD_REQUEST ? http1_parse_request(reader->buffer, reader->size, head, used)
+                                : http1_parse_response(reader->buffer, reader->size, head, used);
+}
+
 int head_reader_read(struct head_reader *reader, struct conn *conn, enum head_kind kind,
                      struct http1_head *head, size_t *used)
 {
     for (;;) {
+        int result = reader->size > 0 ? parse(reader, kind, head, used) : CULVERT_NEED_MORE;
+        if (result != CULVERT_NEED_MORE)
+            return result;
         int error = reader->size < reader->capacity ? 0 : grow(reader);
         if (error != 0)
             return error;
@@ -58,10 +75,5 @@ int head_reader_read(struct head_reader *reader, struct conn *conn, enum head_ki
         if (got <= 0)
             return got == 0 ? CULVERT_ERROR_CLOSED : (int)got;
         reader->size += (size_t)got;
-        int result = kind == HEAD_REQUEST
-                         ? http1_parse_request(reader->buffer, reader->size, head, used)
-                         : http1_parse_response(reader->buffer, reader->size, head, used);
-        if (result != CULVERT_NEED_MORE)
-            return result;
     }
 }

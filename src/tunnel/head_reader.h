@@ -26,10 +26,13 @@ void head_reader_deinit(struct head_reader *reader);
  * CULVERT_ERROR_TOO_LARGE or CULVERT_ERROR_NO_MEMORY. */
 int head_reader_keep(struct head_reader *reader, const uint8_t *bytes, size_t size);
 
+/* Drops the first `size` bytes: a head that has been acted on. */
+void head_reader_drop(struct head_reader *reader, size_t size);
+
 enum head_kind { HEAD_REQUEST, HEAD_RESPONSE };
 
 /*
- * Reads what is there. Returns 0 when the head is whole: `head`'s texts point into the reader,
+ * Looks at what is kept, then reads what is there. Returns 0 when the head is whole: `head`'s texts point into the reader,
  * `used` is the head's size and what lies behind it was read ahead. CULVERT_NEED_MORE: call again
  * when readable. Else an error: CULVERT_ERROR_CLOSED when the peer ended, CULVERT_ERROR_PROTOCOL,
  * CULVERT_ERROR_TOO_LARGE, or -errno.
