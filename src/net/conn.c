@@ -307,6 +307,15 @@ static void on_closed(uv_handle_t *handle)
     memory_free(conn);
 }
 
+/* Off the loop: no event follows, and the memory is freed later. */
+static void let_go(struct conn *conn)
+{
+    conn->state = STATE_CLOSED;
+    loop_task_cancel(&conn->arm);
+    loop_task_cancel(&conn->again);
+    uv_close((uv_handle_t *)&conn->poll, on_closed);
+}
+
 /* Closing a TCP socket with unread input resets it and what was sent may be lost. */
 static void discard_input(int fd)
 {
@@ -335,12 +344,60 @@ void conn_close(struct conn *conn, bool abort)
         if (!conn->is_input_over)
             discard_input(conn->fd);
     }
-    conn->state = STATE_CLOSED;
-    loop_task_cancel(&conn->arm);
-    loop_task_cancel(&conn->again);
-    uv_close((uv_handle_t *)&conn->poll, on_closed);
+    let_go(conn);
     close(conn->fd);
     conn->fd = -1;
+}
+
+/* ---- from one loop to another ---- */
+
+struct conn_cargo {
+    struct tls_session *tls;
+    int fd;
+    bool is_input_over;
+    bool is_fin_due;
+};
+
+struct conn_cargo *conn_depart(struct conn *conn)
+{
+    assert(conn->state == STATE_OPEN);
+    struct conn_cargo *cargo = memory_allocate(sizeof(*cargo));
+    if (cargo == NULL)
+        return NULL;
+    if (conn->tls != NULL && tls_session_depart(conn->tls) != 0) {
+        memory_free(cargo);
+        return NULL;
+    }
+    *cargo = (struct conn_cargo){conn->tls, conn->fd, conn->is_input_over, conn->is_fin_due};
+    conn->tls = NULL;
+    conn->fd = -1;
+    let_go(conn);
+    return cargo;
+}
+
+void conn_cargo_drop(struct conn_cargo *cargo)
+{
+    tls_session_free(cargo->tls);
+    close(cargo->fd);
+    memory_free(cargo);
+}
+
+int conn_arrive(struct conn_cargo *cargo, struct loop *loop, const struct conn_events *events,
+                void *holder, struct conn **conn)
+{
+    int error = cargo->tls == NULL ? 0 : tls_session_arrive(cargo->tls, &loop->pool);
+    if (error == 0)
+        error = conn_new(loop, cargo->fd, events, holder, conn);
+    if (error != 0) {
+        conn_cargo_drop(cargo);
+        return error;
+    }
+    (*conn)->tls = cargo->tls;
+    (*conn)->is_input_over = cargo->is_input_over;
+    (*conn)->is_fin_due = cargo->is_fin_due;
+    memory_free(cargo);
+    update(*conn);
+    return 0;
 }
 
 void *conn_holder(const struct conn *conn)

@@ -1,6 +1,7 @@
 #include "net/tls_bio.h"
 
 #include "base/error.h"
+#include "base/memory.h"
 
 #include <errno.h>
 #include <string.h>
@@ -194,8 +195,63 @@ int tls_bio_send(struct tls_bio *bio)
     return bio->write_error;
 }
 
+static void pack_buffer(struct tls_bio_buffer *buffer, uint8_t *to)
+{
+    memcpy(to, buffer->chunk->data + buffer->from, tls_bio_buffer_bytes(buffer));
+    give_chunk(buffer);
+}
+
+int tls_bio_pack(struct tls_bio *bio)
+{
+    size_t in = tls_bio_buffer_bytes(&bio->in);
+    size_t out = tls_bio_buffer_bytes(&bio->out);
+    if (in + out > 0) {
+        bio->packed = memory_allocate(in + out);
+        if (bio->packed == NULL)
+            return CULVERT_ERROR_NO_MEMORY;
+    }
+    bio->packed_in = in;
+    bio->packed_out = out;
+    if (in > 0)
+        pack_buffer(&bio->in, bio->packed);
+    if (out > 0)
+        pack_buffer(&bio->out, bio->packed + in);
+    bio->pool = NULL;
+    return 0;
+}
+
+static bool unpack_buffer(struct tls_bio *bio, struct tls_bio_buffer *buffer, const uint8_t *from,
+                          size_t size)
+{
+    if (size == 0)
+        return true;
+    if (!take_chunk(bio, buffer))
+        return false;
+    memcpy(buffer->chunk->data, from, size);
+    buffer->to = size;
+    return true;
+}
+
+int tls_bio_unpack(struct tls_bio *bio, struct chunk_pool *pool)
+{
+    bio->pool = pool;
+    if (bio->packed == NULL)
+        return 0;
+    if (!unpack_buffer(bio, &bio->in, bio->packed, bio->packed_in) ||
+        !unpack_buffer(bio, &bio->out, bio->packed + bio->packed_in, bio->packed_out)) {
+        give_chunk(&bio->in);
+        give_chunk(&bio->out);
+        return CULVERT_ERROR_NO_MEMORY;
+    }
+    memory_free(bio->packed);
+    bio->packed = NULL;
+    return 0;
+}
+
 void tls_bio_clear(struct tls_bio *bio)
 {
     give_chunk(&bio->in);
     give_chunk(&bio->out);
+    memory_free(bio->packed);
+    bio->packed = NULL;
 }

@@ -11,6 +11,7 @@
 #include <openssl/bio.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct tls_bio_buffer {
     struct chunk *chunk;
@@ -23,6 +24,9 @@ struct tls_bio {
     struct chunk_pool *pool;
     struct tls_bio_buffer in;
     struct tls_bio_buffer out;
+    uint8_t *packed; /* between two pools: what was in `in`, then in `out` */
+    size_t packed_in;
+    size_t packed_out;
     int read_error;   /* of the socket or of memory; stays */
     int write_error;  /* the same; what the peer sent before it can still be read */
     bool is_dry;      /* the socket had no more when it was last read */
@@ -43,6 +47,12 @@ size_t tls_bio_reserve(struct tls_bio *bio);
 /* Sends what was gathered. Returns 0 when nothing is left, -EAGAIN, or an error, which stays; the
  * output is dropped then. */
 int tls_bio_send(struct tls_bio *bio);
+
+/* Moves what is in the buffers to memory that belongs to no pool, so that another thread may go on.
+ * Returns 0, or CULVERT_ERROR_NO_MEMORY and leaves everything as it was. */
+int tls_bio_pack(struct tls_bio *bio);
+/* Moves it back into buffers of `pool`. Returns 0; CULVERT_ERROR_NO_MEMORY: it is still packed. */
+int tls_bio_unpack(struct tls_bio *bio, struct chunk_pool *pool);
 
 /* Drops both buffers. */
 void tls_bio_clear(struct tls_bio *bio);

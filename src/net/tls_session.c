@@ -390,6 +390,16 @@ bool tls_session_has_input(const struct tls_session *session)
            (SSL_get_shutdown(session->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
 }
 
+int tls_session_depart(struct tls_session *session)
+{
+    return tls_bio_pack(&session->bio);
+}
+
+int tls_session_arrive(struct tls_session *session, struct chunk_pool *pool)
+{
+    return tls_bio_unpack(&session->bio, pool);
+}
+
 const char *tls_session_message(const struct tls_session *session)
 {
     return session->message[0] == '\0' ? NULL : session->message;

@@ -43,6 +43,12 @@ void tls_session_socket_readable(struct tls_session *session);
  * the end or an error that has not been told yet. */
 bool tls_session_has_input(const struct tls_session *session);
 
+/* Leaves the loop's pool, so that another thread may go on with it after tls_session_arrive. 0, or
+ * CULVERT_ERROR_NO_MEMORY, and it is as it was. */
+int tls_session_depart(struct tls_session *session);
+/* 0, or CULVERT_ERROR_NO_MEMORY: then it can only be freed. */
+int tls_session_arrive(struct tls_session *session, struct chunk_pool *pool);
+
 /* The reason of the last TLS error, or NULL. */
 const char *tls_session_message(const struct tls_session *session);
 

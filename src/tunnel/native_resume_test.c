@@ -407,9 +407,10 @@ static void what_a_detached_link_keeps_can_be_given_up(void **state)
     pair.gateway.to_write = TEST_PIECE;
     test_tunnels_open(&pair);
     test_tunnels_run(&pair, gateway_got_some);
-    while (pair.agent.tunnel->link.kept <= 8 * TEST_PIECE)
-        test_tunnels_run(&pair, gateway_got_some);
     cut(&pair);
+    assert_true(pair.agent.tunnel->link.kept > 0);
+    pair.agent.stream->operations->close(pair.agent.stream); /* which held more */
+    pair.agent.stream = NULL;
     assert_int_equal(tunnel_largest(&pair.agent.tunnel->base), pair.agent.tunnel->link.kept);
     tunnel_end_largest(&pair.agent.tunnel->base, REASON_NO_MEMORY, "memory ran out");
     test_tunnels_run(&pair, agent_has_lost);

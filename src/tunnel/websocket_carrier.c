@@ -1,4 +1,4 @@
-#include "tunnel/websocket_carrier.h"
+#include "tunnel/websocket_carrier_inner.h"
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -11,37 +11,9 @@
 enum {
     VECTORS = 64,
     UNSENT_LIMIT = 128 * 1024,
-    FAST_BATCH = 1000, /* microseconds: a batch that left in less lets the next be larger */
-    SLOW_BATCH = 4000, /* and one that took more makes it smaller */
-    RANDOM_POOL = 256,
+    FAST_BATCH = 1000,  /* microseconds: a batch that left in less lets the next be larger */
+    SLOW_BATCH = 4000,  /* and one that took more makes it smaller */
     SMALL_FRAME = 2048, /* fits a small chunk with its header */
-};
-
-struct websocket_carrier {
-    struct carrier base;
-    struct conn *conn;
-    struct loop *loop;
-    struct websocket_decoder decoder;
-    struct slice_queue out; /* frames, partly written */
-    struct slice_arena arena;
-    struct chunk *masked; /* what is sent masked is written here; NULL while nothing waits */
-    size_t masked_used;
-    struct loop_task task; /* tells what was read ahead, later buries */
-    struct slice ahead;
-    size_t batch_limit;
-    uint64_t batch_start;
-    enum websocket_role role;
-    uint8_t pong[WEBSOCKET_MAX_CONTROL];
-    uint8_t pong_size;
-    bool pong_due;
-    bool ping_due;
-    bool out_was_short; /* the socket took less than all: waiting for it */
-    bool reading;
-    bool is_behind; /* `ahead`, though it may be empty, is still to be told */
-    bool failed;    /* lost was told */
-    bool closed;
-    uint8_t random_used;
-    uint8_t random[RANDOM_POOL];
 };
 
 static const struct conn_events conn_handlers;
@@ -350,7 +322,8 @@ static void tell(struct websocket_carrier *self, const struct websocket_event *e
     }
 }
 
-/* Decodes the input until it is used up, or the holder wants no more of it: then the rest waits. */
+/* Decodes the input until it is used up, or the holder wants no more of it: then the rest waits.
+ * While the holder is told something, the rest lies where a departure finds it. */
 static void take_input(struct websocket_carrier *self, struct slice input)
 {
     struct websocket_event event;
@@ -366,15 +339,16 @@ static void take_input(struct websocket_carrier *self, struct slice input)
             break;
         }
         struct slice taken = slice_split(&input, used);
+        self->ahead = input;
+        self->is_behind = true;
         tell(self, &event, &taken);
         slice_drop(&taken);
-        if (!self->reading && !self->failed && !self->closed) {
-            self->is_behind = true;
-            self->ahead = input;
+        if (self->closed || (!self->reading && !self->failed))
             return;
-        }
-    } while (!self->failed && !self->closed &&
-             (event.type != WEBSOCKET_EVENT_NONE || input.size > 0));
+        input = self->ahead;
+        self->ahead = SLICE_NULL;
+        self->is_behind = false;
+    } while (!self->failed && (event.type != WEBSOCKET_EVENT_NONE || input.size > 0));
     slice_drop(&input);
 }
 
@@ -447,6 +421,14 @@ static void bury(struct loop_task *task)
     memory_free(self);
 }
 
+void websocket_carrier_bury(struct websocket_carrier *self)
+{
+    self->closed = true;
+    loop_task_cancel(&self->task);
+    self->task.run = bury;
+    loop_bury(self->loop, &self->task);
+}
+
 /* RFC 6455 §7.4.1 */
 static uint16_t close_code(int error)
 {
@@ -484,9 +466,7 @@ static void close_carrier(struct carrier *carrier, int error, const char *reason
             (void)write_out(self); /* the peer learns of the end either way */
     }
     conn_close(self->conn, false);
-    loop_task_cancel(&self->task);
-    self->task.run = bury;
-    loop_bury(self->loop, &self->task);
+    websocket_carrier_bury(self);
 }
 
 static const struct carrier_operations operations = {
@@ -496,6 +476,7 @@ static const struct carrier_operations operations = {
     .batch_limit = batch_limit,
     .ping = ping,
     .read = read_on,
+    .depart = websocket_carrier_depart,
     .close = close_carrier,
 };
 
