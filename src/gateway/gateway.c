@@ -236,15 +236,22 @@ static void join_threads(struct gateway *gateway)
 
 static int init_registries(struct gateway *gateway)
 {
-    uint64_t seeds[2];
+    uint64_t seeds[3];
     if (getrandom(seeds, sizeof(seeds), 0) != (ssize_t)sizeof(seeds))
         return CULVERT_ERROR_NO_MEMORY;
     int error = registry_init(&gateway->registry, seeds[0]);
     if (error != 0)
         return error;
     error = registry_init(&gateway->links, seeds[1]);
-    if (error != 0)
+    if (error != 0) {
         registry_deinit(&gateway->registry);
+        return error;
+    }
+    error = registry_init(&gateway->polls, seeds[2]);
+    if (error != 0) {
+        registry_deinit(&gateway->links);
+        registry_deinit(&gateway->registry);
+    }
     return error;
 }
 
@@ -295,6 +302,7 @@ void gateway_free(struct gateway *gateway)
         worker_deinit(&gateway->workers[i]);
     memory_free(gateway->workers);
     memory_free(gateway->places);
+    registry_deinit(&gateway->polls);
     registry_deinit(&gateway->links);
     registry_deinit(&gateway->registry);
     memory_free(gateway);

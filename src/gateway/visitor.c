@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "gateway/dialect.h"
+#include "gateway/poll_connection.h"
 #include "tunnel/websocket_carrier.h"
 
 #include <stdio.h>
@@ -79,6 +80,16 @@ static void answer_bad_head(struct visitor *visitor, int error)
 
 /* ---- the upgrade ---- */
 
+void visitor_take_carrier(struct visitor *visitor, struct carrier *carrier,
+                          const struct dialect *dialect)
+{
+    visitor->carrier = carrier;
+    visitor->dialect = dialect;
+    dialect->begin(visitor);
+    carrier->events = dialect->events;
+    carrier->holder = visitor;
+}
+
 static void upgrade(struct visitor *visitor, const struct http1_head *head, size_t used,
                     const struct dialect *dialect)
 {
@@ -93,18 +104,16 @@ static void upgrade(struct visitor *visitor, const struct http1_head *head, size
         visitor_end(visitor, CULVERT_ERROR_CLOSED, "the answer to the upgrade could not be sent");
         return;
     }
+    struct carrier *carrier = NULL;
     int error =
         websocket_carrier_new(visitor->conn, WEBSOCKET_SERVER, visitor->reader.buffer + used,
-                              visitor->reader.size - used, &visitor->carrier);
+                              visitor->reader.size - used, &carrier);
     if (error != 0) {
         visitor_end(visitor, error, error_text(error));
         return;
     }
     visitor->conn = NULL;
-    visitor->dialect = dialect;
-    dialect->begin(visitor);
-    visitor->carrier->events = dialect->events;
-    visitor->carrier->holder = visitor;
+    visitor_take_carrier(visitor, carrier, dialect);
     head_reader_deinit(&visitor->reader);
 }
 
@@ -155,6 +164,16 @@ static void dispatch(struct visitor *visitor, const struct http1_head *head, siz
     }
 }
 
+void visitor_take_request(struct visitor *visitor, const struct http1_head *head, size_t used)
+{
+    if (poll_is_request(head)) {
+        poll_connection_begin(visitor, head, used);
+        return;
+    }
+    front_take_fields(&visitor->front, head);
+    dispatch(visitor, head, used);
+}
+
 /* Returns 0 when HTTP comes next, on a plain connection, or as front_read. */
 static int pass_front(struct visitor *visitor)
 {
@@ -180,12 +199,10 @@ static void readable(struct conn *conn)
     struct http1_head head;
     size_t used = 0;
     int result = head_reader_read(&visitor->reader, conn, HEAD_REQUEST, &head, &used);
-    if (result == 0) {
-        front_take_fields(&visitor->front, &head);
-        dispatch(visitor, &head, used);
-    } else if (result != CULVERT_NEED_MORE) {
+    if (result == 0)
+        visitor_take_request(visitor, &head, used);
+    else if (result != CULVERT_NEED_MORE)
         answer_bad_head(visitor, result);
-    }
 }
 
 static void writable(struct conn *conn)
@@ -219,36 +236,67 @@ static void make_room(struct worker *worker)
                 "too many connections that do not log in");
 }
 
-void visitor_new(struct worker *worker, int fd)
+/* One without a connection. */
+static struct visitor *make(struct worker *worker)
 {
     make_room(worker);
     struct visitor *visitor = memory_allocate_zero(sizeof(*visitor));
-    if (visitor == NULL) {
-        close(fd);
-        return;
-    }
+    if (visitor == NULL)
+        return NULL;
     visitor->worker = worker;
     visitor->id = atomic_fetch_add(&worker->gateway->next_id, 1) + 1;
     visitor->since = loop_now(&worker->loop);
     visitor->burial.run = bury;
+    visitor->address = visitor->front.text;
     head_reader_init(&visitor->reader);
-    conn_tune_tcp(fd);
-    if (conn_new(&worker->loop, fd, &conn_handlers, visitor, &visitor->conn) != 0) {
-        close(fd);
+    if (map_insert(&worker->visitor_ids, visitor->id, visitor) != 0) {
         memory_free(visitor);
+        return NULL;
+    }
+    list_append(&worker->visitors, &visitor->node);
+    worker->visitor_count++;
+    if (worker->visitor_count == 1)
+        loop_timer_start(&worker->sweep, 1000);
+    return visitor;
+}
+
+void visitor_new(struct worker *worker, int fd)
+{
+    struct visitor *visitor = make(worker);
+    if (visitor == NULL) {
+        close(fd);
+        return;
+    }
+    conn_tune_tcp(fd);
+    int error = conn_new(&worker->loop, fd, &conn_handlers, visitor, &visitor->conn);
+    if (error != 0) {
+        close(fd);
+        visitor_end(visitor, error, error_text(error));
         return;
     }
     const struct gateway_config *config = worker->gateway->config;
     front_init(&visitor->front, config->trusted, config->trusted_count, visitor->conn);
-    visitor->address = visitor->front.text;
-    list_append(&worker->visitors, &visitor->node);
-    worker->visitor_count++;
-    int error = map_insert(&worker->visitor_ids, visitor->id, visitor);
-    if (error != 0) {
-        visitor_end(visitor, error, error_text(error));
-        return;
-    }
     conn_want(visitor->conn, CONN_READ);
-    if (worker->visitor_count == 1)
-        loop_timer_start(&worker->sweep, 1000);
+}
+
+struct visitor *visitor_adopt(struct worker *worker, struct conn *conn, const struct front *front,
+                              struct head_reader *reader)
+{
+    struct visitor *visitor = make(worker);
+    if (visitor == NULL) {
+        if (conn != NULL)
+            conn_close(conn, false);
+        if (reader != NULL)
+            head_reader_deinit(reader);
+        return NULL;
+    }
+    visitor->front = *front;
+    visitor->conn = conn;
+    if (conn != NULL) {
+        conn_set_owner(conn, &conn_handlers, visitor);
+        conn_want(conn, CONN_READ);
+    }
+    if (reader != NULL)
+        visitor->reader = *reader;
+    return visitor;
 }

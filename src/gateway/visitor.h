@@ -47,6 +47,19 @@ struct visitor {
 /* A new connection at a listener; takes the descriptor. */
 void visitor_new(struct worker *worker, int fd);
 
+/* A connection on which HTTP was spoken before, at the head of a further request; takes it and the
+ * reader. Both may be NULL, for someone who is to get a carrier at once. `front` is copied. NULL:
+ * out of memory, and the connection is closed. */
+struct visitor *visitor_adopt(struct worker *worker, struct conn *conn, const struct front *front,
+                              struct head_reader *reader);
+
+/* Acts on the head of a request, in the reader, that is `used` bytes long. */
+void visitor_take_request(struct visitor *visitor, const struct http1_head *head, size_t used);
+
+/* Its handshake will come by this carrier, which it takes. */
+void visitor_take_carrier(struct visitor *visitor, struct carrier *carrier,
+                          const struct dialect *dialect);
+
 /* Closes and forgets it. */
 void visitor_end(struct visitor *visitor, int error, const char *why);
 

@@ -67,7 +67,7 @@ static void look_whether_quiet(struct loop_timer *timer)
 
 int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
 {
-    uint64_t seed[2];
+    uint64_t seed[3];
     if (getrandom(seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
         return CULVERT_ERROR_NO_MEMORY;
     memset(worker, 0, sizeof(*worker));
@@ -84,6 +84,7 @@ int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
     error = loop_timer_init(&worker->loop, &worker->sweep, sweep, worker);
     if (error == 0)
         error = loop_timer_init(&worker->loop, &worker->quiet_look, look_whether_quiet, worker);
+    polls_init(worker, seed[2]);
     if (error == 0)
         error = relief_init(&worker->relief, &worker->loop, largest_tunnel);
     assert(error == 0);
@@ -103,6 +104,8 @@ void worker_deinit(struct worker *worker)
     relief_deinit(&worker->relief);
     loop_timer_close(&worker->quiet_look, NULL);
     loop_timer_close(&worker->sweep, NULL);
+    worker->polls.is_over = true; /* what is still on its way here finds nobody */
+    polls_deinit(worker);
     loop_deinit(&worker->loop);
     map_deinit(&worker->visitor_ids);
     map_deinit(&worker->members);
@@ -230,6 +233,14 @@ void worker_recheck_keys(struct worker *worker)
     give_order(worker, recheck_keys, NULL, 0);
 }
 
+static void end_visitors(struct worker *worker)
+{
+    struct list_node *node;
+    while ((node = list_first(&worker->visitors)) != NULL)
+        visitor_end(CONTAINER_OF(node, struct visitor, node), CULVERT_ERROR_REFUSED,
+                    "the gateway is stopping");
+}
+
 static void drain(struct loop *loop, struct loop_message *message)
 {
     struct worker *worker = loop->holder;
@@ -238,10 +249,7 @@ static void drain(struct loop *loop, struct loop_message *message)
     memory_free(order);
     worker->is_draining = true;
     close_listeners(worker);
-    struct list_node *node;
-    while ((node = list_first(&worker->visitors)) != NULL)
-        visitor_end(CONTAINER_OF(node, struct visitor, node), CULVERT_ERROR_REFUSED,
-                    "the gateway is stopping");
+    end_visitors(worker);
     size_t cursor = 0;
     struct member *member;
     while ((member = map_next(&worker->members, &cursor)) != NULL)
@@ -269,6 +277,8 @@ static void end_links(struct loop *loop, struct loop_message *message)
     while ((member = any_member(worker)) != NULL)
         member_end(member, REASON_SHUTDOWN, "the gateway is stopping");
     session_abort_all(worker, REASON_SHUTDOWN, "the gateway is stopping");
+    end_visitors(worker);
+    polls_end(worker);
 }
 
 void worker_end_links(struct worker *worker)

@@ -11,6 +11,7 @@
 #include "gateway/admission.h"
 #include "gateway/authorizer.h"
 #include "gateway/gateway.h"
+#include "gateway/polls.h"
 #include "gateway/registry.h"
 #include "gateway/shutdown.h"
 #include "net/address.h"
@@ -43,6 +44,7 @@ struct gateway {
     const struct gateway_config *config;
     struct account account;
     struct registry registry;  /* members by the agents' names */
+    struct registry polls;     /* sessions of long poll by their ids (gateway/poll_session.h) */
     struct registry links;     /* by the names of their links (link_name_text) */
     struct store_watch *watch; /* NULL when agents need no key */
     struct authorizer authorizer;
@@ -69,6 +71,7 @@ struct worker {
     struct map visitor_ids;
     struct map members;
     struct list sessions;
+    struct polls polls;
     struct loop_timer sweep;      /* ends visitors that are too slow */
     struct loop_timer quiet_look; /* while draining */
     struct relief relief;
