@@ -68,15 +68,29 @@ static void grow(struct credit_receiver *receiver, struct account *account)
     receiver->due += extra;
 }
 
-/* A window that is used up within two round trips is what holds the sender back: the line could
- * carry more. The bytes that open an epoch do not count, since they left at a time unknown before
- * it. */
+/*
+ * How long it may take to use up a window that grows: CREDIT_EPOCH_TRIPS round trips, since the
+ * round trip is that of an empty line, and the window is also for what a full queue on the way
+ * holds (a line's worth), for TCP's start (BBR finds out what the line carries by having nearly
+ * three lines' worth under way, and does not believe the answer of a sender that ran dry), for what
+ * the sender's socket holds unsent, and for the quarter that is not granted yet. But what is below
+ * CREDIT_SCHEDULING is no line, it is processes that wait for each other: more under way would only
+ * wait in sockets, and what is behind it with it.
+ */
+static uint64_t epoch_length(uint64_t round_trip)
+{
+    uint64_t length = 2 * CREDIT_SCHEDULING;
+    if (round_trip > CREDIT_SCHEDULING)
+        length += CREDIT_EPOCH_TRIPS * (round_trip - CREDIT_SCHEDULING);
+    return length;
+}
+
+/* A window that is used up within an epoch may be what holds the sender back. The bytes that open
+ * an epoch do not count, since they left at a time unknown before it. */
 static void measure(struct credit_receiver *receiver, size_t bytes, uint64_t now,
                     uint64_t round_trip, struct account *account)
 {
-    if (round_trip < CREDIT_MIN_ROUND_TRIP)
-        round_trip = CREDIT_MIN_ROUND_TRIP;
-    if (now - receiver->epoch_start > 2 * round_trip) {
+    if (now - receiver->epoch_start > epoch_length(round_trip)) {
         receiver->epoch_start = now;
         receiver->epoch_bytes = 0;
         return;

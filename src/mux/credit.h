@@ -1,7 +1,7 @@
 /*
  * Credit: how many bytes a stream may send, and how many more its receiver lets come. Two value
- * types without a stream around them. Windows grow while a stream uses its window up within two
- * round trips; credit is never taken back.
+ * types without a stream around them. Windows grow while a stream uses its window up within a
+ * few round trips; credit is never taken back.
  */
 #ifndef MUX_CREDIT_H
 #define MUX_CREDIT_H
@@ -14,7 +14,8 @@
 
 enum {
     CREDIT_MAX_WINDOW = 16 * 1024 * 1024,
-    CREDIT_MIN_ROUND_TRIP = 1000, /* microseconds; a shorter one counts as this */
+    CREDIT_EPOCH_TRIPS = 8,
+    CREDIT_SCHEDULING = 1000, /* microseconds of a round trip that are no line's */
 };
 
 struct credit_sender {
@@ -38,7 +39,7 @@ struct credit_receiver {
     uint64_t window;      /* what outstanding + undelivered + due adds up to */
     uint64_t due;         /* consumed, to be granted by the next credit message */
     uint64_t base_window; /* beyond this the account is charged */
-    uint64_t epoch_bytes; /* consumed since epoch_start, which starts anew after two round trips */
+    uint64_t epoch_bytes; /* consumed since epoch_start */
     uint64_t epoch_start; /* microseconds */
 };
 

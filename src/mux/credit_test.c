@@ -148,7 +148,7 @@ static void window_stays_while_it_is_used_up_slowly(void **state)
     uint64_t now = 0;
     credit_receiver_init(&receiver, WINDOW, now);
     for (int i = 0; i < 20; i++)
-        use_window(&receiver, &now, ROUND_TRIP, ROUND_TRIP, &account);
+        use_window(&receiver, &now, CREDIT_EPOCH_TRIPS * ROUND_TRIP / 2, ROUND_TRIP, &account);
     assert_int_equal(WINDOW, receiver.window);
     /* What came after a long pause left at an unknown time. */
     now += 1000 * ROUND_TRIP;
@@ -157,7 +157,7 @@ static void window_stays_while_it_is_used_up_slowly(void **state)
     assert_int_equal(WINDOW, receiver.window);
 }
 
-static void short_round_trip_counts_as_a_millisecond(void **state)
+static void short_round_trip_leaves_time_for_scheduling(void **state)
 {
     (void)state;
     struct account account;
@@ -168,6 +168,53 @@ static void short_round_trip_counts_as_a_millisecond(void **state)
     use_window(&receiver, &now, 400, 1, &account);
     assert_int_equal(2 * WINDOW, receiver.window);
     credit_receiver_deinit(&receiver, &account);
+}
+
+enum {
+    MILLISECONDS = 10000,
+    LINE_BYTES = 12500,        /* that the line carries in a millisecond */
+    SENDER_HOLDS = 256 * 1024, /* taken from the stream, not on the line yet */
+};
+
+/* A sender with something to say all the time, over a line on which twice as much waits as it holds
+ * when it is empty: as TCP has it at its start. After half of the time it never lacks credit. */
+static void fill_line(uint64_t milliseconds)
+{
+    uint64_t there = milliseconds / 2 + 2 * milliseconds, back = milliseconds / 2;
+    size_t sent[MILLISECONDS] = {0};
+    uint64_t granted[MILLISECONDS] = {0};
+    struct account account;
+    struct credit_receiver receiver;
+    struct credit_sender sender;
+    size_t held = 0;
+    account_init(&account, SIZE_MAX);
+    credit_receiver_init(&receiver, WINDOW, 0);
+    credit_sender_init(&sender, WINDOW, WINDOW);
+    credit_sender_accepted(&sender);
+    for (uint64_t now = 0; now + there < MILLISECONDS; now++) {
+        assert_int_equal(0, credit_receiver_arrived(&receiver, sent[now]));
+        if (credit_receiver_consumed(&receiver, sent[now], now * 1000, milliseconds * 1000,
+                                     &account))
+            granted[now + back] = credit_receiver_take_due(&receiver);
+        assert_int_equal(0, credit_sender_grant(&sender, granted[now]));
+        size_t room = SENDER_HOLDS - held;
+        size_t taken = room < sender.available ? room : (size_t)sender.available;
+        credit_sender_spend(&sender, taken);
+        held += taken;
+        sent[now + there] = held < LINE_BYTES ? held : LINE_BYTES;
+        held -= sent[now + there];
+        if (now > MILLISECONDS / 2)
+            assert_true(sender.available > 0);
+    }
+    credit_receiver_deinit(&receiver, &account);
+}
+
+static void window_lets_a_line_be_full_whatever_waits(void **state)
+{
+    (void)state;
+    fill_line(10);
+    fill_line(50);
+    fill_line(200);
 }
 
 static void window_stays_where_memory_is_tight(void **state)
@@ -231,7 +278,8 @@ int main(void)
         cmocka_unit_test(credit_is_worth_sending_from_a_quarter_on),
         cmocka_unit_test(window_doubles_while_it_is_used_up_fast),
         cmocka_unit_test(window_stays_while_it_is_used_up_slowly),
-        cmocka_unit_test(short_round_trip_counts_as_a_millisecond),
+        cmocka_unit_test(short_round_trip_leaves_time_for_scheduling),
+        cmocka_unit_test(window_lets_a_line_be_full_whatever_waits),
         cmocka_unit_test(window_stays_where_memory_is_tight),
         cmocka_unit_test(credit_adds_up_whatever_happens),
     };
