@@ -11,6 +11,7 @@ int mux_init(struct mux *mux, const struct mux_owner *owner, void *holder, bool 
              uint64_t seed, struct chunk_pool *pool, struct account *account)
 {
     *mux = (struct mux){
+        .largest_data = MESSAGE_MAX_DATA,
         .owner = owner,
         .holder = holder,
         .pool = pool,
@@ -93,6 +94,13 @@ void mux_set_peer_window(struct mux *mux, uint32_t window)
 void mux_set_round_trip(struct mux *mux, uint64_t microseconds)
 {
     mux->round_trip = microseconds;
+}
+
+void mux_limit_data(struct mux *mux, size_t bytes)
+{
+    if (bytes < MUX_SMALLEST_DATA)
+        bytes = MUX_SMALLEST_DATA;
+    mux->largest_data = bytes < MESSAGE_MAX_DATA ? bytes : MESSAGE_MAX_DATA;
 }
 
 struct mux_stream *mux_stream_create(struct mux *mux, uint64_t id, bool is_ours, uint64_t now)

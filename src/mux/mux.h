@@ -31,6 +31,7 @@ enum {
     MUX_QUANTUM = 64 * 1024,
     MUX_STREAM_COST = 64,
     MUX_MAX_STREAMS = 65536,      /* that a peer may have open */
+    MUX_SMALLEST_DATA = 4096,     /* that the payload of data messages can be limited to */
     MUX_MAX_CONTROL = 256 * 1024, /* bytes of queued control messages, past which the link is cut */
     MUX_COMPACT_SLICES = 64,      /* newly queued, before parked slices are compacted again */
 };
@@ -84,6 +85,7 @@ struct mux {
     uint32_t peer_window;  /* what a new stream may send after its ack */
     uint32_t peer_streams; /* open streams that the peer opened */
     uint64_t round_trip;   /* microseconds */
+    size_t largest_data;   /* payload of one data message at most */
     size_t queued;         /* bytes in all `out` queues with MUX_STREAM_COST per slice */
     uint32_t uncompacted;  /* slices queued since the last compaction */
     int failure;           /* remembered: the link must be cut */
@@ -105,6 +107,9 @@ void mux_deinit(struct mux *mux);
 /* What the peer's handshake named as its Window, before the first stream; 0 until then. */
 void mux_set_peer_window(struct mux *mux, uint32_t window);
 void mux_set_round_trip(struct mux *mux, uint64_t microseconds);
+/* The payload of a data message shall be at most so many bytes from now on, but MUX_SMALLEST_DATA
+ * to MESSAGE_MAX_DATA: on a slow line a small message must not wait for a large one. */
+void mux_limit_data(struct mux *mux, size_t bytes);
 
 /* Opens a stream; `open` is copied into the message. Data may be written at once. Returns 0,
  * CULVERT_ERROR_TOO_LARGE, CULVERT_ERROR_NO_MEMORY, CULVERT_ERROR_LIMIT while half of

@@ -20,7 +20,8 @@ static size_t next_size(struct mux_stream *stream)
     const struct slice *first = slice_queue_first(&stream->out);
     if (first == NULL)
         return 0;
-    size_t size = first->size < MESSAGE_MAX_DATA ? first->size : MESSAGE_MAX_DATA;
+    size_t limit = stream->mux->largest_data;
+    size_t size = first->size < limit ? first->size : limit;
     return size < stream->send.available ? size : (size_t)stream->send.available;
 }
 

@@ -120,6 +120,25 @@ static void payload_is_not_copied(void **state)
     slice_drop(&output.body);
 }
 
+static void data_messages_are_as_small_as_the_line_wants_them(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t limit, size;
+    } cases[] = {
+        {10000, 10000},
+        {1, MUX_SMALLEST_DATA},
+        {SIZE_MAX, MESSAGE_MAX_DATA},
+    };
+    struct fake_holder *bulk = open_with_credit(BIG_WINDOW);
+    fake_write(bulk, CHUNK_LARGE_SIZE);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint64_t id;
+        mux_limit_data(&a.mux, cases[i].limit);
+        assert_int_equal(cases[i].size, pull_data(&id));
+    }
+}
+
 static void small_message_leaves_ahead_of_bulk(void **state)
 {
     (void)state;
@@ -459,6 +478,7 @@ int main(void)
         TEST(data_waits_while_the_link_has_no_room),
         TEST(message_is_one_slice_of_at_most_64_kib),
         TEST(payload_is_not_copied),
+        TEST(data_messages_are_as_small_as_the_line_wants_them),
         TEST(small_message_leaves_ahead_of_bulk),
         TEST(bulk_streams_share_within_a_quantum),
         TEST(stream_that_keeps_running_empty_gets_no_more),

@@ -12,6 +12,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 enum {
@@ -20,6 +21,9 @@ enum {
     KEEPALIVE_INTERVAL_SECONDS = 15,
     KEEPALIVE_PROBES = 4,
 };
+
+/* The threshold of slow start that Linux shows before there is one. */
+enum { NO_THRESHOLD = INT32_MAX };
 
 /* Unread input that conn_close throws away so that the kernel sends FIN instead of RST. */
 enum { DISCARD_MAX = 1024 * 1024 };
@@ -456,6 +460,15 @@ void conn_tune_tcp(int fd)
     set_tcp_option(fd, TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS);
     set_tcp_option(fd, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS);
     set_tcp_option(fd, TCP_KEEPCNT, KEEPALIVE_PROBES);
+}
+
+bool conn_is_starting(const struct conn *conn)
+{
+    struct tcp_info info;
+    socklen_t size = sizeof(info);
+    memset(&info, 0, sizeof(info));
+    return getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+           info.tcpi_snd_ssthresh >= NO_THRESHOLD;
 }
 
 void conn_limit_unsent(int fd, int bytes)

@@ -99,6 +99,9 @@ void conn_peer_text(const struct conn *conn, char *out, size_t size);
 
 /* Options for any TCP descriptor of ours: TCP_NODELAY, keepalive. */
 void conn_tune_tcp(int fd);
+/* Whether TCP still looks for what the line carries, in its first slow start (RFC 5681 §3.1) or
+ * what its congestion control has instead. */
+bool conn_is_starting(const struct conn *conn);
 /* TCP_NOTSENT_LOWAT: little is left unsent in the kernel, so that a small message never waits
  * behind megabytes. */
 void conn_limit_unsent(int fd, int bytes);

@@ -56,6 +56,7 @@ static int push_counted(struct native_tunnel *tunnel, size_t limit)
 {
     uint32_t sent = 0;
     int error = 0;
+    mux_limit_data(&tunnel->mux, limit);
     while (tunnel->batch.bytes < limit) {
         const struct link_entry *entry = link_unsent(&tunnel->link, sent);
         if (entry == NULL) {

@@ -11,7 +11,6 @@ struct websocket_cargo {
     struct conn_cargo *conn;
     struct websocket_decoder decoder;
     enum websocket_role role;
-    size_t batch_limit;
     uint8_t pong[WEBSOCKET_MAX_CONTROL];
     uint8_t pong_size;
     bool pong_due;
@@ -47,8 +46,6 @@ static int restore_out(struct websocket_carrier *self, const uint8_t *bytes, siz
 static int restore(struct websocket_carrier *self, const struct websocket_cargo *cargo)
 {
     self->decoder = cargo->decoder;
-    self->batch_limit = cargo->batch_limit;
-    self->batch_start = loop_now(self->loop);
     memcpy(self->pong, cargo->pong, cargo->pong_size);
     self->pong_size = cargo->pong_size;
     self->pong_due = cargo->pong_due;
@@ -96,7 +93,6 @@ struct carrier_cargo *websocket_carrier_depart(struct carrier *carrier)
         .base.operations = &operations,
         .decoder = self->decoder,
         .role = self->role,
-        .batch_limit = self->batch_limit,
         .pong_size = self->pong_size,
         .pong_due = self->pong_due,
         .ping_due = self->ping_due,

@@ -10,9 +10,6 @@
 
 enum {
     VECTORS = 64,
-    UNSENT_LIMIT = 128 * 1024,
-    FAST_BATCH = 1000,  /* microseconds: a batch that left in less lets the next be larger */
-    SLOW_BATCH = 4000,  /* and one that took more makes it smaller */
     SMALL_FRAME = 2048, /* fits a small chunk with its header */
 };
 
@@ -155,15 +152,21 @@ static int push_control(struct websocket_carrier *self, enum websocket_opcode op
     return error;
 }
 
-static void adapt_batch(struct websocket_carrier *self)
+static void limit_unsent(struct websocket_carrier *self)
 {
-    uint64_t took = loop_now(self->loop) - self->batch_start;
-    if (took < FAST_BATCH && self->batch_limit < WEBSOCKET_CARRIER_MAX_BATCH)
-        self->batch_limit *= 2;
-    else if (took > SLOW_BATCH && self->batch_limit > WEBSOCKET_CARRIER_MIN_BATCH)
-        self->batch_limit /= 2;
-    if (self->batch_limit > WEBSOCKET_CARRIER_MAX_BATCH)
-        self->batch_limit = WEBSOCKET_CARRIER_MAX_BATCH;
+    size_t limit = pace_unsent(&self->pace);
+    if (limit == self->unsent_limit)
+        return;
+    self->unsent_limit = limit;
+    conn_limit_unsent(conn_descriptor(self->conn), (int)limit);
+}
+
+/* The socket takes no more: what it took since the last time has left. */
+static void keep_pace(struct websocket_carrier *self)
+{
+    if (pace_is_full(&self->pace, loop_now(self->loop)) && !conn_is_starting(self->conn))
+        pace_settle(&self->pace);
+    limit_unsent(self);
 }
 
 /* Writes until all has left or the socket takes no more. Returns 0, -EAGAIN, or an error. */
@@ -176,8 +179,8 @@ static int write_out(struct websocket_carrier *self)
         if (written < 0)
             return (int)written;
         slice_queue_skip(&self->out, (size_t)written);
+        pace_wrote(&self->pace, (size_t)written, loop_now(self->loop));
     }
-    adapt_batch(self);
     return 0;
 }
 
@@ -203,6 +206,8 @@ static void write_on(struct websocket_carrier *self)
             error = write_out(self);
     }
     bool is_short = error == -EAGAIN;
+    if (is_short || !conn_is_drained(self->conn))
+        keep_pace(self);
     if (is_short != self->out_was_short) {
         self->out_was_short = is_short;
         unsigned interest = self->reading ? CONN_READ : 0;
@@ -227,7 +232,6 @@ static void flush(struct carrier *carrier)
     struct websocket_carrier *self = from_base(carrier);
     if (self->failed || self->closed)
         return;
-    self->batch_start = loop_now(self->loop);
     write_on(self);
 }
 
@@ -247,7 +251,7 @@ static bool is_ready(const struct carrier *carrier)
 
 static size_t batch_limit(const struct carrier *carrier)
 {
-    return from_base(carrier)->batch_limit;
+    return from_base(carrier)->pace.batch;
 }
 
 static void on_writable(struct conn *conn)
@@ -495,7 +499,7 @@ int websocket_carrier_new(struct conn *conn, enum websocket_role role, const uin
     self->conn = conn;
     self->loop = conn_loop(conn);
     self->role = role;
-    self->batch_limit = 2 * WEBSOCKET_CARRIER_MIN_BATCH;
+    pace_init(&self->pace);
     self->reading = true;
     self->task.run = tell_ahead;
     slice_arena_init(&self->arena, &self->loop->pool);
@@ -509,7 +513,7 @@ int websocket_carrier_new(struct conn *conn, enum websocket_role role, const uin
         self->is_behind = true;
         loop_defer(self->loop, &self->task);
     }
-    conn_limit_unsent(conn_descriptor(conn), UNSENT_LIMIT);
+    limit_unsent(self);
     conn_set_owner(conn, &conn_handlers, self);
     conn_want(conn, CONN_READ);
     *carrier = &self->base;

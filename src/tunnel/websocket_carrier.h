@@ -8,8 +8,6 @@
 
 enum {
     WEBSOCKET_CARRIER_MAX_MESSAGE = 1024 * 1024, /* that we take */
-    WEBSOCKET_CARRIER_MIN_BATCH = 32 * 1024,
-    WEBSOCKET_CARRIER_MAX_BATCH = 512 * 1024,
 };
 
 /*

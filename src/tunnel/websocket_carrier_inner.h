@@ -2,6 +2,7 @@
 #ifndef TUNNEL_WEBSOCKET_CARRIER_INNER_H
 #define TUNNEL_WEBSOCKET_CARRIER_INNER_H
 
+#include "tunnel/pace.h"
 #include "tunnel/websocket_carrier.h"
 
 enum { WEBSOCKET_RANDOM_POOL = 256 };
@@ -17,8 +18,8 @@ struct websocket_carrier {
     size_t masked_used;
     struct loop_task task; /* tells what was read ahead, later buries */
     struct slice ahead;
-    size_t batch_limit;
-    uint64_t batch_start;
+    struct pace pace;
+    size_t unsent_limit; /* what the kernel was told */
     enum websocket_role role;
     uint8_t pong[WEBSOCKET_MAX_CONTROL];
     uint8_t pong_size;
