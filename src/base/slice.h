@@ -74,6 +74,17 @@ void slice_queue_skip(struct slice_queue *queue, size_t bytes);
 /* Fills at most `max` vectors from the front, without taking; returns how many. */
 int slice_queue_vectors(const struct slice_queue *queue, struct iovec *vectors, int max);
 
+/* A place in a queue that stays as it is; all zero at its front. */
+struct slice_cursor {
+    uint32_t index; /* of the slice */
+    size_t offset;  /* in it */
+};
+
+/* Copies at most `max` bytes from the cursor on and moves it behind them. Returns how many: 0 at
+ * the end. */
+size_t slice_queue_read(const struct slice_queue *queue, struct slice_cursor *cursor, void *out,
+                        size_t max);
+
 /* Copies small slices that pin much larger chunks together into chunks from `pool`, so that the
  * queue holds little more than its bytes. Leaves the queue as it was on CULVERT_ERROR_NO_MEMORY. */
 int slice_queue_compact(struct slice_queue *queue, struct chunk_pool *pool);

@@ -156,3 +156,23 @@ int slice_queue_vectors(const struct slice_queue *queue, struct iovec *vectors, 
     }
     return count;
 }
+
+size_t slice_queue_read(const struct slice_queue *queue, struct slice_cursor *cursor, void *out,
+                        size_t max)
+{
+    size_t copied = 0;
+    while (copied < max && cursor->index < queue->count) {
+        const struct slice *slice = slot_at(queue, cursor->index);
+        size_t size = slice->size - cursor->offset;
+        if (size > max - copied)
+            size = max - copied;
+        memcpy((uint8_t *)out + copied, slice->data + cursor->offset, size);
+        copied += size;
+        cursor->offset += size;
+        if (cursor->offset < slice->size)
+            break;
+        cursor->index++;
+        cursor->offset = 0;
+    }
+    return copied;
+}

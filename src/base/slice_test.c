@@ -238,6 +238,25 @@ static void vectors_are_bounded(void **state)
     slice_queue_deinit(&queue);
 }
 
+static void a_queue_is_read_in_place(void **state)
+{
+    struct slice_queue queue = SLICE_QUEUE_NULL;
+    char out[16];
+    push(*state, &queue, "one");
+    push(*state, &queue, "two");
+    for (size_t step = 1; step <= 7; step++) {
+        struct slice_cursor cursor = {0};
+        size_t size = 0, got;
+        while ((got = slice_queue_read(&queue, &cursor, out + size, step)) > 0)
+            size += got;
+        assert_int_equal(size, 6);
+        assert_memory_equal(out, "onetwo", 6);
+        assert_int_equal(slice_queue_read(&queue, &cursor, out, 1), 0);
+    }
+    assert_queue(&queue, "onetwo");
+    slice_queue_deinit(&queue);
+}
+
 /* A byte in each of many large chunks, as from a peer that sends byte by byte. */
 static void fill_wastefully(struct fixture *fixture, struct slice_queue *queue, int count)
 {
@@ -409,6 +428,7 @@ int main(void)
         TEST(a_queue_shares_its_slices),
         TEST(a_push_that_fails_drops_its_slice),
         TEST(vectors_are_bounded),
+        TEST(a_queue_is_read_in_place),
         TEST(compaction_frees_what_is_pinned),
         TEST(compaction_keeps_what_is_dense),
         TEST(compaction_copies_more_than_a_small_chunk_holds),

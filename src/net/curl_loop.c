@@ -11,6 +11,7 @@ struct curl_loop {
     const struct curl_loop_owner *owner;
     void *holder;
     CURLM *multi;
+    int added;
     struct list watched;
     struct loop_timer timer;
     struct loop_task at_once; /* instead of the timer when no time is to pass */
@@ -47,20 +48,14 @@ static void act(struct curl_loop *self, curl_socket_t socket, int events)
         self->owner->failed(self->holder, CURLE_OUT_OF_MEMORY);
 }
 
-void curl_loop_run(struct curl_loop *self)
-{
-    if (!self->is_over)
-        act(self, CURL_SOCKET_TIMEOUT, 0);
-}
-
 static void on_timer(struct loop_timer *timer)
 {
-    curl_loop_run(timer->holder);
+    act(timer->holder, CURL_SOCKET_TIMEOUT, 0);
 }
 
 static void on_task(struct loop_task *task)
 {
-    curl_loop_run(CONTAINER_OF(task, struct curl_loop, at_once));
+    act(CONTAINER_OF(task, struct curl_loop, at_once), CURL_SOCKET_TIMEOUT, 0);
 }
 
 /* ---- what it wants ---- */
@@ -186,6 +181,24 @@ int curl_loop_new(struct loop *loop, const struct curl_library *curl,
     }
     *out = self;
     return 0;
+}
+
+int curl_loop_add(struct curl_loop *self, CURL *easy)
+{
+    int running = 0;
+    if (self->curl->multi_add_handle(self->multi, easy) != CURLM_OK)
+        return CULVERT_ERROR_NO_MEMORY;
+    self->added++;
+    CURLMcode code = self->curl->multi_socket_action(self->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    if (code != CURLM_OK || running < self->added)
+        loop_defer_next(self->loop, &self->at_once);
+    return 0;
+}
+
+void curl_loop_remove(struct curl_loop *self, CURL *easy)
+{
+    if (self->curl->multi_remove_handle(self->multi, easy) == CURLM_OK)
+        self->added--;
 }
 
 CURLM *curl_loop_multi(const struct curl_loop *self)

@@ -23,18 +23,20 @@ struct curl_loop_owner {
 int curl_loop_new(struct loop *loop, const struct curl_library *curl,
                   const struct curl_loop_owner *owner, void *holder, struct curl_loop **out);
 
-/* Borrowed; transfers are added to it and removed from it. */
+/* Begins a transfer as far as it goes at once. What has ended is told in the next turn, not from
+ * here. Returns 0 or CULVERT_ERROR_NO_MEMORY. */
+int curl_loop_add(struct curl_loop *self, CURL *easy);
+/* Takes a transfer off, ended or not. */
+void curl_loop_remove(struct curl_loop *self, CURL *easy);
+
+/* Borrowed. */
 CURLM *curl_loop_multi(const struct curl_loop *self);
 
-/* Goes on with what can go on at once, so that the beginning of a transfer need not wait for the
- * next turn. Not from inside `ended`. */
-void curl_loop_run(struct curl_loop *self);
-
-/* Watches no socket and keeps no timer any more, and nothing is told. libuv must have let go of a
+/* Watches no socket and keeps no timer any more, and nothing is told: libuv must let go of a
  * descriptor before libcurl closes it. Repeatable. */
 void curl_loop_let_go(struct curl_loop *self);
 
-/* The multi handle, which is the caller's from now on; curl_loop_free only frees the rest. */
+/* Lets go; the multi handle is the caller's from now on, and curl_loop_free only frees the rest. */
 CURLM *curl_loop_take_multi(struct curl_loop *self);
 
 /* Lets go and frees, the multi handle too, from which all transfers have been removed. Not from

@@ -45,7 +45,7 @@ static void let_go(struct proxy_dial *dial)
 static void drop_handles(struct proxy_dial *dial)
 {
     if (dial->easy != NULL && dial->transfers != NULL)
-        dial->curl->multi_remove_handle(curl_loop_multi(dial->transfers), dial->easy);
+        curl_loop_remove(dial->transfers, dial->easy);
     if (dial->easy != NULL)
         dial->curl->easy_cleanup(dial->easy);
     if (dial->transfers != NULL)
@@ -128,25 +128,13 @@ static void succeed(struct proxy_dial *dial)
     finish(dial, fd < 0 ? -1 : fd, fd < 0 ? fd : 0);
 }
 
-/* Of the methods that a proxy offers libcurl takes Negotiate first and, where nobody is logged in
- * to Kerberos, no other. Returns whether it tries again. */
 static bool try_without_negotiate(struct proxy_dial *dial)
 {
-    const struct curl_library *curl = dial->curl;
-    long status = 0;
-    long offered = 0;
-    curl->easy_getinfo(dial->easy, CURLINFO_HTTP_CONNECTCODE, &status);
-    curl->easy_getinfo(dial->easy, CURLINFO_PROXYAUTH_AVAIL, &offered);
-    bool has_other = ((unsigned long)offered & ~CURLAUTH_NEGOTIATE & CURLAUTH_ANY) != 0;
-    if (dial->is_without_negotiate || status != 407 || dial->proxy.login.user[0] == '\0' ||
-        ((unsigned long)offered & CURLAUTH_NEGOTIATE) == 0 || !has_other)
+    if (dial->is_without_negotiate || !proxy_drop_negotiate(dial->curl, dial->easy, &dial->proxy))
         return false;
     dial->is_without_negotiate = true;
-    CURLM *multi = curl_loop_multi(dial->transfers);
-    curl->multi_remove_handle(multi, dial->easy);
-    return curl->easy_setopt(dial->easy, CURLOPT_PROXYAUTH,
-                             (long)(CURLAUTH_ANY & ~CURLAUTH_NEGOTIATE)) == CURLE_OK &&
-           curl->multi_add_handle(multi, dial->easy) == CURLM_OK;
+    curl_loop_remove(dial->transfers, dial->easy);
+    return curl_loop_add(dial->transfers, dial->easy) == 0;
 }
 
 static void on_ended(void *holder, CURL *easy, CURLcode code)
@@ -200,6 +188,21 @@ int proxy_set_options(const struct curl_library *curl, CURL *easy, const struct 
     return failed ? CULVERT_ERROR_NO_MEMORY : 0;
 }
 
+bool proxy_drop_negotiate(const struct curl_library *curl, CURL *easy, const struct proxy *proxy)
+{
+    long status = 0;
+    long offered = 0;
+    curl->easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &status);
+    if (status == 0)
+        curl->easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+    curl->easy_getinfo(easy, CURLINFO_PROXYAUTH_AVAIL, &offered);
+    bool has_other = ((unsigned long)offered & ~CURLAUTH_NEGOTIATE & CURLAUTH_ANY) != 0;
+    return status == 407 && proxy->login.user[0] != '\0' &&
+           ((unsigned long)offered & CURLAUTH_NEGOTIATE) != 0 && has_other &&
+           curl->easy_setopt(easy, CURLOPT_PROXYAUTH, (long)(CURLAUTH_ANY & ~CURLAUTH_NEGOTIATE)) ==
+               CURLE_OK;
+}
+
 static int set_options(struct proxy_dial *dial, const char *host, uint16_t port)
 {
     const struct curl_library *curl = dial->curl;
@@ -226,7 +229,7 @@ static int open_handles(struct proxy_dial *dial, const struct proxy_dial_request
         return error;
     dial->easy = dial->curl->easy_init();
     if (dial->easy == NULL || set_options(dial, request->host, request->port) != 0 ||
-        dial->curl->multi_add_handle(curl_loop_multi(dial->transfers), dial->easy) != CURLM_OK)
+        curl_loop_add(dial->transfers, dial->easy) != 0)
         return CULVERT_ERROR_NO_MEMORY;
     return 0;
 }

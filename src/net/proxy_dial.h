@@ -12,6 +12,7 @@
 #include "net/loop.h"
 #include "net/proxy.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct proxy_dial;
@@ -38,8 +39,14 @@ void proxy_dial_cancel(struct proxy_dial *dial);
  * says. For PROXY_NONE directly. Returns 0 or CULVERT_ERROR_NO_MEMORY. */
 int proxy_set_options(const struct curl_library *curl, CURL *easy, const struct proxy *proxy);
 
+/* Of the methods that a proxy offers libcurl takes Negotiate first and, where nobody is logged in
+ * to Kerberos, no other. Returns whether a transfer that has ended is worth another try without it,
+ * and then has set that. */
+bool proxy_drop_negotiate(const struct curl_library *curl, CURL *easy, const struct proxy *proxy);
+
 /* Writes a sentence about a transfer through the proxy that ended with `code`: what is wrong and
- * what may be done. `problem` is what is in its CURLOPT_ERRORBUFFER. Returns our error. */
+ * what may be done; with CURLE_OK it is the proxy's own answer to a plain request. `problem` is
+ * what is in its CURLOPT_ERRORBUFFER. Returns our error. */
 int proxy_explain(const struct curl_library *curl, CURL *easy, const struct proxy *proxy,
                   CURLcode code, const char *problem, char *out, size_t size);
 

@@ -211,6 +211,8 @@ int proxy_explain(const struct curl_library *curl, CURL *easy, const struct prox
     long status = 0;
     proxy_label(proxy, failure.label);
     curl->easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &status);
+    if (code == CURLE_OK) /* a plain request, which the proxy has answered itself */
+        curl->easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
     if (status != 0 && status / 100 != 2 && code != CURLE_OPERATION_TIMEDOUT)
         return tell_status(&failure, status);
 #if LIBCURL_VERSION_NUM >= 0x074900

@@ -1,0 +1,30 @@
+/*
+ * The carrier of an agent's long poll that has been opened (docs/protocol.md, "Long poll"). One
+ * request takes a batch up, one waits for what comes down. Either is repeated when it gets no
+ * answer; if it fails again and again the carrier is lost.
+ */
+#ifndef TUNNEL_POLL_CARRIER_H
+#define TUNNEL_POLL_CARRIER_H
+
+#include "codec/poll.h"
+#include "net/http_requests.h"
+#include "tunnel/carrier.h"
+
+enum {
+    POLL_CARRIER_MIN_BATCH = 32 * 1024,
+    POLL_CARRIER_MAX_BATCH = 512 * 1024, /* a message's more may be in one */
+};
+
+struct poll_carrier_parts {
+    struct http_requests *requests; /* taken on success */
+    struct http_request *up;        /* idle; of `requests` */
+    struct http_request *down;
+    char id[POLL_ID_TEXT_SIZE];
+};
+
+/* A paused carrier, without events yet. It does not move: there is no `depart`. Returns 0 or
+ * CULVERT_ERROR_NO_MEMORY. */
+int poll_carrier_new(struct loop *loop, const struct poll_carrier_parts *parts,
+                     struct carrier **carrier);
+
+#endif
