@@ -7,6 +7,7 @@ DESTDIR ?=
 FUZZ_SECONDS ?= 10
 BENCH_OPTIONS ?=
 TEST_OPTIONS ?=
+SEEDS ?= 100000
 NINJA = ninja
 
 JOBS ?= $(shell nproc)
@@ -15,7 +16,7 @@ C_FILES = $(shell git ls-files --cached --others --exclude-standard 'src/*.[ch]'
 	'include/*.h' 'examples/*.c')
 SANITIZED = -Dbuildtype=debug -Doptimization=1 -Db_lundef=false
 
-.PHONY: build dependencies-% format format-check lint test sanitize sanitize-address sanitize-thread \
+.PHONY: build dependencies-% format format-check lint test simulate sanitize sanitize-address sanitize-thread \
 	fuzz coverage bench bench-wan demo install clean
 
 build: build/build.ninja
@@ -55,6 +56,11 @@ lint: dependencies-lint build-lint/build.ninja
 # The last line of what it prints is `N passed, N failed`.
 test: dependencies-test
 	@$(PYTHON) scripts/run_tests.py --build build $(TEST_OPTIONS)
+
+# `make test` runs the first 2000 seeds of each; a seed that fails says how to run it again.
+simulate: build
+	build/tests/sim/link_mux_sim 1 $(SEEDS)
+	build/tests/sim/tunnel_sim 1 $(SEEDS)
 
 sanitize: sanitize-address sanitize-thread
 

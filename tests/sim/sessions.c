@@ -339,6 +339,9 @@ void sessions_check_bounds(struct sessions *sessions, int side, const struct mux
             if (half->side != side || half->stream == NULL)
                 continue;
             struct mux_stream *stream = mux_stream_from(half->stream);
+            /* It had ended both ways when its link was lost: the half reads what it has. */
+            if (stream->is_dead)
+                continue;
             queued += stream->out.bytes + stream->out.count * MUX_STREAM_COST;
             TRIAL_CHECK(trial, stream->out.bytes <= SESSION_MAX_UNWRITTEN + SESSION_MAX_PIECE);
             TRIAL_CHECK(trial,
@@ -353,8 +356,9 @@ static bool half_is_at_rest(const struct session_half *half)
 {
     if (half->is_done)
         return true;
-    return half->stream != NULL && half->session->stays_open && half->written == half->to_send &&
-           half->received == half->peer->to_send && half->in.bytes == 0;
+    return half->stream != NULL && half->session->stays_open && !half->needs_accept &&
+           half->written == half->to_send && half->received == half->peer->to_send &&
+           half->in.bytes == 0;
 }
 
 bool sessions_are_over(const struct sessions *sessions)
