@@ -59,6 +59,12 @@ bool link_has_room(const struct link *link)
     return link->kept + LINK_MAX_DATA_COST <= link->bound;
 }
 
+bool link_has_control_room(const struct link *link)
+{
+    size_t limit = link->bound + LINK_CONTROL_RESERVE;
+    return link->kept + MESSAGE_MAX_CONTROL + LINK_MESSAGE_COST <= limit;
+}
+
 static int grow_ring(struct link *link)
 {
     uint32_t capacity = link->capacity == 0 ? FIRST_CAPACITY : 2 * link->capacity;

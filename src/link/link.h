@@ -4,7 +4,7 @@
  * the pure rooms: no socket, no clock; time comes in as microseconds of any monotonic clock.
  *
  * What it keeps is bounded. When the bound is reached, data waits (link_has_room says no); control
- * has a small reserve of its own, past which link_append fails and the link is cut. The bound tunes
+ * has a small reserve of its own, past which it waits too (link_has_control_room). The bound tunes
  * itself to rate times round trip between LINK_MIN_KEPT and LINK_MAX_KEPT. What is kept is charged
  * to the account.
  */
@@ -68,6 +68,9 @@ void link_deinit(struct link *link);
 
 /* Whether a data message of any size may be appended now without going past the bound. */
 bool link_has_room(const struct link *link);
+/* The same for control, which has the reserve. What is not appended waits with its owner: the peer
+ * makes room by `received`, which needs none. */
+bool link_has_control_room(const struct link *link);
 
 /*
  * Counts and keeps a message: `head` is copied (at most LINK_HEAD_SIZE bytes, none if the body is

@@ -151,8 +151,15 @@ static void test_bound_and_reserve(void **state)
     assert_int_equal(append(&fixture, MESSAGE_MAX_DATA, false, 0), CULVERT_ERROR_LIMIT);
     assert_int_equal(link->kept, before);
 
+    /* Control has room until a message of any size might not fit. */
     size_t appended = 0;
     int result;
+    while (link_has_control_room(link)) {
+        assert_int_equal(append(&fixture, 8, true, 0), 0);
+        appended += 4 + 8 + LINK_MESSAGE_COST;
+    }
+    size_t margin = MESSAGE_MAX_CONTROL + LINK_MESSAGE_COST;
+    assert_in_range(link->bound + LINK_CONTROL_RESERVE - link->kept, margin - 100, margin);
     while ((result = append(&fixture, 8, true, 0)) == 0)
         appended += 4 + 8 + LINK_MESSAGE_COST;
     assert_int_equal(result, CULVERT_ERROR_LIMIT);

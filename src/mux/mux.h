@@ -151,9 +151,9 @@ struct mux_output {
  * mux_receive. */
 int mux_pull(struct mux *mux, bool may_send_data, struct mux_output *output, uint64_t now);
 
-/* Nothing can be sent now, since the link has no carrier: takes back that wants_to_send was called,
- * so that it is called for what comes, and tells streams that broke. Returns 0 or what has failed
- * the mux. */
+/* Nothing can be sent now, since the link has no carrier or no room: takes back that wants_to_send
+ * was called, so that it is called for what comes, and tells streams that broke. Returns 0 or what
+ * has failed the mux. */
 int mux_hold(struct mux *mux);
 
 /* Frees streams that were closed in this turn, and compacts what stays parked when the account is

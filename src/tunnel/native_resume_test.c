@@ -370,31 +370,92 @@ static void a_link_ends_while_detached(void **state)
 
 /* ---- bounds ---- */
 
+enum { MANY = MUX_MAX_CONTROL / 8 };
+
+static struct stream *streams[MANY];
+static size_t refused_streams;
+
+static void was_refused(struct stream *stream, int code, const char *reason)
+{
+    struct test_tunnels *pair = stream->holder;
+    (void)reason;
+    if (code == REASON_FORBIDDEN)
+        refused_streams++;
+    stream->operations->close(stream);
+    if (pair->is_over(pair))
+        loop_stop(&pair->loop);
+}
+
+/* As many as the mux takes without a carrier. */
+static size_t open_many(struct test_tunnels *pair)
+{
+    static const struct stream_events events = {.reset = was_refused};
+    struct message_open open = {.kind = text_of("tcp"), .host = text_of("db.example"), .port = 1};
+    size_t count = 0;
+    int error = 0;
+    while ((error = tunnel_open(&pair->agent.tunnel->base, &open, &streams[count])) == 0) {
+        streams[count]->events = &events;
+        streams[count]->holder = pair;
+        count++;
+    }
+    assert_int_equal(error, CULVERT_ERROR_LIMIT);
+    assert_true(count > 100 && count < MANY);
+    return count;
+}
+
 static void too_much_control_ends_a_detached_link(void **state)
 {
     (void)state;
-    enum { MANY = MUX_MAX_CONTROL / 8 };
     struct test_tunnels pair;
     begin(&pair);
     cut(&pair);
-    struct message_open open = {.kind = text_of("tcp"), .host = text_of("db.example"), .port = 1};
     char reason[400];
     memset(reason, 'r', sizeof(reason) - 1);
     reason[sizeof(reason) - 1] = '\0';
-    static struct stream *streams[MANY];
-    static const struct stream_events no_events;
-    size_t count = 0;
-    int error = 0;
-    while ((error = tunnel_open(&pair.agent.tunnel->base, &open, &streams[count])) == 0)
-        streams[count++]->events = &no_events;
-    assert_int_equal(error, CULVERT_ERROR_LIMIT);
-    assert_true(count > 100 && count < MANY);
+    size_t count = open_many(&pair);
     while (count-- > 0) {
         streams[count]->operations->reset(streams[count], REASON_RESET, reason);
         streams[count]->operations->close(streams[count]);
     }
     test_tunnels_run(&pair, agent_has_lost);
     assert_int_equal(pair.agent.lost, CULVERT_ERROR_LIMIT);
+    test_tunnels_end(&pair);
+}
+
+static size_t opened_streams;
+
+static bool all_were_refused(struct test_tunnels *pair)
+{
+    return pair->agent.lost != 0 || refused_streams == opened_streams;
+}
+
+static void refuse_stream(struct tunnel *tunnel, struct stream *stream,
+                          const struct message_open *open)
+{
+    (void)tunnel;
+    (void)open;
+    stream_refuse(stream, REASON_FORBIDDEN, NULL);
+}
+
+/* More than the link's reserve holds at once, with 64 bytes for each message. */
+static void control_waits_for_room(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    begin(&pair);
+    cut(&pair);
+    struct tunnel_owner owner = *pair.gateway.tunnel->base.owner;
+    owner.peer_opened = refuse_stream;
+    pair.gateway.tunnel->base.owner = &owner;
+    opened_streams = open_many(&pair);
+    refused_streams = 0;
+    assert_true(opened_streams * LINK_MESSAGE_COST > LINK_CONTROL_RESERVE);
+    pair.agent.tunnel->link.bound = 0; /* as if it were full of data */
+    pair.gateway.tunnel->link.bound = 0;
+    test_tunnels_rejoin(&pair);
+    test_tunnels_run(&pair, all_were_refused);
+    assert_int_equal(pair.agent.lost, 0);
+    assert_int_equal(refused_streams, opened_streams);
     test_tunnels_end(&pair);
 }
 
@@ -462,6 +523,7 @@ int main(void)
         cmocka_unit_test(who_gives_a_link_up_says_so),
         cmocka_unit_test(a_link_ends_while_detached),
         cmocka_unit_test(too_much_control_ends_a_detached_link),
+        cmocka_unit_test(control_waits_for_room),
         cmocka_unit_test(what_a_detached_link_keeps_can_be_given_up),
         cmocka_unit_test(rejoining_without_memory_changes_nothing_or_detaches),
     };

@@ -44,6 +44,8 @@ static int pull(struct native_tunnel *tunnel)
 {
     struct mux_output output;
     uint64_t now = loop_now(tunnel->base.loop);
+    if (!link_has_control_room(&tunnel->link))
+        return mux_hold(&tunnel->mux);
     int result = mux_pull(&tunnel->mux, link_has_room(&tunnel->link), &output, now);
     if (result <= 0)
         return result;
