@@ -57,6 +57,10 @@ struct culvert_gateway_options {
     size_t trusted_proxy_count;
 
     int handshakes_per_second; /* agents that may log in a second; 0: 1000; negative: no limit */
+
+    /* Seconds that the link of an agent whose connection was lost waits for it, with its sessions,
+     * at most 86400; 0: 60; negative: it does not wait. */
+    int resume_window;
 };
 
 /* Opens all that the options name and runs. When it returns CULVERT_OK the gateway accepts

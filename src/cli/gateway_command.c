@@ -138,16 +138,28 @@ static int take_handshakes(void *settings, const char *value, char *why)
     return 0;
 }
 
-static int take_drain(void *settings, const char *value, char *why)
+/* A time up to a day. */
+static int take_time(unsigned *taken, const char *value, char *why)
 {
-    struct gateway_command *command = settings;
     uint64_t seconds = 0;
-    if (str_parse_duration(value, &seconds) != 0 || seconds > GATEWAY_COMMAND_DRAIN_MAX) {
+    if (str_parse_duration(value, &seconds) != 0 || seconds > GATEWAY_COMMAND_DAY) {
         snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not a time from 0s to 24h", value);
         return CULVERT_ERROR_INVALID;
     }
-    command->config.drain = (unsigned)seconds;
+    *taken = (unsigned)seconds;
     return 0;
+}
+
+static int take_resume_window(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    return take_time(&command->config.resume_window, value, why);
+}
+
+static int take_drain(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    return take_time(&command->config.drain, value, why);
 }
 
 static int take_legacy(void *settings, const char *value, char *why)
@@ -240,6 +252,10 @@ static const struct option OPTIONS[] = {
      "how many agents may log in a second; the others are told\nwhen to come back (default: 1000; "
      "0: no limit)",
      take_handshakes, false},
+    {"resume-window", "TIME",
+     "how long the sessions of an agent wait for it when its\nconnection is lost (default: 60s; "
+     "0: not at all)",
+     take_resume_window, false},
     {"drain", "SECONDS", "how long open sessions may go on after SIGTERM\n(default: 5)", take_drain,
      false},
     {"threads", "N", "event loops, 1 to 256 (default: one a core)", take_threads, false},
@@ -268,6 +284,7 @@ void gateway_command_init(struct gateway_command *command)
                    .lua_workers = LUA_POOL_WORKERS,
                    .auth_timeout = LUA_POOL_TIMEOUT,
                    .handshakes = GATEWAY_HANDSHAKES,
+                   .resume_window = GATEWAY_RESUME_WINDOW,
                    .drain = GATEWAY_COMMAND_DRAIN},
         .journal = {.log = true},
     };

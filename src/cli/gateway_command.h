@@ -12,7 +12,7 @@ enum {
     GATEWAY_COMMAND_AUTH_TIMEOUT = 600,       /* seconds */
     GATEWAY_COMMAND_HANDSHAKES = 1000 * 1000, /* a second, at most */
     GATEWAY_COMMAND_DRAIN = 5,                /* seconds, where no option says otherwise */
-    GATEWAY_COMMAND_DRAIN_MAX = 24 * 60 * 60,
+    GATEWAY_COMMAND_DAY = 24 * 60 * 60,
     GATEWAY_COMMAND_SECRET_SIZE = 257,
 };
 

@@ -78,7 +78,18 @@ static void test_drain(void **state)
     parse(WORDS("--auth-grant", "--drain=2m"));
     assert_int_equal(command.config.drain, 120);
     parse(WORDS("--auth-grant", "--drain=24h"));
-    assert_int_equal(command.config.drain, GATEWAY_COMMAND_DRAIN_MAX);
+    assert_int_equal(command.config.drain, 86400);
+}
+
+static void test_resume_window(void **state)
+{
+    (void)state;
+    parse(WORDS("--auth-grant"));
+    assert_int_equal(command.config.resume_window, 60);
+    parse(WORDS("--auth-grant", "--resume-window", "0"));
+    assert_int_equal(command.config.resume_window, 0);
+    parse(WORDS("--auth-grant", "--resume-window=24h"));
+    assert_int_equal(command.config.resume_window, 86400);
 }
 
 static void check_wrong(char *const *words, const char *piece_of_why)
@@ -159,6 +170,8 @@ static void test_wrong_words(void **state)
     check_wrong(WORDS("--auth-grant", "--handshakes-per-second", "many"), "from 0 to 1000000");
     check_wrong(WORDS("--auth-grant", "--drain", "86401"), "from 0s to 24h");
     check_wrong(WORDS("--auth-grant", "--drain", "-1"), "from 0s to 24h");
+    check_wrong(WORDS("--auth-grant", "--resume-window", "25h"), "from 0s to 24h");
+    check_wrong(WORDS("--auth-grant", "--resume-window", "ever"), "from 0s to 24h");
     check_wrong(WORDS("--auth-grant", "--trusted-proxy", "10.0.0.1/8"), "10.0.0.0/8");
     check_wrong(WORDS("--auth-grant", "--trusted-proxy", "proxy"), "is not an IP address");
     check_wrong(WORDS("--auth-grant", "--trusted-proxy", "10.0.0.0/33"), "from 0 to 32");
@@ -195,11 +208,17 @@ static void test_the_listens_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),        cmocka_unit_test(test_all_options),
-        cmocka_unit_test(test_handshakes),      cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_trusted_proxies), cmocka_unit_test(test_both_policies_can_stand),
-        cmocka_unit_test(test_listen),          cmocka_unit_test(test_wrong_words),
-        cmocka_unit_test(test_wrong_listens),   cmocka_unit_test(test_the_listens_are_bounded),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_all_options),
+        cmocka_unit_test(test_handshakes),
+        cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_resume_window),
+        cmocka_unit_test(test_trusted_proxies),
+        cmocka_unit_test(test_both_policies_can_stand),
+        cmocka_unit_test(test_listen),
+        cmocka_unit_test(test_wrong_words),
+        cmocka_unit_test(test_wrong_listens),
+        cmocka_unit_test(test_the_listens_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

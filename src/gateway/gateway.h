@@ -9,7 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { GATEWAY_HANDSHAKES = 1000 }; /* a second, where nobody says otherwise */
+/* Where nobody says otherwise. */
+enum {
+    GATEWAY_HANDSHAKES = 1000,  /* a second */
+    GATEWAY_RESUME_WINDOW = 60, /* seconds */
+};
 
 struct gateway_listen {
     char host[256]; /* "" for all addresses; a name or a numeric address without brackets */
@@ -23,20 +27,21 @@ struct gateway_config {
     const char *tls_key;
     const struct network *trusted; /* proxies that are believed whose connection they pass on */
     size_t trusted_count;
-    bool grant;            /* policy: every session is allowed */
-    bool deny;             /* policy: none is; wins */
-    const char *acl;       /* policy: a file of rules (policy/acl.h); or NULL */
-    const char *script;    /* policy: a Lua script (lua/lua_pool.h); or NULL */
-    const char *program;   /* culvert's own binary, for the script's workers */
-    unsigned lua_workers;  /* processes */
-    unsigned auth_timeout; /* milliseconds that the script has for an answer */
-    bool open;             /* agents need no key */
-    bool legacy_hubble;    /* Hubble 0.1 is served as well */
-    const char *data;      /* directory of the store; NULL: the default */
-    unsigned threads;      /* event loops, at least 1 */
-    size_t max_memory;     /* bytes; SIZE_MAX: no limit */
-    unsigned handshakes;   /* at most so many a second are taken up, to 1,000,000; 0: no limit */
-    unsigned drain;        /* seconds that open sessions get to finish after a signal */
+    bool grant;             /* policy: every session is allowed */
+    bool deny;              /* policy: none is; wins */
+    const char *acl;        /* policy: a file of rules (policy/acl.h); or NULL */
+    const char *script;     /* policy: a Lua script (lua/lua_pool.h); or NULL */
+    const char *program;    /* culvert's own binary, for the script's workers */
+    unsigned lua_workers;   /* processes */
+    unsigned auth_timeout;  /* milliseconds that the script has for an answer */
+    bool open;              /* agents need no key */
+    bool legacy_hubble;     /* Hubble 0.1 is served as well */
+    const char *data;       /* directory of the store; NULL: the default */
+    unsigned threads;       /* event loops, at least 1 */
+    size_t max_memory;      /* bytes; SIZE_MAX: no limit */
+    unsigned handshakes;    /* at most so many a second are taken up, to 1,000,000; 0: no limit */
+    unsigned resume_window; /* seconds that a link waits for another carrier; 0: not at all */
+    unsigned drain;         /* seconds that open sessions get to finish after a signal */
 
     bool takes_signals; /* SIGTERM, SIGINT and SIGHUP are the gateway's (a program of its own) */
     struct journal *journal; /* where events go; may be NULL. Borrowed */

@@ -1,9 +1,11 @@
-/* From the handshake to the member: key, name, and the answer. */
+#include "gateway/login.h"
+
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/reason.h"
 #include "gateway/dialect.h"
+#include "gateway/resume.h"
 #include "gateway/visitor.h"
 
 #include <stdio.h>
@@ -11,7 +13,7 @@
 
 enum { MAX_CLAIMS = 3 };
 
-static void tell_refused(const struct visitor *visitor, int code, const char *why)
+void login_tell_refused(const struct visitor *visitor, int code, const char *why)
 {
     struct event event = {
         .type = EVENT_AUTH_FAILED,
@@ -23,26 +25,35 @@ static void tell_refused(const struct visitor *visitor, int code, const char *wh
     journal_emit(visitor->worker->gateway->config->journal, &event);
 }
 
-/* Tells the agent why not, and closes. */
-static void refuse(struct visitor *visitor, int code, const char *why)
+void login_answer_no(struct worker *worker, const struct dialect *dialect, struct carrier *carrier,
+                     int code, const char *why)
 {
     struct message message = {.type = MESSAGE_ACK, .is_handshake_ack = true, .is_known = true};
     message.welcome.ok = false;
     message.welcome.code = code;
     message.welcome.message = text_of(why);
-    tell_refused(visitor, code, why);
     struct slice_queue batch = SLICE_QUEUE_NULL;
     uint8_t buffer[MESSAGE_MAX_CONTROL];
-    int size = visitor->dialect->encode(&message, buffer, sizeof(buffer));
+    int size = dialect->encode(&message, buffer, sizeof(buffer));
     struct slice slice = SLICE_NULL;
-    if (size > 0 && slice_copy(&visitor->worker->loop.pool, buffer, (size_t)size, &slice) == 0 &&
-        slice_queue_push(&batch, slice) == 0 &&
-        visitor->carrier->operations->is_ready(visitor->carrier)) {
-        visitor->carrier->operations->send(visitor->carrier, &batch);
-        visitor->carrier->operations->flush(visitor->carrier);
+    if (size > 0 && slice_copy(&worker->loop.pool, buffer, (size_t)size, &slice) == 0 &&
+        slice_queue_push(&batch, slice) == 0 && carrier->operations->is_ready(carrier)) {
+        carrier->operations->send(carrier, &batch);
+        carrier->operations->flush(carrier);
     }
     slice_queue_deinit(&batch);
+}
+
+void login_turn_away(struct visitor *visitor, int code, const char *why)
+{
+    login_answer_no(visitor->worker, visitor->dialect, visitor->carrier, code, why);
     visitor_end(visitor, CULVERT_ERROR_REFUSED, why);
+}
+
+void login_refuse(struct visitor *visitor, int code, const char *why)
+{
+    login_tell_refused(visitor, code, why);
+    login_turn_away(visitor, code, why);
 }
 
 /* ---- the name ---- */
@@ -71,7 +82,7 @@ static void become_member(struct visitor *visitor)
     if (error != 0) {
         if (visitor->name[0] != '\0')
             registry_release(&worker->gateway->registry, visitor->name, visitor->id);
-        refuse(visitor, REASON_NO_MEMORY, "the gateway has no memory for another agent");
+        login_refuse(visitor, REASON_NO_MEMORY, "the gateway has no memory for another agent");
         return;
     }
     visitor->carrier = NULL;
@@ -86,7 +97,8 @@ static void probe_answered(struct worker *worker, struct member_probe *probe)
     if (visitor == NULL)
         return;
     if (is_alive)
-        refuse(visitor, REASON_NAME_TAKEN, "an agent with this name is connected and answers");
+        login_refuse(visitor, REASON_NAME_TAKEN,
+                     "an agent with this name is connected and answers");
     else
         check_key_again(visitor);
 }
@@ -95,7 +107,7 @@ static void probe_holder(struct visitor *visitor, struct member_ref holder)
 {
     struct member_probe *probe = memory_allocate_zero(sizeof(*probe));
     if (probe == NULL) {
-        refuse(visitor, REASON_NO_MEMORY, "the gateway is out of memory");
+        login_refuse(visitor, REASON_NO_MEMORY, "the gateway is out of memory");
         return;
     }
     probe->member = holder;
@@ -113,8 +125,12 @@ static void claim(struct visitor *visitor)
     struct worker *worker = visitor->worker;
     struct member_ref ref = {worker->loop.index, visitor->id};
     struct member_ref holder;
+    if (visitor->resumption != NULL) {
+        resume_finish(visitor);
+        return;
+    }
     if (++visitor->claims > MAX_CLAIMS) {
-        refuse(visitor, REASON_NAME_TAKEN, "other agents want this name at the same time");
+        login_refuse(visitor, REASON_NAME_TAKEN, "other agents want this name at the same time");
         return;
     }
     /* An agent of Hubble 0.1 may have no name; it can ask, but not be asked for. */
@@ -128,7 +144,7 @@ static void claim(struct visitor *visitor)
     else if (error == CULVERT_ERROR_EXISTS)
         probe_holder(visitor, holder);
     else
-        refuse(visitor, REASON_NO_MEMORY, "the gateway is out of memory");
+        login_refuse(visitor, REASON_NO_MEMORY, "the gateway is out of memory");
 }
 
 /* ---- the script ---- */
@@ -150,7 +166,8 @@ static void script_answered(struct loop *loop, struct lua_question *question)
     if (visitor != NULL && verdict->allowed)
         claim(visitor);
     else if (visitor != NULL)
-        refuse(visitor, verdict->failed ? REASON_POLICY_FAILED : REASON_FORBIDDEN, verdict->reason);
+        login_refuse(visitor, verdict->failed ? REASON_POLICY_FAILED : REASON_FORBIDDEN,
+                     verdict->reason);
     memory_free(asked);
 }
 
@@ -164,7 +181,7 @@ static void ask_script(struct visitor *visitor)
     }
     struct script_question *asked = memory_allocate_zero(sizeof(*asked));
     if (asked == NULL) {
-        refuse(visitor, REASON_NO_MEMORY, "the gateway is out of memory");
+        login_refuse(visitor, REASON_NO_MEMORY, "the gateway is out of memory");
         return;
     }
     asked->visitor = visitor->id;
@@ -185,7 +202,7 @@ static void ask_script(struct visitor *visitor)
     };
     if (authorizer_ask(authorizer, &asked->question) != 0) {
         memory_free(asked);
-        refuse(visitor, REASON_LIMIT, "too many agents wait for the policy script");
+        login_refuse(visitor, REASON_LIMIT, "too many agents wait for the policy script");
     }
 }
 
@@ -217,10 +234,10 @@ static void key_answered(struct loop *loop, struct store_question *question)
         else
             claim(visitor);
     } else if (error == CULVERT_ERROR_REFUSED) {
-        refuse(visitor, REASON_FORBIDDEN, "the key is not valid for this name");
+        login_refuse(visitor, REASON_FORBIDDEN, "the key is not valid for this name");
     } else {
         log_error("the key of agent %s could not be checked: %s", visitor->name, error_text(error));
-        refuse(visitor, REASON_LIMIT, "the gateway cannot check keys now");
+        login_refuse(visitor, REASON_LIMIT, "the gateway cannot check keys now");
     }
 }
 
@@ -229,7 +246,7 @@ static struct key_question *ask(struct visitor *visitor)
 {
     struct key_question *asked = memory_allocate_zero(sizeof(*asked));
     if (asked == NULL) {
-        refuse(visitor, REASON_NO_MEMORY, "the gateway is out of memory");
+        login_refuse(visitor, REASON_NO_MEMORY, "the gateway is out of memory");
         return NULL;
     }
     asked->visitor = visitor->id;
@@ -241,10 +258,10 @@ static struct key_question *ask(struct visitor *visitor)
 static void not_asked(struct visitor *visitor, struct key_question *asked)
 {
     memory_free(asked);
-    refuse(visitor, REASON_LIMIT, "too many agents are logging in");
+    login_refuse(visitor, REASON_LIMIT, "too many agents are logging in");
 }
 
-static void check_key(struct visitor *visitor, struct text key)
+void login_check_key(struct visitor *visitor, struct text key)
 {
     struct store_watch *watch = visitor->worker->gateway->watch;
     if (watch == NULL) {
@@ -288,13 +305,16 @@ void login_take_handshake(struct visitor *visitor, const struct message_handshak
         objection = "the gateway is stopping";
     }
     if (objection != NULL) {
-        refuse(visitor, code, objection);
+        login_refuse(visitor, code, objection);
         return;
     }
     visitor->epoch = handshake->epoch;
     visitor->first = handshake->first;
     visitor->window = handshake->window;
-    check_key(visitor, handshake->key);
+    if (handshake->resumes)
+        resume_begin(visitor, handshake);
+    else
+        login_check_key(visitor, handshake->key);
 }
 
 /* ---- what dialects share ---- */

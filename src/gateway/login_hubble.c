@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "base/reason.h"
 #include "gateway/dialect.h"
+#include "gateway/login.h"
 #include "gateway/visitor.h"
 #include "tunnel/hubble_tunnel.h"
 

@@ -2,8 +2,11 @@
 #include "base/error.h"
 #include "base/reason.h"
 #include "gateway/dialect.h"
+#include "gateway/login.h"
 #include "gateway/visitor.h"
 #include "tunnel/native_tunnel.h"
+
+#include <string.h>
 
 static int write_response(const struct visitor *visitor, const struct http1_head *head, char *out,
                           size_t room)
@@ -70,19 +73,20 @@ static const char *object(const struct message_handshake *handshake, int *code)
         *code = REASON_UNSUPPORTED;
         return "this gateway speaks version 1 of the protocol";
     }
-    if (handshake->resumes) {
-        /* Links end with their carrier: there is none to resume, and the agent begins afresh. */
-        *code = REASON_LINK_LOST;
-        return "the link is not known here any more";
+    if (!handshake->resumes && (handshake->epoch == 0 || handshake->first != 1)) {
+        *code = REASON_PROTOCOL;
+        return "a new link begins with the first of its connections and of its messages";
     }
     return NULL;
 }
 
-/* Makes the link known by its name. */
-static int claim_link(struct member *member)
+/* Makes the link known by its name, if it can be resumed. */
+static int claim_link(struct member *member, const struct link_identity *identity)
 {
     struct member_ref holder;
-    link_name_text(member->identity.link, member->link);
+    if (member->worker->gateway->config->resume_window == 0)
+        return 0;
+    link_name_text(identity->link, member->link);
     int error =
         registry_claim(&member->worker->gateway->links, member->link, member_ref(member), &holder);
     if (error != 0)
@@ -94,18 +98,22 @@ static int welcome(struct member *member, const struct tunnel_owner *owner, stru
                    const struct message_handshake *handshake)
 {
     struct native_tunnel *tunnel = NULL;
-    int error = link_identity_new(&member->identity);
+    struct link_identity identity;
+    int error = link_identity_new(&identity);
     if (error == 0)
         error = native_tunnel_new(owner, member, &member->worker->loop, false, &tunnel);
     if (error != 0)
         return error;
-    error = claim_link(member);
+    error = claim_link(member, &identity);
     if (error != 0) {
         tunnel_close(&tunnel->base, REASON_NO_MEMORY, NULL);
         return error;
     }
     member->tunnel = &tunnel->base;
-    if (native_tunnel_welcome(tunnel, carrier, handshake, &member->identity, 0) != 0)
+    error = native_tunnel_welcome(tunnel, carrier, handshake, &identity,
+                                  member->worker->gateway->config->resume_window);
+    explicit_bzero(&identity, sizeof(identity));
+    if (error != 0)
         native_tunnel_fail(tunnel, CULVERT_ERROR_PROTOCOL, "its handshake cannot be");
     return 0;
 }

@@ -6,15 +6,15 @@
 #include "base/reason.h"
 #include "gateway/asking.h"
 #include "gateway/dialect.h"
+#include "gateway/session.h"
+#include "tunnel/native_tunnel.h"
 
 #include <stdio.h>
 #include <string.h>
 
 static void bury(struct loop_task *task)
 {
-    struct member *member = CONTAINER_OF(task, struct member, burial);
-    explicit_bzero(&member->identity, sizeof(member->identity));
-    memory_free(member);
+    memory_free(CONTAINER_OF(task, struct member, burial));
 }
 
 static void answer_probes(struct member *member, bool is_alive)
@@ -27,19 +27,21 @@ static void answer_probes(struct member *member, bool is_alive)
     }
 }
 
-static void tell(const struct member *member, enum event_type type, int code, const char *reason)
+static void emit(const struct member *member, struct event event)
 {
-    struct event event = {
-        .type = type,
-        .agent = member->name,
-        .address = member->address,
-        .user = member->user[0] != '\0' ? member->user : NULL,
-        .dialect = member->tunnel->operations->dialect,
-        .seconds = (double)(loop_now(&member->worker->loop) - member->since) / 1e6,
-        .code = code,
-        .reason = reason,
-    };
+    event.agent = member->name;
+    event.address = member->address;
+    event.user = member->user[0] != '\0' ? member->user : NULL;
+    event.dialect = member->tunnel->operations->dialect;
     journal_emit(member->worker->gateway->config->journal, &event);
+}
+
+static void tell_unregistered(const struct member *member, const char *reason)
+{
+    uint64_t lasted = loop_now(&member->worker->loop) - member->since;
+    emit(member, (struct event){.type = EVENT_AGENT_UNREGISTERED,
+                                .seconds = (double)lasted / 1e6,
+                                .reason = reason});
 }
 
 void member_end(struct member *member, int code, const char *reason)
@@ -48,7 +50,7 @@ void member_end(struct member *member, int code, const char *reason)
         return;
     member->is_over = true;
     struct worker *worker = member->worker;
-    tell(member, EVENT_AGENT_UNREGISTERED, code, reason);
+    tell_unregistered(member, reason);
     if (member->name[0] != '\0')
         registry_release(&worker->gateway->registry, member->name, member->id);
     if (member->link[0] != '\0')
@@ -56,7 +58,96 @@ void member_end(struct member *member, int code, const char *reason)
     map_remove(&worker->members, member->id);
     answer_probes(member, false);
     tunnel_close(member->tunnel, code, reason);
-    loop_timer_close(&member->probe_timer, &member->burial);
+    loop_timer_close(&member->timer, &member->burial);
+}
+
+/* ---- without a carrier ---- */
+
+/* Starts the timer for the next thing that ends: a session's patience, or the window. */
+static void look_at_patience(struct member *member)
+{
+    uint64_t now = loop_now(&member->worker->loop);
+    unsigned window = member->worker->gateway->config->resume_window;
+    uint64_t due = member->detached + (uint64_t)window * 1000000;
+    if (member->worker->is_draining) {
+        member_end(member, REASON_SHUTDOWN, "the gateway is stopping");
+        return;
+    }
+    if (now >= due) {
+        char why[64];
+        snprintf(why, sizeof(why), "its link was lost and not resumed within %u s", window);
+        member_end(member, REASON_LINK_LOST, why);
+        return;
+    }
+    uint64_t next = session_end_waiting(&member->waiting, now);
+    if (next < due)
+        due = next;
+    loop_timer_start(&member->timer, (due - now) / 1000 + 1);
+}
+
+void member_await(struct member *member, struct list_node *session)
+{
+    bool is_first = list_is_empty(&member->waiting);
+    list_append(&member->waiting, session);
+    if (is_first)
+        look_at_patience(member);
+}
+
+static void detached(struct tunnel *tunnel, int error, const char *why)
+{
+    struct member *member = tunnel->holder;
+    (void)error;
+    /* Nobody can come back to a gateway that is stopping; and whoever wants the name is most likely
+     * the agent itself, begun anew. */
+    if (member->worker->is_draining || !list_is_empty(&member->probes)) {
+        member_end(member, REASON_LINK_LOST, why);
+        return;
+    }
+    emit(member, (struct event){.type = EVENT_LINK_LOST, .reason = why});
+    member->detached = loop_now(tunnel->loop);
+    look_at_patience(member);
+}
+
+void member_drain(struct member *member, const char *reason, unsigned seconds)
+{
+    if (member->detached != 0)
+        loop_timer_start(&member->timer, 1); /* which ends it */
+    else
+        tunnel_announce_stop(member->tunnel, reason, seconds);
+}
+
+struct native_tunnel *member_resumable(const struct member *member)
+{
+    /* No other dialect has a link with a name. */
+    return member->link[0] != '\0' ? CONTAINER_OF(member->tunnel, struct native_tunnel, base)
+                                   : NULL;
+}
+
+int member_resume(struct member *member, const struct member_login *login, struct carrier *carrier)
+{
+    struct native_tunnel *tunnel = member_resumable(member);
+    int error = native_tunnel_resume(tunnel, carrier, login->handshake);
+    if (error != 0) {
+        if (error != CULVERT_ERROR_REFUSED)
+            member_end(member, REASON_LINK_LOST, "it resumed its link with what cannot be");
+        return error;
+    }
+    member->detached = 0;
+    loop_timer_stop(&member->timer);
+    answer_probes(member, true);
+    while (list_pop(&member->waiting) != NULL)
+        continue;
+    snprintf(member->user, sizeof(member->user), "%s", login->user);
+    snprintf(member->address, sizeof(member->address), "%s", login->address);
+    emit(member, (struct event){.type = EVENT_LINK_RESUMED,
+                                .seconds = (double)tunnel->gap.duration / 1e6,
+                                .replayed = tunnel->gap.messages,
+                                .replayed_bytes = tunnel->gap.bytes});
+    if (login->key_id != member->key_id) {
+        member->key_id = login->key_id;
+        worker_recheck_key(member->worker, member);
+    }
+    return 0;
 }
 
 /* ---- events of the tunnel ---- */
@@ -89,7 +180,7 @@ static void ponged(struct tunnel *tunnel)
     struct member *member = tunnel->holder;
     if (list_is_empty(&member->probes))
         return;
-    loop_timer_stop(&member->probe_timer);
+    loop_timer_stop(&member->timer);
     answer_probes(member, true);
 }
 
@@ -104,15 +195,19 @@ static const struct tunnel_owner tunnel_handlers = {
     .peer_opened = peer_opened,
     .went_away = went_away,
     .ponged = ponged,
+    .detached = detached,
     .lost = lost,
 };
 
 /* ---- life ---- */
 
-static void probe_timed_out(struct loop_timer *timer)
+static void timer_fired(struct loop_timer *timer)
 {
     struct member *member = timer->holder;
-    member_end(member, REASON_LINK_LOST, "it did not answer while another with its name came");
+    if (member->detached != 0)
+        look_at_patience(member);
+    else
+        member_end(member, REASON_LINK_LOST, "it did not answer while another with its name came");
 }
 
 int member_new(struct worker *worker, const struct member_login *login, struct carrier *carrier)
@@ -126,10 +221,11 @@ int member_new(struct worker *worker, const struct member_login *login, struct c
     member->since = loop_now(&worker->loop);
     member->burial.run = bury;
     list_init(&member->probes);
+    list_init(&member->waiting);
     snprintf(member->name, sizeof(member->name), "%s", login->name);
     snprintf(member->user, sizeof(member->user), "%s", login->user);
     snprintf(member->address, sizeof(member->address), "%s", login->address);
-    int error = loop_timer_init(&worker->loop, &member->probe_timer, probe_timed_out, member);
+    int error = loop_timer_init(&worker->loop, &member->timer, timer_fired, member);
     if (error != 0) {
         memory_free(member);
         return error;
@@ -139,10 +235,10 @@ int member_new(struct worker *worker, const struct member_login *login, struct c
         error = login->dialect->welcome(member, &tunnel_handlers, carrier, login->handshake);
     if (error != 0) {
         map_remove(&worker->members, member->id);
-        loop_timer_close(&member->probe_timer, &member->burial);
+        loop_timer_close(&member->timer, &member->burial);
         return error;
     }
-    tell(member, EVENT_AGENT_REGISTERED, 0, NULL);
+    emit(member, (struct event){.type = EVENT_AGENT_REGISTERED});
     return 0;
 }
 
@@ -165,13 +261,17 @@ static void probe_arrived(struct loop *loop, struct loop_message *message)
     struct worker *worker = loop->holder;
     struct member *member = member_find(worker, probe->member.id);
     message->run = probe_came_back;
+    if (member != NULL && member->detached != 0) {
+        member_end(member, REASON_LINK_LOST, "another login took the name while its link was lost");
+        member = NULL;
+    }
     if (member == NULL) {
         probe->is_alive = false;
         loop_post(&probe->gateway->workers[probe->asker].loop, message);
         return;
     }
     if (list_is_empty(&member->probes)) {
-        loop_timer_start(&member->probe_timer, MEMBER_PROBE_TIME);
+        loop_timer_start(&member->timer, MEMBER_PROBE_TIME);
         tunnel_ping(member->tunnel);
     }
     list_append(&member->probes, &probe->node);

@@ -1,5 +1,8 @@
-/* A member is a registered agent: its name, its link, and what it is allowed per second. It belongs
- * to one worker. */
+/*
+ * A member is a registered agent: its name, its link, and what it is allowed per second. It belongs
+ * to one worker. When the link's carrier is lost the member waits for another for as long as the
+ * config's resume window says; its name and sessions stay until then.
+ */
 #ifndef GATEWAY_MEMBER_H
 #define GATEWAY_MEMBER_H
 
@@ -16,6 +19,7 @@ enum {
 };
 
 struct dialect;
+struct native_tunnel;
 
 struct member {
     struct tunnel *tunnel;
@@ -25,10 +29,12 @@ struct member {
     char user[STORE_NAME_SIZE];
     char address[ADDRESS_TEXT_SIZE];
     int64_t key_id;                 /* 0: registered without a key */
-    struct link_identity identity;  /* its link's */
     char link[LINK_NAME_TEXT_SIZE]; /* the link's name in the registry of links; "": it has none */
-    struct list probes;             /* of those who want its name */
-    struct loop_timer probe_timer;
+    struct list probes;             /* of those who want its name; none while it is detached */
+    uint64_t detached;   /* microseconds: since when its link has no carrier; 0: it has one */
+    struct list waiting; /* sessions that were opened towards it since then, oldest first */
+    struct loop_timer
+        timer; /* the probes', or while it is detached the window's and the sessions' */
     struct loop_task burial;
     uint64_t open_second;
     unsigned opens;
@@ -58,8 +64,25 @@ static inline struct member_ref member_ref(const struct member *member)
 
 struct member *member_find(struct worker *worker, uint64_t id);
 
+/*
+ * Its link gets another carrier, which it takes on success; the login's proof has been checked.
+ * CULVERT_ERROR_REFUSED: a later carrier has come before this one, and nothing has changed. Other
+ * errors have ended the member.
+ */
+int member_resume(struct member *member, const struct member_login *login, struct carrier *carrier);
+
+/* Puts a session that was opened towards a detached member on the list of those that wait for it.
+ */
+void member_await(struct member *member, struct list_node *session);
+
+/* Its tunnel if its link can be resumed, else NULL. */
+struct native_tunnel *member_resumable(const struct member *member);
+
 /* Ends it: the name is free, its sessions are reset with `code`, the agent is told `reason`. */
 void member_end(struct member *member, int code, const char *reason);
+
+/* Tells the agent, if it can, that the gateway stops within `seconds`. */
+void member_drain(struct member *member, const char *reason, unsigned seconds);
 
 /* Asks whether a member still answers. */
 struct member_probe {

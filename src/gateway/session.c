@@ -15,6 +15,7 @@ struct session {
     struct relay relay;
     struct worker *worker;
     struct list_node node;
+    struct list_node waiting; /* at a member whose link is lost */
     struct loop_task burial;
     struct request *request; /* NULL: the answering half of a crossing */
     uint64_t since;          /* microseconds */
@@ -75,6 +76,7 @@ static void ended(struct relay *relay, int code, const char *reason)
 {
     struct session *session = CONTAINER_OF(relay, struct session, relay);
     list_remove(&session->node);
+    list_remove(&session->waiting);
     if (session->request != NULL) {
         if (relay->is_open)
             tell_closed(session, code, reason);
@@ -87,17 +89,17 @@ static void ended(struct relay *relay, int code, const char *reason)
 
 static const struct relay_owner relay_handlers = {.opened = opened, .ended = ended};
 
-/* Joins the streams, which it takes also when it fails. `request` is borrowed; NULL for an
- * answering half. */
-static void join(struct worker *worker, struct stream *asking, struct stream *answering,
-                 struct request *request, const char *verdict)
+/* Joins the streams, which it takes also when it fails: then it returns NULL. `request` is
+ * borrowed; NULL for an answering half. */
+static struct session *join(struct worker *worker, struct stream *asking, struct stream *answering,
+                            struct request *request, const char *verdict)
 {
     size_t size = strlen(verdict) + 1;
     struct session *session = memory_allocate_zero(sizeof(*session) + size);
     if (session == NULL) {
         stream_refuse(asking, REASON_NO_MEMORY, NULL);
         stream_refuse(answering, REASON_NO_MEMORY, NULL);
-        return;
+        return NULL;
     }
     session->worker = worker;
     session->burial.run = bury;
@@ -109,6 +111,22 @@ static void join(struct worker *worker, struct stream *asking, struct stream *an
     }
     list_append(&worker->sessions, &session->node);
     relay_join(&session->relay, asking, answering, &relay_handlers);
+    return session->relay.is_over ? NULL : session;
+}
+
+uint64_t session_end_waiting(struct list *waiting, uint64_t now)
+{
+    const uint64_t patience = (uint64_t)SESSION_PATIENCE * 1000000;
+    struct list_node *node;
+    while ((node = list_first(waiting)) != NULL) {
+        struct session *session = CONTAINER_OF(node, struct session, waiting);
+        if (now < session->since + patience)
+            return session->since + patience;
+        relay_abort(&session->relay, REASON_UNREACHABLE,
+                    "the agent has lost its connection and is not back yet");
+        list_remove(node);
+    }
+    return UINT64_MAX;
 }
 
 void session_abort_all(struct worker *worker, int code, const char *reason)
@@ -130,11 +148,9 @@ void session_refuse(struct worker *worker, const struct request *request, struct
 
 /* ---- the answering agent's side ---- */
 
-/* Opens a stream towards the member. Returns NULL with an enum reason_code. */
-static struct stream *open_towards(struct worker *worker, uint64_t member_id,
-                                   const struct request *request, int *code)
+/* Opens a stream towards the member, which may be NULL. Returns NULL with an enum reason_code. */
+static struct stream *open_towards(struct member *member, const struct request *request, int *code)
 {
-    struct member *member = member_find(worker, member_id);
     *code = REASON_UNKNOWN_AGENT;
     if (member == NULL)
         return NULL;
@@ -143,6 +159,13 @@ static struct stream *open_towards(struct worker *worker, uint64_t member_id,
     int error = tunnel_open(member->tunnel, &open, &stream);
     *code = error == CULVERT_ERROR_NO_MEMORY ? REASON_NO_MEMORY : REASON_LIMIT;
     return error == 0 ? stream : NULL;
+}
+
+/* The session was opened towards the member; may be NULL. */
+static void mind_patience(struct session *session, struct member *member)
+{
+    if (session != NULL && member->detached != 0)
+        member_await(member, &session->waiting);
 }
 
 /* A request on its way to another worker. */
@@ -159,10 +182,10 @@ static void request_arrived(struct loop *loop, struct loop_message *message)
         CONTAINER_OF(message, struct travelling_request, message);
     struct worker *worker = loop->holder;
     int code = 0;
-    struct stream *answering =
-        open_towards(worker, travelling->member_id, travelling->request, &code);
+    struct member *member = member_find(worker, travelling->member_id);
+    struct stream *answering = open_towards(member, travelling->request, &code);
     if (answering != NULL)
-        join(worker, travelling->asking, answering, NULL, "");
+        mind_patience(join(worker, travelling->asking, answering, NULL, ""), member);
     else
         stream_refuse(travelling->asking, code, NULL);
     request_unref(travelling->request);
@@ -194,9 +217,10 @@ static void start_here(struct worker *worker, struct member_ref target, struct r
                        struct stream *asking, const char *verdict)
 {
     int code = 0;
-    struct stream *answering = open_towards(worker, target.id, request, &code);
+    struct member *member = member_find(worker, target.id);
+    struct stream *answering = open_towards(member, request, &code);
     if (answering != NULL)
-        join(worker, asking, answering, request, verdict);
+        mind_patience(join(worker, asking, answering, request, verdict), member);
     else
         session_refuse(worker, request, asking, code, NULL);
 }

@@ -40,6 +40,7 @@ void visitor_end(struct visitor *visitor, int error, const char *why)
     head_reader_deinit(&visitor->reader);
     if (visitor->dialect != NULL)
         visitor->dialect->end(visitor);
+    resumption_free(visitor->resumption);
     map_remove(&worker->visitor_ids, visitor->id);
     list_remove(&visitor->node);
     worker->visitor_count--;

@@ -8,6 +8,7 @@
 
 #include "gateway/front.h"
 #include "gateway/member.h"
+#include "gateway/resume.h"
 #include "net/conn.h"
 #include "store/watch.h"
 #include "tunnel/carrier.h"
@@ -39,8 +40,9 @@ struct visitor {
     int64_t key_id;
     uint64_t epoch, first;
     uint32_t window;
-    unsigned claims;    /* tries to get the name */
-    bool has_handshake; /* one came; nothing more is taken before the answer */
+    struct resumption *resumption; /* whose proof is right; NULL: a new link is wanted */
+    unsigned claims;               /* tries to get the name */
+    bool has_handshake;            /* one came; nothing more is taken before the answer */
     bool is_over;
 };
 
@@ -64,8 +66,5 @@ void visitor_take_carrier(struct visitor *visitor, struct carrier *carrier,
 void visitor_end(struct visitor *visitor, int error, const char *why);
 
 struct visitor *visitor_find(struct worker *worker, uint64_t id);
-
-/* login.c: the handshake has come. */
-void login_take_handshake(struct visitor *visitor, const struct message_handshake *handshake);
 
 #endif

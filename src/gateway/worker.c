@@ -210,6 +210,13 @@ static int recheck_member(struct worker *worker, const struct member *member)
     return error;
 }
 
+void worker_recheck_key(struct worker *worker, struct member *member)
+{
+    int error = worker->gateway->watch != NULL ? recheck_member(worker, member) : 0;
+    if (error != 0)
+        end_unproven(member, error);
+}
+
 static void recheck_keys(struct loop *loop, struct loop_message *message)
 {
     struct worker *worker = loop->holder;
@@ -253,7 +260,7 @@ static void drain(struct loop *loop, struct loop_message *message)
     size_t cursor = 0;
     struct member *member;
     while ((member = map_next(&worker->members, &cursor)) != NULL)
-        tunnel_announce_stop(member->tunnel, "the gateway is stopping", seconds);
+        member_drain(member, "the gateway is stopping", seconds);
     /* Not now: the goaway and the last sessions' ends are only on their way into the links. */
     loop_timer_start(&worker->quiet_look, 1);
 }

@@ -31,6 +31,7 @@ enum {
     WORKER_LOGIN_TIME = 10, /* seconds for all of connection, TLS, upgrade and handshake */
 };
 
+struct member;
 struct worker;
 
 /* Where the gateway listens. */
@@ -89,6 +90,9 @@ void worker_deinit(struct worker *worker);
  * process has the port. */
 int worker_listen(struct worker *worker, const struct sockaddr_storage *address, bool dual,
                   bool probe);
+
+/* On the worker's thread: asks whether the member's key is still valid, and ends it if not. */
+void worker_recheck_key(struct worker *worker, struct member *member);
 
 /* From any thread: each runs on the worker's own. */
 void worker_set_tls(struct worker *worker, struct tls_context *context);

@@ -16,7 +16,13 @@
 #include <culvert/gateway.h>
 #include <stdio.h>
 
-enum { WHY_SIZE = 512, LUA_WORKERS_MAX = 64, TRUSTED_MAX = 64, HANDSHAKES_MAX = 1000000 };
+enum {
+    WHY_SIZE = 512,
+    LUA_WORKERS_MAX = 64,
+    TRUSTED_MAX = 64,
+    HANDSHAKES_MAX = 1000000,
+    RESUME_WINDOW_MAX = 24 * 60 * 60,
+};
 
 struct culvert_gateway {
     struct runner runner;
@@ -88,6 +94,9 @@ static int check(const struct culvert_gateway_options *options, char *why, size_
     if (options->threads > MACHINE_CORES_MAX)
         return options_complain(CULVERT_INVALID, why, why_size, "threads: at most %d",
                                 MACHINE_CORES_MAX);
+    if (options->resume_window > RESUME_WINDOW_MAX)
+        return options_complain(CULVERT_INVALID, why, why_size, "resume_window: at most %d",
+                                RESUME_WINDOW_MAX);
     if (options->lua_workers > LUA_WORKERS_MAX)
         return options_complain(CULVERT_INVALID, why, why_size, "lua_workers: at most %d",
                                 LUA_WORKERS_MAX);
@@ -95,6 +104,13 @@ static int check(const struct culvert_gateway_options *options, char *why, size_
         return options_complain(CULVERT_INVALID, why, why_size, "handshakes_per_second: at most %d",
                                 HANDSHAKES_MAX);
     return CULVERT_OK;
+}
+
+static unsigned resume_window_of(int seconds)
+{
+    if (seconds == 0)
+        return GATEWAY_RESUME_WINDOW;
+    return seconds > 0 ? (unsigned)seconds : 0;
 }
 
 static void take_policy(struct culvert_gateway *handle,
@@ -128,6 +144,7 @@ static int take_options(struct culvert_gateway *handle,
     config->data = texts_keep(texts, options->data);
     config->threads = options->threads > 0 ? options->threads : machine_cores();
     config->handshakes = handshakes_of(options->handshakes_per_second);
+    config->resume_window = resume_window_of(options->resume_window);
     config->max_memory = options->max_memory > 0 ? options->max_memory : machine_half_memory();
     handle->events.are_wanted = options->script != NULL; /* it may see them */
     handle->events.callback = options->on_event;

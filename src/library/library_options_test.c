@@ -55,6 +55,9 @@ static void test_a_gateway_that_cannot_be(void **state)
     expect_no_gateway(&options, CULVERT_INVALID, "handshakes_per_second");
     options.lua_workers = 65;
     expect_no_gateway(&options, CULVERT_INVALID, "lua_workers");
+    options.resume_window = 86401;
+    expect_no_gateway(&options, CULVERT_INVALID, "resume_window");
+    options.resume_window = 0;
     options.threads = 257;
     expect_no_gateway(&options, CULVERT_INVALID, "threads");
     close(holder);

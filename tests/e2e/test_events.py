@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from culvert.events import at_least, read_events, wait_for_events
 from culvert.peers import connect, expect_session_reset, free_port, receive_exactly
 from culvert.process import eventually
 from culvert.world import culvert
@@ -84,10 +85,6 @@ class Receiver:
         self._thread.join()
 
 
-def at_least(count, found):
-    return found if len(found) >= count else None
-
-
 class Hold:
     """A receiver's answer that is kept back until `close`."""
 
@@ -101,25 +98,6 @@ class Hold:
 
     def close(self):
         self._event.set()
-
-
-def read_events(path):
-    """The events of a file, which must be whole lines."""
-    with open(path, encoding="ascii") as file:
-        content = file.read()
-    assert not content or content.endswith("\n")
-    return [json.loads(line) for line in content.splitlines()]
-
-
-def wait_for_events(path, event, count=1, timeout=10.0, **fields):
-    """The first `count` events of a type in a file, with these values."""
-
-    def look():
-        return at_least(count, [
-            one for one in read_events(path) if one["event"] == event
-            and all(one.get(name) == value for name, value in fields.items())])
-
-    return eventually(look, timeout, f"{path} did not get {count} {event} with {fields}")
 
 
 def assert_without_gaps(events):

@@ -29,14 +29,18 @@ def tunnel(world, server, secure):
     return world.tunnel(server.port, world.echo_server().port, secure=secure)
 
 
-@pytest.fixture
-def pair(tunnel, server):
+def open_session(tunnel, server):
     """A client's and the target's end of one session."""
     client = tunnel.connect()
     client.sendall(b"?")
     target = server.accept()
     assert target.recv(1) == b"?"
     return client, target
+
+
+@pytest.fixture
+def pair(tunnel, server):
+    return open_session(tunnel, server)
 
 
 BULK = bytes(range(256)) * 20000
@@ -183,16 +187,23 @@ def test_both_sides_close_together(tunnel, server, world):
                    f"{process.name} keeps descriptors of ended sessions")
 
 
-def test_a_dead_dialling_agent_frees_the_client(pair, tunnel):
-    client, _ = pair
-    tunnel.far.kill()
-    expect_reset(client, SOON)
+@pytest.fixture
+def short_tunnel(world, server, secure):
+    """One whose links wait for a second when their connection is gone, as it is when an agent
+    dies."""
+    return world.tunnel(server.port, secure=secure, options=["--resume-window", "1"])
 
 
-def test_a_dead_asking_agent_frees_the_target(pair, tunnel):
-    _, target = pair
-    tunnel.near.kill()
-    expect_reset(target, SOON)
+def test_a_dead_dialling_agent_frees_the_client(short_tunnel, server):
+    client, _ = open_session(short_tunnel, server)
+    short_tunnel.far.kill()
+    expect_reset(client, 1 + SOON)
+
+
+def test_a_dead_asking_agent_frees_the_target(short_tunnel, server):
+    _, target = open_session(short_tunnel, server)
+    short_tunnel.near.kill()
+    expect_reset(target, 1 + SOON)
 
 
 def test_the_target_learns_of_a_client_program_that_dies_with_data_unread(pair):
@@ -378,7 +389,7 @@ def test_resets_between_loops(world, secure):
 @pytest.mark.threads
 def test_agents_come_and_go_between_loops(world, secure):
     """Agents die in the middle of transfers; who stays is not harmed."""
-    gateway = world.gateway(secure=secure, threads=4)
+    gateway = world.gateway("--resume-window", "0", secure=secure, threads=4)
     sink = world.server(receive_all)
     echo_server = world.echo_server()
     stays = world.agent(gateway, "stays")
