@@ -9,11 +9,12 @@ def at_least(count, found):
     return found if len(found) >= count else None
 
 
-def read_events(path):
-    """The events of a file, which must be whole lines."""
+def read_events(path, is_growing=False):
+    """The events of a file, which must be whole lines. One that is being written may show the
+    beginning of a line."""
     with open(path, encoding="ascii") as file:
-        content = file.read()
-    assert not content or content.endswith("\n")
+        content, _, rest = file.read().rpartition("\n")
+    assert is_growing or not rest
     return [json.loads(line) for line in content.splitlines()]
 
 
@@ -22,7 +23,7 @@ def wait_for_events(path, event, count=1, timeout=10.0, **fields):
 
     def look():
         return at_least(count, [
-            one for one in read_events(path) if one["event"] == event
+            one for one in read_events(path, is_growing=True) if one["event"] == event
             and all(one.get(name) == value for name, value in fields.items())])
 
     return eventually(look, timeout, f"{path} did not get {count} {event} with {fields}")

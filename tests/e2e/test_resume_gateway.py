@@ -1,0 +1,519 @@
+"""Links that lose their connection, as the gateway has to treat them: by raw wire, so that each
+handshake is as right or as wrong as the test wants."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from culvert.events import read_events, wait_for_events
+from culvert.process import eventually
+from culvert.resuming import ResumingAgent
+from culvert.wire import (ACK, DATA, END, FIN, GOAWAY, HANDSHAKE, MESSAGE_PING, OPEN, RECEIVED,
+                          RESET, Closed, Link, encode)
+
+FORBIDDEN, UNKNOWN_AGENT, UNREACHABLE, LINK_LOST, NAME_TAKEN = 2, 3, 5, 11, 14
+NOT_KNOWN = (LINK_LOST, "the link is not known here any more")
+SOON = 1.5  # seconds: less than any probe or patience takes
+
+
+class Pair:
+    """Two raw agents, and a stream from the one to the other."""
+
+    def __init__(self, near, far, events):
+        self.near = near
+        self.far = far
+        self.events = events
+        self._count = 0
+        self._sids = iter(range(1, 1 << 20, 2))
+        self.near_sid, self.far_sid = self.open()
+
+    def open(self):
+        """Opens one more stream; returns its ids at both ends."""
+        sid = next(self._sids)
+        self.near.open(sid, self.far.name)
+        return sid, self.accept(sid)
+
+    def accept(self, sid):
+        """The answering agent takes the next open; the asking one hears of it."""
+        far_sid = self.far.link.wait_for(OPEN)[0]
+        self.far.send(ACK, [far_sid, True, 0, ""])
+        assert self.near.link.wait_for(ACK, sid)[1] is True
+        return far_sid
+
+    def say(self):
+        """The asking agent sends something new, which is returned."""
+        self._count += 1
+        said = b"word %d" % self._count
+        self.near.send(DATA, [self.near_sid, said])
+        return said
+
+    def hear(self, said):
+        assert self.far.link.wait_for(DATA, self.far_sid)[1] == said
+
+    def answer(self):
+        self._count += 1
+        said = b"answer %d" % self._count
+        self.far.send(DATA, [self.far_sid, said])
+        assert self.near.link.wait_for(DATA, self.near_sid)[1] == said
+
+    def check(self):
+        """The stream is whole, both ways."""
+        self.hear(self.say())
+        self.answer()
+
+    def wait_lost(self, count=1):
+        """The gateway knows that the far agent's connection is gone."""
+        wait_for_events(self.events, "link.lost", count, agent=self.far.name)
+
+    def cut(self, count=1):
+        self.far.cut()
+        self.wait_lost(count)
+
+    def count(self, event):
+        return len([one for one in read_events(self.events)
+                    if one["event"] == event and one.get("agent") == self.far.name])
+
+
+class Maker:
+    """Makes pairs on gateways of its own, whose options the test gives."""
+
+    def __init__(self, world):
+        self._world = world
+        self.gateway = None
+
+    def __call__(self, *options, secure=False, key=False, threads=1, **gateway_options):
+        events = self._world.path("events.json")
+        self.gateway = gateway = self._world.gateway("--events", events, *options, secure=secure,
+                                                     is_open=not key, threads=threads,
+                                                     **gateway_options)
+        near, far = (ResumingAgent(self._world, gateway, name, gateway.add_key(name) if key else "")
+                     for name in ("near", "far"))
+        return Pair(near, far, events)
+
+
+@pytest.fixture
+def make(world):
+    return Maker(world)
+
+
+# ---- it works ----
+
+
+def test_the_welcome_says_how_long(make):
+    pair = make()
+    assert pair.far.welcome["Resume"] == 60
+    assert len(pair.far.welcome["Link"]) == 16
+    assert len(pair.far.welcome["Secret"]) == 32
+
+
+def test_a_stream_goes_on(make, secure):
+    pair = make(secure=secure)
+    pair.check()
+    pair.cut()
+    said = [pair.say() for _ in range(3)]
+    welcome = pair.far.resume()
+    assert (welcome["Epoch"], welcome["Received"]) == (2, len(pair.far.sent))
+    for one in said:
+        pair.hear(one)
+    pair.check()
+    assert pair.count("agent.unregistered") == pair.count("agent.registered") - 1 == 0
+
+
+def test_what_was_not_taken_in_comes_again(make):
+    pair = make()
+    said = [pair.say() for _ in range(3)]
+    for one in said:
+        pair.hear(one)
+    taken = pair.far.link.counted - 2
+    pair.cut()
+    assert pair.far.resume(Received=taken)["First"] == taken + 1
+    for one in said[1:]:
+        pair.hear(one)
+    pair.check()
+    event, = wait_for_events(pair.events, "link.resumed", agent="far")
+    assert event["replayed"] == 2
+    assert 0 < event["replayed_bytes"] < 100
+
+
+def test_what_the_gateway_has_is_taken_once(make):
+    """The agent sends all again, as if it knew nothing; the gateway leaves out what it had."""
+    pair = make()
+    pair.answer()
+    pair.cut()
+    link, welcome = pair.far.ask()
+    assert welcome["Received"] == len(pair.far.sent) == 2
+    pair.far.link = link
+    pair.far.epoch += 1
+    link.counted = welcome["First"] - 1
+    for message in pair.far.sent:
+        link.send(message)
+    pair.check()
+
+
+def test_both_lose_their_connections(make):
+    pair = make()
+    pair.near.cut()
+    pair.far.cut()
+    wait_for_events(pair.events, "link.lost", 2)
+    pair.near.resume()
+    said = pair.say()
+    pair.far.resume()
+    pair.hear(said)
+    pair.check()
+
+
+def test_a_new_connection_replaces_a_live_one(make):
+    pair = make()
+    old = pair.far.link
+    pair.far.resume()
+    old.wait_closed()
+    pair.check()
+    event, = wait_for_events(pair.events, "link.resumed", agent="far")
+    assert event["seconds"] == 0
+    assert pair.count("link.lost") == 0
+
+
+@pytest.mark.threads
+def test_a_carrier_goes_to_its_links_loop(make, secure):
+    """The kernel chooses the loop that a connection comes to."""
+    pair = make(threads=4, secure=secure)
+    for number in range(1, 41):
+        if number % 3:
+            pair.cut(number - number // 3)
+        said = pair.say()
+        pair.far.resume()
+        pair.hear(said)
+        pair.answer()
+    assert pair.count("agent.registered") == 1
+    assert pair.count("agent.unregistered") == 0
+
+
+def test_the_events(make):
+    pair = make(key=True)
+    pair.cut()
+    pair.far.resume()
+    lost, = wait_for_events(pair.events, "link.lost")
+    resumed, = wait_for_events(pair.events, "link.resumed")
+    registered, = wait_for_events(pair.events, "agent.registered", agent="far")
+    assert set(lost) == {"event", "time", "seq", "agent", "address", "dialect", "reason"}
+    assert set(resumed) == {"event", "time", "seq", "agent", "address", "dialect", "seconds",
+                            "replayed", "replayed_bytes"}
+    assert lost["address"] == registered["address"] != resumed["address"]
+    assert resumed["address"] == "%s:%d" % pair.far.link.connection.getsockname()
+    assert lost["dialect"] == resumed["dialect"] == "culvert.1"
+    assert "reset" in lost["reason"]
+    assert 0 < resumed["seconds"] < 10
+
+
+# ---- opens towards an agent that is away ----
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_an_open_waits_for_the_agent(make, threads):
+    pair = make(threads=threads)
+    pair.cut()
+    pair.near.open(3, "far")
+    pair.near.send(DATA, [3, b"early"])
+    pair.near.open(5, "nobody")
+    assert pair.near.link.wait_for(ACK, 5)[1:3] == [False, UNKNOWN_AGENT]
+    pair.far.resume()
+    sid = pair.accept(3)
+    assert pair.far.link.wait_for(DATA, sid)[1] == b"early"
+    pair.check()
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_an_open_does_not_wait_for_ever(make, threads):
+    pair = make(threads=threads)
+    pair.cut()
+    started = time.monotonic()
+    pair.near.open(3, "far")
+    answer = pair.near.link.wait_for(ACK, 3)
+    assert 4.5 < time.monotonic() - started < 8
+    assert answer[1:3] == [False, UNREACHABLE]
+    assert "not back yet" in answer[3]
+    event, = wait_for_events(pair.events, "session.refused")
+    assert event["code"] == UNREACHABLE
+    pair.far.resume()
+    pair.check()
+
+
+# ---- it cannot be resumed ----
+
+
+def expect_ended(pair, reason, timeout=10.0):
+    """The far agent is no member any more, nor is its stream; its link is not known."""
+    body = pair.near.link.wait_for(RESET, pair.near_sid, timeout)
+    assert body[1] == LINK_LOST, body
+    event, = wait_for_events(pair.events, "agent.unregistered", agent="far")
+    assert reason in event["reason"]
+    assert pair.far.refused() == NOT_KNOWN
+
+
+def test_the_window_passes(make):
+    pair = make("--resume-window", "1")
+    assert pair.far.welcome["Resume"] == 1
+    pair.cut()
+    expect_ended(pair, "not resumed within 1 s")
+
+
+def test_a_window_of_nothing(make):
+    pair = make("--resume-window", "0")
+    assert pair.far.welcome["Resume"] == 0
+    pair.far.cut()
+    expect_ended(pair, "reset", SOON)
+    assert pair.count("link.lost") == 0
+
+
+def test_an_agent_that_ends_its_link(make):
+    pair = make()
+    pair.far.send(END, [0, "bye"])
+    expect_ended(pair, "", SOON)
+    assert pair.count("link.lost") == 0
+
+
+def test_an_agent_that_breaks_the_protocol(make):
+    pair = make()
+    pair.far.send(RECEIVED, [1 << 40])
+    expect_ended(pair, "protocol", SOON)
+    assert pair.count("link.lost") == 0
+
+
+def test_another_gateway(make, world):
+    pair = make()
+    pair.far.gateway = world.gateway()
+    assert pair.far.refused() == NOT_KNOWN
+    pair.check()
+
+
+def test_a_restarted_gateway(make, world):
+    pair = make()
+    make.gateway.kill()
+    make.gateway.wait()
+    pair.far.gateway = world.gateway()
+    assert pair.far.refused() == NOT_KNOWN
+    assert pair.far.link is not None
+
+
+def test_a_fresh_login_takes_the_name_at_once(make, world):
+    pair = make()
+    pair.cut()
+    started = time.monotonic()
+    fresh = ResumingAgent(world, make.gateway, "far")
+    assert time.monotonic() - started < SOON
+    assert fresh.welcome["Link"] != pair.far.welcome["Link"]
+    expect_ended(pair, "another login")
+    pair.far = fresh
+    pair.near_sid, pair.far_sid = pair.open()
+    pair.check()
+
+
+def test_a_live_link_keeps_its_name(make, world):
+    pair = make()
+    link = world.keep(Link.connect(make.gateway))
+    link.send(encode(HANDSHAKE, {"Version": "1", "Name": "far", "Window": 1, "Epoch": 1,
+                                 "First": 1}))
+    assert pair.far.link.receive()[0] in (MESSAGE_PING, RECEIVED)
+    pair.far.resume()
+    assert link.receive()[1]["Code"] == NAME_TAKEN
+    pair.check()
+
+
+# ---- attacks: the link is not harmed, and nothing is told ----
+
+
+def attack_wrong_proof(pair):
+    return pair.far.refused(Proof=os.urandom(32))
+
+
+def attack_no_secret(pair):
+    """Who has seen the link's name and uses it as the secret."""
+    link = pair.far.dial()
+    right = pair.far.handshake(link)
+    return pair.far.refused(link, Proof=right["Link"] + right["Link"])
+
+
+def attack_unknown_link(pair):
+    return pair.far.refused(Link=os.urandom(16))
+
+
+def attack_another_name(pair):
+    return pair.far.refused(Name="near")
+
+
+def attack_anothers_link(pair):
+    return pair.near.refused(Link=pair.far.welcome["Link"])
+
+
+def attack_the_same_epoch(pair):
+    return pair.far.refused(Epoch=1)
+
+
+def attack_epoch_zero(pair):
+    return pair.far.refused(Epoch=0)
+
+
+def attack_sniffed_and_unused(pair):
+    """A handshake that was made for another connection."""
+    return pair.far.refused(**pair.far.handshake(pair.far.dial()))
+
+
+ATTACKS = [attack_wrong_proof, attack_no_secret, attack_unknown_link, attack_another_name,
+           attack_anothers_link, attack_the_same_epoch, attack_epoch_zero,
+           attack_sniffed_and_unused]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_on_a_live_link(make, attack):
+    pair = make(threads=2)
+    assert attack(pair) == NOT_KNOWN
+    pair.check()
+    assert pair.count("link.lost") == pair.count("link.resumed") == 0
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_on_a_link_that_waits(make, attack):
+    pair = make(threads=2)
+    pair.cut()
+    assert attack(pair) == NOT_KNOWN
+    said = pair.say()
+    pair.far.resume()
+    pair.hear(said)
+    pair.check()
+
+
+def test_a_handshake_that_was_sniffed(make):
+    """It worked once; it does not again, on another connection."""
+    pair = make()
+    pair.cut()
+    link = pair.far.dial()
+    sniffed = pair.far.handshake(link)
+    pair.far.resume(link)
+    assert pair.far.refused(**sniffed) == NOT_KNOWN
+    pair.check()
+
+
+def test_an_old_epoch_with_a_right_proof(make):
+    """The connection that was overtaken by a later one."""
+    pair = make()
+    slow = pair.far.dial()
+    pair.far.resume(Epoch=7)
+    assert pair.far.refused(slow, Epoch=6) == NOT_KNOWN
+    pair.check()
+    pair.far.resume()
+    assert pair.far.epoch == 8
+    pair.check()
+
+
+def test_a_guess_is_an_event_and_an_unknown_link_is_none(make):
+    pair = make()
+    attack_unknown_link(pair)
+    attack_wrong_proof(pair)
+    event, = wait_for_events(pair.events, "auth.failed")
+    assert event["code"] == LINK_LOST
+    assert "prove" in event["reason"]
+    assert event["agent"] == "far"
+
+
+@pytest.mark.parametrize("numbers", [{"First": 1000}, {"Received": 1000}, {"First": 0}])
+def test_numbers_that_cannot_be(make, numbers):
+    """From one who has the secret: the link is over, and nothing else is harmed."""
+    pair = make()
+    pair.cut()
+    assert pair.far.refused(**numbers) == NOT_KNOWN
+    expect_ended(pair, "cannot be")
+    pair.near.open(3, "far")
+    assert pair.near.link.wait_for(ACK, 3)[1:3] == [False, UNKNOWN_AGENT]
+
+
+@pytest.mark.parametrize("left_out", ["Link", "Proof", "Received"])
+def test_half_of_what_resumes(make, left_out):
+    pair = make()
+    link = pair.far.dial()
+    link.send(encode(HANDSHAKE, pair.far.handshake(link, **{left_out: None})))
+    with pytest.raises(Closed):
+        link.receive()
+    pair.check()
+
+
+# ---- key and script are asked again ----
+
+
+def test_a_key_that_is_revoked_meanwhile(make):
+    pair = make(key=True)
+    pair.cut()
+    assert make.gateway.key("revoke", "far").returncode == 0
+    body = pair.near.link.wait_for(RESET, pair.near_sid)
+    assert body[1] == FORBIDDEN
+    event, = wait_for_events(pair.events, "agent.unregistered", agent="far")
+    assert "revoked" in event["reason"]
+    assert pair.far.refused() == NOT_KNOWN
+
+
+def test_a_wrong_key_with_a_right_proof(make):
+    pair = make(key=True, threads=2)
+    pair.cut()
+    assert pair.far.refused(Key="cvk_wrong")[0] == FORBIDDEN
+    assert pair.far.refused(Key=pair.near.key)[0] == FORBIDDEN
+    said = pair.say()
+    pair.far.resume()
+    pair.hear(said)
+    pair.check()
+
+
+def test_the_script_is_asked_again(make, world):
+    allows = "function connect() return true end\n"
+    path = world.write("policy.lua", allows)
+    pair = make("--auth-lua", path, policy=None)
+    pair.cut()
+
+    def change(text):
+        count = make.gateway.count("was read again|policy.reloaded")
+        world.write("policy.lua", text)
+        make.gateway.signal(signal.SIGHUP)
+        eventually(lambda: make.gateway.count("was read again|policy.reloaded") > count, 10.0)
+
+    change(allows + "function register() return false, 'not at night' end")
+    code, why = pair.far.refused()
+    assert (code, why) == (FORBIDDEN, "not at night")
+    change(allows)
+    said = pair.say()
+    pair.far.resume()
+    pair.hear(said)
+    pair.check()
+
+
+# ---- the end ----
+
+
+def test_a_gateway_that_stops_does_not_wait_for_who_is_away(make):
+    pair = make("--drain", "30")
+    pair.cut()
+    started = time.monotonic()
+    assert make.gateway.stop() == 0
+    assert time.monotonic() - started < 5
+    event, = wait_for_events(pair.events, "agent.unregistered", agent="far")
+    assert "stopping" in event["reason"]
+
+
+def test_a_link_that_is_lost_while_the_gateway_stops(make):
+    pair = make("--drain", "30")
+    make.gateway.signal(signal.SIGTERM)
+    pair.near.link.wait_for(GOAWAY)
+    pair.far.cut()
+    pair.near.link.wait_for(RESET, pair.near_sid)
+    assert make.gateway.wait() == 0
+    assert pair.count("link.lost") == 0
+
+
+def test_a_half_close_is_kept(make):
+    pair = make()
+    pair.cut()
+    said = pair.say()
+    pair.near.send(FIN, [pair.near_sid])
+    pair.far.resume()
+    pair.hear(said)
+    pair.far.link.wait_for(FIN, pair.far_sid)
+    pair.answer()
