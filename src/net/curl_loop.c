@@ -15,6 +15,7 @@ struct curl_loop {
     struct list watched;
     struct loop_timer timer;
     struct loop_task at_once; /* instead of the timer when no time is to pass */
+    struct loop_task failing;
     struct loop_task burial;
     bool is_over;
 };
@@ -39,13 +40,25 @@ static void tell_ended(struct curl_loop *self)
     }
 }
 
+static void on_failing(struct loop_task *task)
+{
+    struct curl_loop *self = CONTAINER_OF(task, struct curl_loop, failing);
+    self->owner->failed(self->holder, CURLE_OUT_OF_MEMORY);
+}
+
+/* In a later turn, since libcurl may be up the stack. */
+static void fail(struct curl_loop *self)
+{
+    loop_defer_next(self->loop, &self->failing);
+}
+
 static void act(struct curl_loop *self, curl_socket_t socket, int events)
 {
     int running = 0;
     if (self->curl->multi_socket_action(self->multi, socket, events, &running) == CURLM_OK)
         tell_ended(self);
     else if (!self->is_over)
-        self->owner->failed(self->holder, CURLE_OUT_OF_MEMORY);
+        fail(self);
 }
 
 static void on_timer(struct loop_timer *timer)
@@ -128,11 +141,13 @@ static int on_curl_socket(CURL *easy, curl_socket_t socket, int what, void *cont
     }
     if (watched == NULL)
         watched = watch(self, socket);
-    if (watched == NULL)
-        return -1;
     int events = ((what & CURL_POLL_IN) != 0 ? UV_READABLE : 0) |
                  ((what & CURL_POLL_OUT) != 0 ? UV_WRITABLE : 0);
-    return uv_poll_start(&watched->poll, events, on_poll) == 0 ? 0 : -1;
+    if (watched != NULL && uv_poll_start(&watched->poll, events, on_poll) == 0)
+        return 0;
+    /* After an error from here libcurl would end the transfers only when it next looks at them. */
+    fail(self);
+    return -1;
 }
 
 /* ---- life ---- */
@@ -167,6 +182,7 @@ int curl_loop_new(struct loop *loop, const struct curl_library *curl,
     self->owner = owner;
     self->holder = holder;
     self->at_once.run = on_task;
+    self->failing.run = on_failing;
     self->burial.run = bury;
     list_init(&self->watched);
     int error = loop_timer_init(loop, &self->timer, on_timer, self);
@@ -190,7 +206,9 @@ int curl_loop_add(struct curl_loop *self, CURL *easy)
         return CULVERT_ERROR_NO_MEMORY;
     self->added++;
     CURLMcode code = self->curl->multi_socket_action(self->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-    if (code != CURLM_OK || running < self->added)
+    if (code != CURLM_OK)
+        fail(self);
+    else if (running < self->added)
         loop_defer_next(self->loop, &self->at_once);
     return 0;
 }
@@ -217,6 +235,7 @@ void curl_loop_let_go(struct curl_loop *self)
     while ((node = list_first(&self->watched)) != NULL)
         stop_watching(CONTAINER_OF(node, struct watched, node));
     stop_timer(self);
+    loop_task_cancel(&self->failing);
 }
 
 CURLM *curl_loop_take_multi(struct curl_loop *self)

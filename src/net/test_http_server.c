@@ -2,6 +2,8 @@
 
 #include "net/address.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -28,6 +30,10 @@ static bool read_head(struct test_http_request *request)
         if (recv(request->fd, request->head + size, 1, 0) != 1)
             return false;
         request->head[++size] = '\0';
+        if (request->head[0] < 'A') { /* TLS, as real servers answer to it */
+            test_http_write(request, "HTTP/1.1 400 Bad Request\r\n\r\n");
+            return false;
+        }
         if (size >= 4 && memcmp(request->head + size - 4, "\r\n\r\n", 4) == 0)
             return true;
     }
@@ -81,6 +87,7 @@ static void *take(void *argument)
         int fd = accept(server->listening, NULL, NULL);
         if (fd < 0)
             return NULL;
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
         pthread_mutex_lock(&server->lock);
         if (server->is_ending || server->accepted == TEST_HTTP_CONNECTIONS) {
             close(fd);
@@ -169,11 +176,14 @@ void test_http_write(const struct test_http_request *request, const char *text)
 void test_http_answer(const struct test_http_request *request, const char *status,
                       const char *fields, const void *body, size_t size)
 {
-    char head[1024];
-    snprintf(head, sizeof(head), "HTTP/1.1 %s\r\nContent-Length: %zu\r\n%s\r\n", status, size,
-             fields);
-    if (strncmp(status, "204", 3) == 0)
-        snprintf(head, sizeof(head), "HTTP/1.1 %s\r\n%s\r\n", status, fields);
-    test_http_write(request, head);
+    char length[64] = "";
+    if (strncmp(status, "204", 3) != 0)
+        snprintf(length, sizeof(length), "Content-Length: %zu\r\n", size);
+    test_http_write(request, "HTTP/1.1 ");
+    test_http_write(request, status);
+    test_http_write(request, "\r\n");
+    test_http_write(request, length);
+    test_http_write(request, fields);
+    test_http_write(request, "\r\n");
     write_all(request->fd, body, size);
 }

@@ -103,13 +103,186 @@ static void test_lost(void **state)
     }
 }
 
+/* Who stops to read gets the rest of the message later, and no other is asked for meanwhile. */
+static void test_reading(void **state)
+{
+    struct test_poll *f = *state;
+    static uint8_t bytes[CHUNK_LARGE_SIZE + 1000];
+    memset(bytes, 'x', sizeof(bytes));
+    test_poll_open_carrier(f);
+    f->stops_reading = true;
+    test_poll_send(f, bytes, sizeof(bytes));
+    loop_run(&f->loop);
+    assert_int_equal(f->message.size, CHUNK_LARGE_SIZE);
+    test_poll_await_ready(f);
+    test_poll_run_for(f, 20);
+    assert_int_equal(f->message.size, CHUNK_LARGE_SIZE);
+    assert_int_equal(f->gateway.downs, 1);
+    f->stops_reading = false;
+    f->carrier->operations->read(f->carrier, true);
+    test_poll_expect(f, bytes, sizeof(bytes));
+    test_poll_send(f, "more", 4);
+    test_poll_expect(f, "more", 4);
+}
+
+/* A paused carrier asks for nothing. */
+static void test_paused(void **state)
+{
+    struct test_poll *f = *state;
+    test_poll_open(f);
+    test_poll_send(f, "hello", 5);
+    test_poll_await_ready(f);
+    test_poll_run_for(f, 20);
+    assert_int_equal(f->gateway.downs, 0);
+    f->carrier->operations->read(f->carrier, true);
+    test_poll_expect(f, "hello", 5);
+}
+
+/* A server that says at once that there is nothing is not asked without a pause. */
+static void test_nothing_too_early(void **state)
+{
+    struct test_poll *f = *state;
+    static const struct test_trouble trouble = {
+        "Down", TROUBLE_STATUS, 1, TEST_EVERY, "204 No Content", "", "", false};
+    test_poll_renew(f, &trouble);
+    test_poll_open_carrier(f);
+    test_poll_run_for(f, 300);
+    assert_int_equal(f->lost, 0);
+    assert_in_range(f->gateway.downs, 2, 8);
+}
+
+static void test_too_much(void **state)
+{
+    struct test_poll *f = *state;
+    static char body[POLL_MAX_BODY + 2];
+    static char field[HTTP_MAX_HEAD + 1];
+    struct test_trouble trouble = {"Down",   TROUBLE_STATUS,        1,    TEST_EVERY,
+                                   "200 OK", "Culvert-Down: 1\r\n", body, false};
+    memset(body, 'x', sizeof(body) - 1);
+    test_poll_renew(f, &trouble);
+    test_poll_open_carrier(f);
+    loop_run(&f->loop);
+    assert_int_equal(f->lost, CULVERT_ERROR_TOO_LARGE);
+    assert_string_equal(f->why, "the server's answer is too long");
+
+    memset(field, 'x', sizeof(field) - 1);
+    memcpy(field, "X: ", 3);
+    memcpy(field + sizeof(field) - 3, "\r\n", 2);
+    trouble.fields = field;
+    trouble.body = "x";
+    test_poll_renew(f, &trouble);
+    test_poll_open_carrier(f);
+    loop_run(&f->loop);
+    assert_int_equal(f->lost, CULVERT_ERROR_TOO_LARGE);
+}
+
+/* Full batches that come through quickly grow, to what a body may hold. */
+static void test_batches(void **state)
+{
+    struct test_poll *f = *state;
+    static uint8_t bytes[POLL_CARRIER_MAX_BATCH];
+    test_poll_open_carrier(f);
+    size_t first = f->carrier->operations->batch_limit(f->carrier);
+    for (int i = 0; i < 100; i++) {
+        size_t limit = f->carrier->operations->batch_limit(f->carrier);
+        assert_in_range(limit, POLL_CARRIER_MIN_BATCH, POLL_CARRIER_MAX_BATCH);
+        if (limit > first)
+            return;
+        test_poll_send(f, bytes, limit);
+        test_poll_await_ready(f);
+    }
+    fail_msg("it stays at %zu bytes", first);
+}
+
+/* The last batch gets out when all is in order; nothing is told of it. */
+static void test_close(void **state)
+{
+    struct test_poll *f = *state;
+    for (int i = 0; i < 2; i++) {
+        static const struct test_trouble none = {.kind = TROUBLE_NONE};
+        test_poll_renew(f, &none);
+        test_poll_open_carrier(f);
+        f->gateway.is_holding = i == 1;
+        test_poll_send(f, "last words", 10);
+        carrier_close(f->carrier, 0, NULL);
+        f->carrier = NULL;
+        while (f->gateway.count == 0)
+            test_poll_run_for(f, 1);
+    }
+    test_poll_run_for(f, 50);
+    assert_int_equal(f->lost, 0);
+    assert_int_equal(f->message_count, 0);
+    assert_int_equal(f->ready, 0);
+}
+
+/* From inside any of its events. */
+static void test_close_within(void **state)
+{
+    struct test_poll *f = *state;
+    static const struct test_trouble none = {.kind = TROUBLE_NONE};
+    for (f->closes_in = 1; f->closes_in <= 4; f->closes_in++) {
+        test_poll_renew(f, &none);
+        test_poll_open_carrier(f);
+        test_poll_send(f, "hello", 5);
+        while (f->carrier != NULL)
+            test_poll_run_for(f, 1);
+        test_poll_run_for(f, 5);
+    }
+}
+
+static void test_no_memory(void **state)
+{
+    struct test_poll *f = *state;
+    static const struct test_trouble none = {.kind = TROUBLE_NONE};
+    bool is_pending = false;
+    unsigned failed = 0;
+    for (size_t n = 1; !is_pending; n++) {
+        test_poll_renew(f, &none);
+        memory_fail_after(n);
+        int error = test_poll_begin(f, 5000, NULL);
+        if (error == 0)
+            loop_run(&f->loop);
+        else
+            assert_int_equal(error, CULVERT_ERROR_NO_MEMORY);
+        is_pending = memory_fail_is_pending();
+        failed += error != 0 || f->carrier == NULL;
+    }
+    assert_in_range(failed, 5, 50);
+}
+
+/* A carrier at work lives on without memory for a moment, or is lost with that reason. */
+static void test_no_memory_at_work(void **state)
+{
+    struct test_poll *f = *state;
+    static uint8_t bytes[600 * 1024];
+    static const struct test_trouble none = {.kind = TROUBLE_NONE};
+    bool is_pending = false;
+    for (size_t n = 1; !is_pending; n++) {
+        struct slice_queue batch = SLICE_QUEUE_NULL;
+        struct slice slice = {NULL, bytes, sizeof(bytes)};
+        test_poll_renew(f, &none);
+        test_poll_open_carrier(f);
+        assert_int_equal(slice_queue_push(&batch, slice), 0);
+        memory_fail_after(n);
+        f->carrier->operations->send(f->carrier, &batch);
+        f->wanted = f->message_count + 1;
+        if (f->lost == 0)
+            loop_run(&f->loop);
+        is_pending = memory_fail_is_pending();
+        memory_fail_after(0);
+        assert_true(f->lost == 0 || f->lost == CULVERT_ERROR_NO_MEMORY);
+        slice_queue_deinit(&batch);
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_poll_set_up, test_poll_tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_messages),
-        TEST(test_repeats),
-        TEST(test_lost),
+        TEST(test_messages),     TEST(test_repeats),   TEST(test_lost),
+        TEST(test_reading),      TEST(test_paused),    TEST(test_nothing_too_early),
+        TEST(test_too_much),     TEST(test_batches),   TEST(test_close),
+        TEST(test_close_within), TEST(test_no_memory), TEST(test_no_memory_at_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

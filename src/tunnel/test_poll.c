@@ -120,6 +120,14 @@ static bool handle(struct test_http_server *server, const struct test_http_reque
 
 /* ---- the agent's side ---- */
 
+static void close_in(struct test_poll *f, unsigned event)
+{
+    if (f->closes_in != event)
+        return;
+    carrier_close(f->carrier, 0, NULL);
+    f->carrier = NULL;
+}
+
 static void on_data(struct carrier *carrier, struct slice piece)
 {
     struct test_poll *f = carrier->holder;
@@ -127,6 +135,7 @@ static void on_data(struct carrier *carrier, struct slice piece)
     memcpy(f->message.bytes + f->message.size, piece.data, piece.size);
     f->message.size += piece.size;
     slice_drop(&piece);
+    close_in(f, 1);
     if (f->stops_reading) {
         carrier->operations->read(carrier, false);
         loop_stop(&f->loop);
@@ -139,13 +148,14 @@ static void on_message_end(struct carrier *carrier)
     f->messages = realloc(f->messages, (f->message_count + 1) * sizeof(*f->messages));
     f->messages[f->message_count++] = f->message;
     f->message = (struct test_body){NULL, 0};
+    close_in(f, 2);
     if (f->message_count == f->wanted)
         loop_stop(&f->loop);
 }
 
 static void on_read_end(struct carrier *carrier)
 {
-    (void)carrier;
+    close_in(carrier->holder, 3);
 }
 
 static void on_ready(struct carrier *carrier)
@@ -153,6 +163,7 @@ static void on_ready(struct carrier *carrier)
     struct test_poll *f = carrier->holder;
     f->ready++;
     assert_true(carrier->operations->is_ready(carrier));
+    close_in(f, 4);
 }
 
 static void on_lost(struct carrier *carrier, int error, const char *why)
@@ -319,6 +330,9 @@ void test_poll_renew(struct test_poll *f, const struct test_trouble *trouble)
         carrier_close(f->carrier, CULVERT_ERROR_CLOSED, NULL);
     f->carrier = NULL;
     f->lost = 0;
+    free(f->message.bytes);
+    f->message = (struct test_body){NULL, 0};
+    gateway->is_holding = false;
     pthread_mutex_lock(&gateway->server.lock);
     for (unsigned i = 0; i < gateway->count; i++)
         free(gateway->bodies[i].bytes);

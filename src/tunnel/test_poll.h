@@ -81,6 +81,7 @@ struct test_poll {
     unsigned ready;
     int lost;
     bool stops_reading;
+    unsigned closes_in; /* the event that closes the carrier: 1 for data to 4 for ready */
 };
 
 int test_poll_set_up(void **state);
