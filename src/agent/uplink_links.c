@@ -84,15 +84,14 @@ void uplink_take_carrier(struct uplink *uplink, const struct approach_result *re
 /* ---- it is up ---- */
 
 /* Sessions of a link that is up go on there until they end. */
-static void leave(struct uplink *uplink, struct registration *registration)
+static void leave(struct uplink *uplink, struct registration *registration, const char *why)
 {
-    static const char MOVED[] = "the agent is registered at another gateway now";
-    uplink->owner->down(uplink, MOVED);
+    uplink->owner->down(uplink, why);
     if (registration->state == REGISTRATION_UP && registration->native != NULL) {
         list_append(&uplink->leaving, &registration->node);
         registration_drain(registration);
     } else {
-        registration_close(registration, REASON_LINK_LOST, MOVED);
+        registration_close(registration, REASON_LINK_LOST, why);
     }
 }
 
@@ -119,7 +118,7 @@ static void on_registered(struct registration *registration)
     uplink->leave_at = UINT64_MAX;
     uplink->refusals = 0;
     if (before != NULL)
-        leave(uplink, before);
+        leave(uplink, before, "the agent is registered at another gateway now");
     if (uplink->config->announces) {
         printf("registered as %s at %s\n", uplink->config->name, url_of(uplink, registration));
         fflush(stdout);
@@ -277,6 +276,18 @@ static void on_lost(struct registration *registration, int error, const char *wh
     }
 }
 
+/* There is nothing to wait for: new sessions are refused there from now on. */
+static void leave_only_gateway(struct uplink *uplink)
+{
+    struct registration *left = uplink->home;
+    uplink_cancel_side(uplink);
+    uplink->home = NULL;
+    leave(uplink, left, "the gateway is stopping");
+    gateways_leave(&uplink->gateways);
+    uplink->failures = 0;
+    loop_timer_start(&uplink->timer, uplink_back_off(uplink));
+}
+
 static void on_went_away(struct registration *registration, const struct message_goaway *goaway)
 {
     struct uplink *uplink = registration->holder;
@@ -284,6 +295,10 @@ static void on_went_away(struct registration *registration, const struct message
              (int)goaway->reason.size, goaway->reason.data);
     if (registration != uplink->home || uplink->is_moving)
         return;
+    if (uplink->config->url_count == 1) {
+        leave_only_gateway(uplink);
+        return;
+    }
     uplink->leave_at =
         loop_now(uplink->loop) + gateways_leave_delay(&uplink->gateways, goaway->seconds) * 1000;
     uplink_arm_side(uplink);
@@ -292,7 +307,7 @@ static void on_went_away(struct registration *registration, const struct message
 static void on_drained(struct registration *registration)
 {
     list_remove(&registration->node);
-    registration_close(registration, REASON_NONE, "the agent is registered at another gateway now");
+    registration_close(registration, REASON_NONE, "the agent has left");
 }
 
 static void on_peer_opened(struct registration *registration, struct stream *stream,

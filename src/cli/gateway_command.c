@@ -256,8 +256,10 @@ static const struct option OPTIONS[] = {
      "how long the sessions of an agent wait for it when its\nconnection is lost (default: 60s; "
      "0: not at all)",
      take_resume_window, false},
-    {"drain", "SECONDS", "how long open sessions may go on after SIGTERM\n(default: 5)", take_drain,
-     false},
+    {"drain", "SECONDS",
+     "how long open sessions may go on after SIGTERM, and agents\nmay take to register elsewhere "
+     "(default: 5)",
+     take_drain, false},
     {"threads", "N", "event loops, 1 to 256 (default: one a core)", take_threads, false},
     COMMON_OPTIONS,
 };

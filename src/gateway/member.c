@@ -110,10 +110,13 @@ static void detached(struct tunnel *tunnel, int error, const char *why)
 
 void member_drain(struct member *member, const char *reason, unsigned seconds)
 {
-    if (member->detached != 0)
+    if (member->detached != 0) {
         loop_timer_start(&member->timer, 1); /* which ends it */
-    else
+    } else {
         tunnel_announce_stop(member->tunnel, reason, seconds);
+        member->is_awake = false;
+        tunnel_ping(member->tunnel); /* which tells whether it is worth waiting for */
+    }
 }
 
 struct native_tunnel *member_resumable(const struct member *member)
@@ -178,6 +181,7 @@ static void went_away(struct tunnel *tunnel, const struct message_goaway *goaway
 static void ponged(struct tunnel *tunnel)
 {
     struct member *member = tunnel->holder;
+    member->is_awake = true;
     if (list_is_empty(&member->probes))
         return;
     loop_timer_stop(&member->timer);

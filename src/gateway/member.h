@@ -34,7 +34,8 @@ struct member {
     uint64_t detached;   /* microseconds: since when its link has no carrier; 0: it has one */
     struct list waiting; /* sessions that were opened towards it since then, oldest first */
     struct loop_timer
-        timer; /* the probes', or while it is detached the window's and the sessions' */
+        timer;     /* the probes', or while it is detached the window's and the sessions' */
+    bool is_awake; /* has answered since it was told that the gateway stops */
     struct loop_task burial;
     uint64_t open_second;
     unsigned opens;

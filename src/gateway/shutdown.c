@@ -10,7 +10,7 @@
 
 enum {
     LOOK_AGAIN = 20,          /* milliseconds */
-    LAST_WORDS = 1000 * 1000, /* microseconds for agents to take what finished sessions left */
+    LAST_WORDS = 1000 * 1000, /* microseconds for agents of Hubble to take what sessions left */
 };
 
 /*
@@ -107,12 +107,14 @@ static void look(struct loop_timer *timer)
     struct shutdown *shutdown = timer->holder;
     struct gateway *gateway = shutdown->gateway;
     uint64_t now = loop_now(&gateway->workers[0].loop);
-    if (atomic_load(&gateway->sessions) == 0 && now + LAST_WORDS < shutdown->deadline)
+    enum worker_calm calm = WORKER_QUIET;
+    for (unsigned i = 0; i < gateway->worker_count; i++) {
+        enum worker_calm one = atomic_load(&gateway->workers[i].calm);
+        calm = one < calm ? one : calm;
+    }
+    if (calm == WORKER_LEFT && now + LAST_WORDS < shutdown->deadline)
         shutdown->deadline = now + LAST_WORDS;
-    bool is_quiet = true;
-    for (unsigned i = 0; i < gateway->worker_count; i++)
-        is_quiet = is_quiet && atomic_load(&gateway->workers[i].is_quiet);
-    if (is_quiet || now >= shutdown->deadline)
+    if (calm == WORKER_QUIET || now >= shutdown->deadline)
         end_now(shutdown);
     else
         loop_timer_start(timer, LOOK_AGAIN);

@@ -48,18 +48,39 @@ static struct tunnel *largest_tunnel(struct relief *relief)
 
 /* ---- draining ---- */
 
-enum { QUIET_LOOK = 20 }; /* milliseconds */
+enum {
+    QUIET_LOOK = 20,         /* milliseconds */
+    WAKE_TIME = 1000 * 1000, /* microseconds for an agent to answer that the gateway stops */
+};
+
+/* One that does not even answer is not waited for. */
+static bool may_leave(struct worker *worker, const struct member *member)
+{
+    bool has_time = loop_now(&worker->loop) < worker->drain_start + WAKE_TIME;
+    return member->tunnel->operations->hears_stop && (member->is_awake || has_time);
+}
+
+static enum worker_calm look_at_members(struct worker *worker)
+{
+    enum worker_calm calm = WORKER_QUIET;
+    size_t cursor = 0;
+    const struct member *member;
+    while ((member = map_next(&worker->members, &cursor)) != NULL) {
+        if (may_leave(worker, member))
+            return WORKER_BUSY;
+        if (!tunnel_is_drained(member->tunnel))
+            calm = WORKER_LEFT;
+    }
+    return calm;
+}
 
 static void look_whether_quiet(struct loop_timer *timer)
 {
     struct worker *worker = timer->holder;
-    bool is_quiet = atomic_load(&worker->gateway->sessions) == 0;
-    size_t cursor = 0;
-    const struct member *member;
-    while (is_quiet && (member = map_next(&worker->members, &cursor)) != NULL)
-        is_quiet = tunnel_is_drained(member->tunnel);
-    atomic_store(&worker->is_quiet, is_quiet);
-    if (!is_quiet)
+    bool has_sessions = atomic_load(&worker->gateway->sessions) > 0;
+    enum worker_calm calm = has_sessions ? WORKER_BUSY : look_at_members(worker);
+    atomic_store(&worker->calm, calm);
+    if (calm != WORKER_QUIET)
         loop_timer_start(timer, QUIET_LOOK);
 }
 
@@ -255,6 +276,7 @@ static void drain(struct loop *loop, struct loop_message *message)
     unsigned seconds = order->seconds;
     memory_free(order);
     worker->is_draining = true;
+    worker->drain_start = loop_now(loop);
     close_listeners(worker);
     end_visitors(worker);
     size_t cursor = 0;

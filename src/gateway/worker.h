@@ -34,6 +34,13 @@ enum {
 struct member;
 struct worker;
 
+/* How far a worker is on its way to its end. */
+enum worker_calm {
+    WORKER_BUSY,  /* there are sessions, or agents that have been told to leave and have not yet */
+    WORKER_LEFT,  /* only agents that cannot be told, and which do not have all that was sent */
+    WORKER_QUIET, /* nothing to wait for */
+};
+
 /* Where the gateway listens. */
 struct gateway_place {
     uint16_t port;
@@ -77,7 +84,8 @@ struct worker {
     struct loop_timer quiet_look; /* while draining */
     struct relief relief;
     bool is_draining;
-    _Atomic bool is_quiet; /* draining, no session is left, the agents have all that was sent */
+    uint64_t drain_start;           /* microseconds */
+    _Atomic(enum worker_calm) calm; /* while draining */
 };
 
 /* Prepares the worker; its listeners come with worker_listen. Returns 0 or an error, which leaves

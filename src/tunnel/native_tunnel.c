@@ -261,6 +261,7 @@ static const struct tunnel_operations operations = {
     .dialect = "culvert.1",
     .open = open_stream,
     .ping = native_ping,
+    .hears_stop = true,
     .announce_stop = announce_stop,
     .is_drained = is_drained,
     .largest = largest,

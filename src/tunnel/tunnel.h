@@ -46,6 +46,7 @@ struct tunnel_owner {
 
 struct tunnel_operations {
     const char *dialect; /* for people: "culvert.1" */
+    bool hears_stop;     /* the peer is told by announce_stop, and leaves */
     int (*open)(struct tunnel *tunnel, const struct message_open *open, struct stream **stream);
     void (*ping)(struct tunnel *tunnel);
     void (*announce_stop)(struct tunnel *tunnel, const char *reason, unsigned seconds);

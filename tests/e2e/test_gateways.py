@@ -1,0 +1,217 @@
+"""Agents that know several gateways: the next when one is lost, an orderly move, the preferred one."""
+
+import json
+import re
+import signal
+import time
+
+import pytest
+
+from culvert.peers import connect, echo_once, expect_gone, free_port, receive_exactly
+from culvert.process import eventually
+from culvert.wire import Link
+from culvert.world import is_sanitized
+
+
+def urls(*gateways):
+    """Options for an agent that is given the first by itself."""
+    return [word for gateway in gateways[1:] for word in ("--url", gateway.url())]
+
+
+def agents_of(world, gateways, server, *options):
+    """(far, near): one that dials, and one with a rule for the server."""
+    options = [*urls(*gateways), *options]
+    far = world.agent(gateways[0], "far", options=options)
+    near = world.agent(gateways[0], "near", f"0:far:127.0.0.1:{server.port}", options=options)
+    return far, near
+
+
+def registered_at(agent):
+    """The URL of its latest registration."""
+    found = re.findall(r"^registered as \S+ at (\S+)$", agent.output("out"), re.M)
+    return found[-1] if found else None
+
+
+def wait_registered_at(agents, gateway, timeout=15.0):
+    for agent in agents:
+        eventually(lambda: registered_at(agent) == gateway.url(), timeout,
+                   f"{agent.name} did not come to {gateway.url()}")
+
+
+def say(client, word=b"still there"):
+    client.sendall(word)
+    assert receive_exactly(client, len(word)) == word
+
+
+def test_the_first_that_answers_is_taken_at_once(world):
+    gateway = world.gateway()
+    agent = world.agent(None, "agent", url=f"ws://127.0.0.1:{free_port()}",
+                        options=["--url", f"ws://127.0.0.1:{free_port()}", "--url", gateway.url()])
+    assert registered_at(agent) == gateway.url()
+    assert agent.count(r"refused; trying .* in 0\.0 s") == 2
+
+
+def test_the_wait_comes_when_all_have_been_tried(world):
+    dead = [f"ws://127.0.0.1:{free_port()}" for _ in range(3)]
+    agent = world.agent(None, "agent", url=dead[0], wait=False,
+                        options=[word for url in dead[1:] for word in ("--url", url)])
+    agent.wait_for(rf"at {dead[2]}: .*; trying {dead[0]} in 0\.[1-9] s")
+    assert agent.count(rf"at {dead[2]}: .* in 0\.0 s") == 0
+
+
+def test_the_next_takes_over_when_one_is_killed(world, secure):
+    server = world.echo_server()
+    gateways = [world.gateway(secure=secure) for _ in range(2)]
+    far, near = agents_of(world, gateways, server)
+    assert registered_at(far) == registered_at(near) == gateways[0].url()
+    client = world.keep(connect(near.port()))
+    say(client)
+    gateways[0].kill()
+    waiting = world.keep(connect(near.port()))
+    waiting.sendall(b"early")
+    wait_registered_at((far, near), gateways[1], 20.0)
+    expect_gone(client)
+    echo_once(near.port())
+
+
+def test_a_gateway_that_is_back_in_time_keeps_its_agents(world):
+    """Its way is gone for a moment, shorter than the patience for a link that can be resumed."""
+    server = world.echo_server()
+    gateways = [world.gateway() for _ in range(2)]
+    way = world.proxy(gateways[0].port)
+    options = ["--url", gateways[1].url()]
+    world.agent(gateways[0], "far")
+    near = world.agent(None, "near", f"0:far:127.0.0.1:{server.port}", options=options,
+                       url=f"ws://127.0.0.1:{way.port}")
+    client = world.keep(connect(near.port()))
+    say(client)
+    since = near.mark()
+    way.close()
+    near.wait_for("cannot resume the link", since=since, stream="err")
+    world.proxy(gateways[0].port, own_port=way.port)
+    say(client)
+    assert registered_at(near) == f"ws://127.0.0.1:{way.port}"
+
+
+def test_agents_spread_over_equal_gateways(world):
+    gateways = [world.gateway() for _ in range(3)]
+    options = [*urls(*gateways), "--url-order", "random"]
+    agents = [world.agent(gateways[0], f"agent{number}", options=options, wait=False)
+              for number in range(30)]
+    for agent in agents:
+        agent.wait_registered(30.0)
+    assert {registered_at(agent) for agent in agents} == {gateway.url() for gateway in gateways}
+
+
+def test_agents_at_different_gateways_are_told_why_they_cannot_meet(world):
+    gateways = [world.gateway() for _ in range(2)]
+    world.agent(gateways[0], "far")
+    link = world.keep(Link.connect(gateways[1]))
+    assert link.shake_hands("near")["Ok"]
+    near = world.agent(gateways[1], "other", "0:far:127.0.0.1:9")
+    expect_gone(world.keep(connect(near.port())))
+    near.wait_for("no agent with this name.*agents at different gateways cannot meet")
+
+
+@pytest.mark.slow
+def test_a_gateway_that_stops_is_left_in_good_order(world):
+    """Agents register at the next while the old one still lives, spread over its time; what is open
+    at the old one goes on."""
+    count, drain = (20 if is_sanitized() else 50), 10
+    events = world.path("events.json")
+    server = world.echo_server()
+    old = world.gateway("--drain", str(drain))
+    new = world.gateway("--events", events)
+    far, near = agents_of(world, (old, new), server)
+    others = [world.agent(old, f"agent{number}", options=urls(old, new), wait=False)
+              for number in range(count)]
+    for agent in others:
+        agent.wait_registered(30.0)
+    client = world.keep(connect(near.port()))
+    say(client)
+    start = time.time()
+    old.signal(signal.SIGTERM)
+    wait_registered_at([far, near, *others], new, drain + 5.0)
+    assert old.is_running()
+    say(client)
+    with open(events, encoding="ascii") as file:
+        times = [event["time"] for event in map(json.loads, file)
+                 if event["event"] == "agent.registered"]
+    moments = sorted(seconds(time_text) - start for time_text in times)
+    assert len(moments) == count + 2
+    assert moments[-1] <= drain
+    # Each tenth of the time has its share; a stampede would have all in one.
+    shares = [sum(1 for moment in moments if step <= moment < step + 1) for step in range(drain)]
+    assert max(shares) <= len(moments) / 3 and sum(1 for share in shares if share) >= 7, shares
+    echo_once(near.port())
+    client.close()
+    assert old.wait(5.0) == 0
+
+
+def seconds(text):
+    """Of an event's time, since 1970."""
+    moment, fraction = re.fullmatch(r"(.*)(\.\d+)Z", text).groups()
+    return time.mktime(time.strptime(moment, "%Y-%m-%dT%H:%M:%S")) - time.timezone + float(fraction)
+
+
+def test_a_gateway_that_everybody_has_left_ends(world):
+    old, new = world.gateway("--drain", "4"), world.gateway()
+    agents = [world.agent(old, f"agent{number}", options=urls(old, new)) for number in range(3)]
+    start = time.monotonic()
+    old.signal(signal.SIGTERM)
+    wait_registered_at(agents, new)
+    assert old.wait(5.0) == 0
+    assert time.monotonic() - start < 5.0
+    for agent in agents:
+        assert agent.count("lost the link|the connection to .* lost") == 0
+
+
+def test_a_gateway_is_replaced_at_its_own_port(world):
+    """One URL is enough: the next process listens there, and the old one ends its sessions."""
+    server = world.echo_server()
+    listen = f"127.0.0.1:{free_port()}"
+    old = world.gateway("--drain", "30", listen=listen)
+    far, near = agents_of(world, (old,), server)
+    client = world.keep(connect(near.port()))
+    say(client)
+    marks = [(agent, agent.mark()) for agent in (far, near)]
+    old.signal(signal.SIGTERM)
+    old.wait_for("1 sessions have 30 s to finish")
+    world.gateway(listen=listen)
+    for agent, since in marks:
+        agent.wait_registered(40.0, since=since)
+    say(client)
+    echo_once(near.port())
+    client.close()
+    assert old.wait(5.0) == 0
+
+
+def test_a_preferred_gateway_is_returned_to(world):
+    server = world.echo_server()
+    listen = f"127.0.0.1:{free_port()}"
+    second = world.gateway()
+    options = ["--url", second.url(), "--retry-preferred", "1"]
+    far = world.agent(None, "far", url=f"ws://{listen}", options=options)
+    near = world.agent(None, "near", f"0:far:127.0.0.1:{server.port}", url=f"ws://{listen}",
+                       options=options)
+    assert registered_at(far) == registered_at(near) == second.url()
+    client = world.keep(connect(near.port()))
+    say(client)
+    near.wait_for("does not take the agent back yet", stream="err")
+    first = world.gateway(listen=listen)
+    wait_registered_at((far, near), first, 30.0)
+    say(client)
+    echo_once(near.port())
+    assert second.is_running()
+
+
+def test_equal_gateways_are_not_returned_to(world):
+    gateways = [world.gateway() for _ in range(2)]
+    options = [*urls(*gateways), "--url-order", "random", "--retry-preferred", "1"]
+    agents = [world.agent(gateways[0], f"agent{number}", options=options) for number in range(8)]
+    before = [registered_at(agent) for agent in agents]
+    watcher = world.agent(None, "watcher", url=f"ws://127.0.0.1:{free_port()}",
+                          options=["--url", gateways[0].url(), "--retry-preferred", "1"])
+    watcher.wait_for("does not take the agent back yet", stream="err")
+    assert [registered_at(agent) for agent in agents] == before
+    assert all(agent.count("^registered as") == 1 for agent in agents)
