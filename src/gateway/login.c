@@ -25,6 +25,28 @@ void login_tell_refused(const struct visitor *visitor, int code, const char *why
     journal_emit(visitor->worker->gateway->config->journal, &event);
 }
 
+static void drop_piece(struct carrier *carrier, struct slice piece)
+{
+    (void)carrier;
+    slice_drop(&piece);
+}
+
+static void ignore_loss(struct carrier *carrier, int error, const char *why)
+{
+    (void)carrier;
+    (void)error;
+    (void)why;
+}
+
+/* Of a carrier that is closed next: it has no holder any more, or none yet. */
+static const struct carrier_events nobody_listens = {
+    .data = drop_piece,
+    .message_end = dialect_ignore,
+    .read_end = dialect_ignore,
+    .ready = dialect_ignore,
+    .lost = ignore_loss,
+};
+
 void login_answer_no(struct worker *worker, const struct dialect *dialect, struct carrier *carrier,
                      int code, const char *why)
 {
@@ -36,6 +58,7 @@ void login_answer_no(struct worker *worker, const struct dialect *dialect, struc
     uint8_t buffer[MESSAGE_MAX_CONTROL];
     int size = dialect->encode(&message, buffer, sizeof(buffer));
     struct slice slice = SLICE_NULL;
+    carrier->events = &nobody_listens;
     if (size > 0 && slice_copy(&worker->loop.pool, buffer, (size_t)size, &slice) == 0 &&
         slice_queue_push(&batch, slice) == 0 && carrier->operations->is_ready(carrier)) {
         carrier->operations->send(carrier, &batch);

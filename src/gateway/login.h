@@ -22,7 +22,8 @@ void login_turn_away(struct visitor *visitor, int code, const char *why);
 /* The event alone. */
 void login_tell_refused(const struct visitor *visitor, int code, const char *why);
 
-/* Sends a refusal on a carrier of this worker's, if it can. */
+/* Sends a refusal on a carrier of this worker's, if it can. The caller closes the carrier next;
+ * whoever held it is told no more of it. */
 void login_answer_no(struct worker *worker, const struct dialect *dialect, struct carrier *carrier,
                      int code, const char *why);
 

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from culvert.events import read_events, wait_for_events
+from culvert.peers import reset
 from culvert.process import eventually
 from culvert.resuming import ResumingAgent
 from culvert.wire import (ACK, DATA, END, FIN, GOAWAY, HANDSHAKE, MESSAGE_PING, OPEN, RECEIVED,
@@ -426,6 +427,19 @@ def test_numbers_that_cannot_be(make, numbers):
     expect_ended(pair, "cannot be")
     pair.near.open(3, "far")
     assert pair.near.link.wait_for(ACK, 3)[1:3] == [False, UNKNOWN_AGENT]
+
+
+def test_who_cannot_be_answered(make, world):
+    """The connection is gone by the time that the other loop has a refusal for it."""
+    pair = make(threads=4)
+    for i in range(40):
+        agent = ResumingAgent(world, pair.far.gateway, f"gone{i}")
+        link = agent.dial()
+        link.send(encode(HANDSHAKE, agent.handshake(link, First=1000)))
+        reset(link.connection)
+    for i in range(40):
+        wait_for_events(pair.events, "agent.unregistered", agent=f"gone{i}")
+    pair.check()
 
 
 @pytest.mark.parametrize("left_out", ["Link", "Proof", "Received"])
