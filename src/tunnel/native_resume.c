@@ -138,7 +138,8 @@ int native_take_welcome(struct native_tunnel *tunnel, const struct message *mess
         memcpy(tunnel->identity.link, welcome->link, size);
         memcpy(tunnel->identity.secret, welcome->secret, sizeof(welcome->secret));
     }
-    tunnel->resume_seconds = welcome->resume;
+    tunnel->resume_seconds =
+        welcome->resume < NATIVE_LONGEST_RESUME ? welcome->resume : NATIVE_LONGEST_RESUME;
     native_tunnel_begin(tunnel, welcome->window);
     tunnel->base.owner->welcomed(&tunnel->base, welcome);
     return 0;

@@ -507,6 +507,56 @@ static void rejoining_without_memory_changes_nothing_or_detaches(void **state)
     test_tunnels_end(&pair);
 }
 
+/* The gateway's side has taken the carrier by then, so the agent only has to try again. */
+static void resuming_without_memory_changes_nothing_or_detaches(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    begin(&pair);
+    cut(&pair);
+    bool is_pending = false;
+    for (size_t n = 1; !is_pending; n++) {
+        unsigned before = pair.gateway.detachments;
+        struct message_handshake handshake = {
+            .resumes = true, .window = MUX_WINDOW, .epoch = n + 1, .first = 1};
+        struct carrier *carrier = test_tunnels_dial(&pair);
+        carrier->operations->read(carrier, false);
+        chunk_pool_trim(&pair.loop.pool);
+        memory_fail_after(n);
+        assert_int_equal(native_tunnel_resume(pair.gateway.tunnel, pair.door.carrier, &handshake),
+                         0);
+        is_pending = memory_fail_is_pending();
+        memory_fail_after(0);
+        pair.door.carrier = NULL;
+        if (!is_pending) {
+            assert_int_equal(pair.gateway.tunnel->failure, CULVERT_ERROR_NO_MEMORY);
+            while (pair.gateway.detachments == before)
+                uv_run(&pair.loop.uv, UV_RUN_NOWAIT);
+        }
+        carrier_close(carrier, 0, NULL);
+    }
+    assert_true(pair.gateway.tunnel->link.epoch > 2);
+    assert_int_equal(pair.gateway.tunnel->failure, 0);
+    test_tunnels_end(&pair);
+}
+
+static bool agent_is_up(struct test_tunnels *pair)
+{
+    return pair->welcomes > 0;
+}
+
+static void nobody_waits_longer_than_a_day(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    unsigned seconds = 0;
+    test_tunnels_start(&pair, UINT32_MAX);
+    test_tunnels_run(&pair, agent_is_up);
+    assert_true(native_tunnel_can_resume(pair.agent.tunnel, &seconds));
+    assert_int_equal(seconds, NATIVE_LONGEST_RESUME);
+    test_tunnels_end(&pair);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -526,6 +576,8 @@ int main(void)
         cmocka_unit_test(control_waits_for_room),
         cmocka_unit_test(what_a_detached_link_keeps_can_be_given_up),
         cmocka_unit_test(rejoining_without_memory_changes_nothing_or_detaches),
+        cmocka_unit_test(resuming_without_memory_changes_nothing_or_detaches),
+        cmocka_unit_test(nobody_waits_longer_than_a_day),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

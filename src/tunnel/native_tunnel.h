@@ -18,9 +18,10 @@
 #include <stdint.h>
 
 enum {
-    NATIVE_PINGS_PER_SECOND = 50, /* of the peer's; more is an attack */
-    NATIVE_FIRST_EPOCH = 1,       /* of a link's first carrier */
-    NATIVE_WELCOME_PATIENCE = 10, /* seconds that a handshake waits for its answer */
+    NATIVE_PINGS_PER_SECOND = 50,      /* of the peer's; more is an attack */
+    NATIVE_FIRST_EPOCH = 1,            /* of a link's first carrier */
+    NATIVE_WELCOME_PATIENCE = 10,      /* seconds that a handshake waits for its answer */
+    NATIVE_LONGEST_RESUME = 24 * 3600, /* seconds, whatever a gateway promises */
 };
 
 /* What has failed, and so who must be told. */
