@@ -16,10 +16,10 @@ end
 """
 
 
-def slow_tunnel(world, seconds, *rules, threads=1):
+def slow_tunnel(world, seconds, *rules, threads=1, options=()):
     """A gateway that asks one worker, which takes its time, and the echo server behind it."""
     script = world.write("slow.lua", SLOW.format(seconds=seconds))
-    gateway = world.gateway("--auth-lua", script, "--lua-workers", "1", policy=None,
+    gateway = world.gateway("--auth-lua", script, "--lua-workers", "1", *options, policy=None,
                             threads=threads)
     server = world.echo_server()
     far = world.agent(gateway, "agent2")
@@ -57,7 +57,8 @@ def test_a_client_that_leaves_is_not_dialled_for(world):
 
 
 def test_an_agent_that_goes_takes_its_questions_along(world):
-    gateway, near, _, server = slow_tunnel(world, 0.5, "0:agent2:127.0.0.1:{port}")
+    gateway, near, _, server = slow_tunnel(world, 0.5, "0:agent2:127.0.0.1:{port}",
+                                           options=["--resume-window", "0"])
     clients = [world.keep(connect(near.port())) for _ in range(3)]
     for client in clients:
         client.sendall(b"x")

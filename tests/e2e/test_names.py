@@ -61,7 +61,7 @@ def test_a_half_open_predecessor_does_not_block_its_own_return(world):
     since = far.mark()
     for connection in proxy.half_open():
         world.keep(connection)
-    far.wait_registered(timeout=6.0, since=since)
+    far.wait_for("resumed the link", timeout=6.0, since=since)
     echo_once(near.port())
 
 

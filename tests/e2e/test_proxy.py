@@ -275,9 +275,9 @@ def test_a_lost_link_comes_back_through_the_proxy(world, secured):
         "--proxy", secured.url(port=front.port), "--proxy-ca", world.authority.certificate,
         "--proxy-user-file", login_file(world)])
     descriptors = agent.descriptors()
-    for count in range(2, 8):
+    for count in range(1, 7):
         front.cut()
-        eventually(lambda count=count: agent.count("^registered as") >= count, 10.0,
+        eventually(lambda count=count: agent.count("resumed the link") >= count, 10.0,
                    "the agent has not come back")
     assert agent.descriptors() <= descriptors + 2, "descriptors leak"
 
