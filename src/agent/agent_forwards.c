@@ -7,7 +7,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 static bool leaves_machine(const struct agent_config *config, const struct url *url)
 {

@@ -5,6 +5,7 @@
 #include "net/conn.h"
 #include "net/dial.h"
 #include "tunnel/head_reader.h"
+#include "tunnel/poll_client.h"
 #include "tunnel/upgrade.h"
 #include "tunnel/websocket_carrier.h"
 
@@ -18,11 +19,12 @@ struct approach {
     struct approach_request request;
     struct loop_timer timer;
     struct loop_task burial;
+    struct poll_client *poll; /* opening, or NULL */
     struct dial *dial;
     struct conn *conn; /* until the upgrade */
     struct head_reader reader;
     char websocket_key[WEBSOCKET_KEY_SIZE + 1];
-    char dial_why[1024]; /* what is wrong with the proxy; "" without one */
+    char dial_why[1024]; /* what is wrong, mostly with the proxy; "": the error says it */
     bool has_proxy;
     bool has_asked; /* for the upgrade */
 };
@@ -38,6 +40,8 @@ void approach_cancel(struct approach *approach)
 {
     if (approach == NULL)
         return;
+    if (approach->poll != NULL)
+        poll_client_cancel(approach->poll);
     if (approach->dial != NULL)
         dial_cancel(approach->dial);
     if (approach->conn != NULL)
@@ -221,21 +225,78 @@ static void out_of_time(struct loop_timer *timer)
          "the server did not answer in time");
 }
 
-static int dial_gateway(struct approach *approach)
+static int dial_gateway(struct approach *approach, const struct proxy *proxy)
 {
     const struct url *url = approach->request.url;
-    struct agent_config *config = approach->request.config;
-    struct proxy proxy;
     struct dial_request request = {
         .host = url->host,
         .port = url->port,
         .timeout = approach->request.dial_time,
         .done = dialled,
         .holder = approach,
-        .proxy = &proxy,
+        .proxy = proxy,
         .why = approach->dial_why,
         .why_size = sizeof(approach->dial_why),
     };
+    return dial_start(approach->loop, &request, &approach->dial);
+}
+
+/* ---- long poll ---- */
+
+static void poll_opened(void *holder, const struct poll_client_result *opened)
+{
+    struct approach *approach = holder;
+    struct approach_result result = {.carrier = opened->carrier, .is_native = true};
+    approach->poll = NULL;
+    if (opened->carrier != NULL) {
+        if (opened->peer.ss_family != AF_UNSPEC)
+            gateway_denial_add(&approach->request.config->whitelist, &opened->peer);
+        memcpy(result.nonce, opened->nonce, sizeof(result.nonce));
+        finish(approach, &result);
+        return;
+    }
+    switch (opened->failure) {
+    case POLL_CLIENT_UNREACHABLE:
+        result.failure = APPROACH_UNREACHABLE;
+        break;
+    case POLL_CLIENT_BUSY:
+        result.failure = APPROACH_BUSY;
+        break;
+    case POLL_CLIENT_REFUSED:
+        result.failure = APPROACH_NOT_PASSED;
+        break;
+    }
+    result.retry_after = opened->retry_after;
+    result.why = opened->why;
+    finish(approach, &result);
+}
+
+static int open_poll(struct approach *approach, const struct proxy *proxy)
+{
+    struct poll_client_request request = {
+        .url = approach->request.url,
+        .proxy = proxy,
+        .ca = approach->request.config->ca,
+        .insecure = approach->request.config->insecure,
+        .link = approach->request.link,
+        .timeout = approach->request.dial_time,
+        .done = poll_opened,
+        .holder = approach,
+    };
+    int error = poll_client_open(approach->loop, &request, &approach->poll);
+    if (error == CULVERT_ERROR_UNSUPPORTED)
+        snprintf(approach->dial_why, sizeof(approach->dial_why),
+                 "long poll needs libcurl, which is not on this machine");
+    return error;
+}
+
+/* ---- beginning ---- */
+
+static int begin(struct approach *approach)
+{
+    const struct url *url = approach->request.url;
+    struct agent_config *config = approach->request.config;
+    struct proxy proxy;
     int error = proxy_choose(config->proxies, url->host, url->port, url->is_secure, &proxy,
                              approach->dial_why, sizeof(approach->dial_why));
     approach->has_proxy = proxy.kind != PROXY_NONE;
@@ -243,7 +304,8 @@ static int dial_gateway(struct approach *approach)
         gateway_denial_start(approach->request.denial, approach->loop, &config->whitelist,
                              url->host, url->port);
     if (error == 0)
-        error = dial_start(approach->loop, &request, &approach->dial);
+        error = approach->request.rung == LADDER_POLL ? open_poll(approach, &proxy)
+                                                      : dial_gateway(approach, &proxy);
     proxy_wipe(&proxy);
     return error;
 }
@@ -264,7 +326,7 @@ int approach_start(struct loop *loop, const struct approach_request *request, st
     approach->request = *request;
     approach->burial.run = bury;
     head_reader_init(&approach->reader);
-    error = dial_gateway(approach);
+    error = begin(approach);
     if (error != 0) {
         snprintf(why, why_size, "%s", dial_error(approach, error));
         approach_cancel(approach);

@@ -1,13 +1,15 @@
 /*
  * An approach is one try to get a carrier to one gateway: it dials, through a proxy where one is in
- * the way, secures, and upgrades to a WebSocket. It ends once, with a carrier or with what failed,
- * in words for people and as a class that tells what may be tried next.
+ * the way, secures, and upgrades to a WebSocket; or it opens a long poll. It ends once, with a
+ * carrier or with what failed, in words for people and as a class that tells what may be tried
+ * next.
  */
 #ifndef AGENT_APPROACH_H
 #define AGENT_APPROACH_H
 
 #include "agent/agent.h"
 #include "agent/gateway_denial.h"
+#include "agent/ladder.h"
 #include "net/loop.h"
 #include "net/tls.h"
 #include "tunnel/carrier.h"
@@ -25,7 +27,8 @@ struct approach;
 enum approach_failure {
     APPROACH_UNREACHABLE, /* no connection: name, TCP, proxy, TLS */
     APPROACH_BUSY,        /* the gateway wants us back after `retry_after` seconds */
-    APPROACH_NOT_PASSED,  /* the upgrade was refused, stripped, or has got no answer */
+    APPROACH_NOT_PASSED,  /* the upgrade, or the long poll, was refused, stripped, or got no answer
+                           */
     APPROACH_PROTOCOL,    /* what answered is nothing that this agent speaks with */
 };
 
@@ -43,8 +46,10 @@ struct approach_request {
     struct agent_config *config;   /* the same; the gateway's address is denied in its whitelist */
     const struct tls_context *tls; /* for a URL that is secure; the same */
     struct gateway_denial *denial; /* of this URL; the owner's, who cancels it */
+    enum ladder_rung rung;         /* WebSocket or long poll */
+    const uint8_t *link;           /* the name of the link that is to be resumed, or NULL; copied */
     bool may_speak_hubble;         /* a server that does not know culvert.1 will do */
-    unsigned dial_time;            /* milliseconds to connect */
+    unsigned dial_time;            /* milliseconds to connect; for long poll, for all of it */
     void (*done)(void *holder, const struct approach_result *result); /* never from the start */
     void *holder;
 };

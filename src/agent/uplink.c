@@ -11,6 +11,14 @@ static const char STOPPING[] = "the agent is stopping";
 
 /* ---- setting up ---- */
 
+/* Hubble 0.1 knows nothing but WebSocket. */
+static enum agent_transport transport_to(const struct url *url, const struct agent_config *config)
+{
+    if (config->dialect == AGENT_DIALECT_HUBBLE)
+        return AGENT_TRANSPORT_WEBSOCKET;
+    return url->is_poll ? AGENT_TRANSPORT_POLL : config->transport;
+}
+
 static int prepare_place(struct uplink_place *place, const struct url *url,
                          const struct agent_config *config)
 {
@@ -18,7 +26,7 @@ static int prepare_place(struct uplink_place *place, const struct url *url,
     int error = url_host_field(url, host, sizeof(host));
     if (error != 0)
         return error;
-    ladder_init(&place->ladder, AGENT_TRANSPORT_WEBSOCKET, config->retry_preferred);
+    ladder_init(&place->ladder, transport_to(url, config), config->retry_preferred);
     place->url = url;
     snprintf(place->text, sizeof(place->text), "%s://%s%s", url->scheme, host,
              strcmp(url->target, "/") == 0 ? "" : url->target);
@@ -81,7 +89,8 @@ void uplink_start(struct uplink *uplink)
 
 /* ---- looking ---- */
 
-struct tunnel *uplink_tunnel(const struct uplink *uplink)
+/* The link's, also while it waits to be resumed; NULL while there is none. */
+static struct tunnel *home_tunnel(const struct uplink *uplink)
 {
     return uplink->home != NULL ? uplink->home->tunnel : NULL;
 }
@@ -113,7 +122,7 @@ static struct registration *next_left(const struct uplink *uplink,
 
 struct tunnel *uplink_largest(const struct uplink *uplink)
 {
-    struct tunnel *largest = uplink_tunnel(uplink);
+    struct tunnel *largest = home_tunnel(uplink);
     size_t bytes = largest != NULL ? tunnel_largest(largest) : 0;
     struct registration *left = first_left(uplink);
     for (; left != NULL; left = next_left(uplink, left)) {
@@ -128,7 +137,7 @@ struct tunnel *uplink_largest(const struct uplink *uplink)
 
 bool uplink_is_drained(const struct uplink *uplink)
 {
-    const struct tunnel *tunnel = uplink_tunnel(uplink);
+    const struct tunnel *tunnel = home_tunnel(uplink);
     bool is_drained = tunnel == NULL || tunnel_is_drained(tunnel);
     struct registration *left = first_left(uplink);
     for (; left != NULL; left = next_left(uplink, left))

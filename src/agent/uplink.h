@@ -102,8 +102,6 @@ int uplink_init(struct uplink *uplink, const struct uplink_owner *owner, void *h
                 struct loop *loop, struct agent_config *config, char *why, size_t why_size);
 void uplink_start(struct uplink *uplink);
 
-/* The link's, also while it waits to be resumed; NULL while there is none. */
-struct tunnel *uplink_tunnel(const struct uplink *uplink);
 /* Whether a server of Hubble 0.1 has the link, or is being asked for one. */
 bool uplink_speaks_hubble(const struct uplink *uplink);
 /* The URL of the gateway where the agent is registered, or is trying to be. */

@@ -53,7 +53,7 @@ BAD = {
 def test_an_agent_leaves_a_gateway_that_is_wrong(world, data):
     server = serve(world, data)
     agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{server.port}", "--name",
-                             "agent1", "0:agent2:127.0.0.1:9")
+                             "agent1", "--transport", "websocket", "0:agent2:127.0.0.1:9")
     eventually(lambda: server.accepted >= 3, 15.0, "the agent did not dial again")
     assert agent.is_running()
     assert agent.output("err")
@@ -67,7 +67,7 @@ encode(FIN, [2]), b"\xff\xdf\xff\xff\xff\xff"],
 def test_a_welcome_that_is_none(world, welcome):
     server = serve(world, server_frame(welcome), is_welcome=False)
     agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{server.port}", "--name",
-                             "agent1")
+                             "agent1", "--transport", "websocket")
     eventually(lambda: server.accepted >= 2, 15.0, "the agent did not dial again")
     agent.wait_for(f"127.0.0.1:{server.port}", stream="err")
     assert agent.is_running()
@@ -88,7 +88,7 @@ def test_a_gateway_that_asks_for_forbidden_targets(world):
 
     server = world.server(handle)
     agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{server.port}", "--name",
-                             "agent1", "--allow", "127.0.0.1:1")
+                             "agent1", "--transport", "websocket", "--allow", "127.0.0.1:1")
     agent.wait_for("allow|forbid|whitelist|refus", stream="err")
     eventually(lambda: len(answers) >= 2, 5.0, "the open was not answered")
     assert secret.accepted == 0
@@ -108,7 +108,7 @@ def test_clients_of_a_false_gateway_are_freed(world):
 
     server = world.server(handle)
     agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{server.port}", "--name",
-                             "agent1", "0:agent2:127.0.0.1:9")
+                             "agent1", "--transport", "websocket", "0:agent2:127.0.0.1:9")
     agent.wait_registered()
     client = world.keep(connect(agent.port()))
     client.sendall(b"x")

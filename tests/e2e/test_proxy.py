@@ -273,7 +273,7 @@ def test_a_lost_link_comes_back_through_the_proxy(world, secured):
     gateway = world.gateway()
     agent = world.agent(gateway, "agent1", options=[
         "--proxy", secured.url(port=front.port), "--proxy-ca", world.authority.certificate,
-        "--proxy-user-file", login_file(world)])
+        "--proxy-user-file", login_file(world), "--transport", "websocket"])
     descriptors = agent.descriptors()
     for count in range(1, 7):
         front.cut()

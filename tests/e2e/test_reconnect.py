@@ -1,4 +1,5 @@
-"""Links that are lost, and gateways that are not there."""
+"""Links that are lost and cannot be resumed, and gateways that are not there. What becomes of
+those that can be resumed is in test_resume.py."""
 
 import signal
 import threading
@@ -10,6 +11,9 @@ from culvert.peers import (connect, echo_once, expect_gone, expect_reset,
                            expect_session_reset, free_port, receive_exactly)
 from culvert.process import eventually
 from culvert.services import WebServer
+
+
+NO_RESUME = ("--resume-window", "0")
 
 
 def works(port):
@@ -26,7 +30,7 @@ def test_a_gateway_that_comes_back(world, secure, how):
     certificate = world.authority.issue(world.unique("server"))
     port = free_port()
     options = {"secure": secure, "certificate": certificate, "listen": f"127.0.0.1:{port}"}
-    gateway = world.gateway(**options)
+    gateway = world.gateway(*NO_RESUME, **options)
     far = world.agent(gateway, "agent2")
     near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}")
     for _ in range(2):
@@ -42,7 +46,7 @@ def test_a_gateway_that_comes_back(world, secure, how):
             assert gateway.stop() == 0
         for agent, since in marks:
             agent.wait_for("lost|closed|ended|gone|shut|stop", since=since, stream="err")
-        gateway = world.gateway(**options)
+        gateway = world.gateway(*NO_RESUME, **options)
         for agent, since in marks:
             agent.wait_registered(since=since)
         echo_once(near.port())
@@ -50,7 +54,7 @@ def test_a_gateway_that_comes_back(world, secure, how):
 
 def test_a_connection_made_while_the_link_is_away_waits(world):
     server = world.echo_server()
-    gateway = world.gateway()
+    gateway = world.gateway(*NO_RESUME)
     proxy = world.proxy(gateway.port)
     world.agent(gateway, "agent2")
     near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}",
@@ -171,7 +175,7 @@ def test_back_off(world):
         times[name] = []
         server = world.server(refuse(name))
         agents.append(world.bare_agent(name, "--url", f"ws://127.0.0.1:{server.port}", "--name",
-                                       name))
+                                       name, "--transport", "websocket"))
     eventually(lambda: all(len(seen) >= 6 for seen in times.values()), 30.0,
                "the agents did not go on trying")
     gaps = {name: [after - before for before, after in zip(seen, seen[1:6])]
@@ -184,10 +188,11 @@ def test_back_off(world):
 
 def test_a_link_that_is_cut_in_the_middle(world, secure):
     server = world.echo_server()
-    gateway = world.gateway(secure=secure)
+    gateway = world.gateway(*NO_RESUME, secure=secure)
     proxy = world.proxy(gateway.port)
     scheme = "wss" if secure else "ws"
-    far = world.agent(gateway, "agent2", url=f"{scheme}://127.0.0.1:{proxy.port}")
+    far = world.agent(gateway, "agent2", url=f"{scheme}://127.0.0.1:{proxy.port}",
+                      options=["--transport", "websocket"])
     near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}")
     for _ in range(3):
         client = world.keep(connect(near.port()))
@@ -202,7 +207,7 @@ def test_a_link_that_is_cut_in_the_middle(world, secure):
 
 def test_a_gateway_that_falls_silent(world, secure):
     """Data that is not answered for a few seconds tells the agent that the link is dead."""
-    tunnel = world.tunnel(world.echo_server().port, secure=secure)
+    tunnel = world.tunnel(world.echo_server().port, options=NO_RESUME, secure=secure)
     client = tunnel.connect()
     client.sendall(b"x")
     receive_exactly(client, 1)
@@ -218,7 +223,7 @@ def test_a_gateway_that_falls_silent(world, secure):
 
 def test_a_gateway_that_falls_silent_under_bulk(world):
     """A carrier that takes nothing cannot be pinged; it is given up all the same."""
-    tunnel = world.tunnel(world.echo_server().port)
+    tunnel = world.tunnel(world.echo_server().port, options=NO_RESUME)
     client = tunnel.connect()
     client.sendall(b"x")
     receive_exactly(client, 1)
