@@ -1,0 +1,267 @@
+"""Connections to the gateway that are lost while sessions run, and the sessions do not notice."""
+
+import hashlib
+import os
+import signal
+import statistics
+import threading
+import time
+
+import pytest
+
+from culvert.peers import (connect, echo_once, expect_gone, expect_reset, free_port,
+                           receive_exactly)
+from culvert.process import eventually
+from culvert.world import MEGABYTE, is_sanitized
+
+
+class CutTunnel:
+    """A tunnel whose agents both reach the gateway through forwarders that the test can cut."""
+
+    def __init__(self, world, secure, gateway_options=()):
+        self.world = world
+        self.server = world.echo_server()
+        self.port = free_port()
+        self._gateway = {"secure": secure, "listen": f"127.0.0.1:{self.port}",
+                         "data": world.path("gateway-data"),
+                         "certificate": world.authority.issue(world.unique("server"))}
+        self._gateway_options = gateway_options
+        self.gateway = self.start_gateway()
+        self.near_way = world.proxy(self.gateway.port)
+        self.far_way = world.proxy(self.gateway.port)
+        scheme = "wss" if secure else "ws"
+        self.far = world.agent(self.gateway, "agent2", options=["--transport", "websocket"],
+                               url=f"{scheme}://127.0.0.1:{self.far_way.port}")
+        self.near = world.agent(self.gateway, "agent1",
+                                f"0:agent2:127.0.0.1:{self.server.port}",
+                                options=["--transport", "websocket"],
+                                url=f"{scheme}://127.0.0.1:{self.near_way.port}")
+
+        world.keep(self)
+
+    def close(self):
+        """Ends the agents while they can still say goodbye."""
+        agents = [agent for agent in (self.near, self.far) if agent.is_running()]
+        for agent in agents:
+            agent.ask_to_stop()
+        for agent in agents:
+            assert agent.wait() == 0
+
+    def start_gateway(self):
+        return self.world.gateway(*self._gateway_options, **self._gateway)
+
+    def connect(self):
+        client = self.world.keep(connect(self.near.port()))
+        client.sendall(b"first")
+        assert receive_exactly(client, 5) == b"first"
+        return client
+
+    def says(self, client, word):
+        client.sendall(word)
+        assert receive_exactly(client, len(word)) == word
+
+    def registrations(self):
+        return self.near.count("^registered as"), self.far.count("^registered as")
+
+
+@pytest.fixture
+def tunnel(world, secure):
+    return CutTunnel(world, secure)
+
+
+class Transfer:
+    """Bytes that an echo server sends back, checked by their sum, while the test does harm."""
+
+    def __init__(self, port, size):
+        self._size = size
+        self._client = connect(port, timeout=60.0)
+        self._piece = os.urandom(MEGABYTE)
+        self._received = hashlib.sha256()
+        self.received = 0
+        self._threads = [threading.Thread(target=run, daemon=True)
+                         for run in (self._send, self._receive)]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self):
+        for _ in range(self._size // MEGABYTE):
+            self._client.sendall(self._piece)
+
+    def _receive(self):
+        while self.received < self._size and (data := self._client.recv(MEGABYTE)):
+            self._received.update(data)
+            self.received += len(data)
+
+    def is_running(self):
+        return any(thread.is_alive() for thread in self._threads)
+
+    def check(self, timeout):
+        for thread in self._threads:
+            thread.join(timeout)
+        self._client.close()
+        assert self.received == self._size
+        expected = hashlib.sha256()
+        for _ in range(self._size // MEGABYTE):
+            expected.update(self._piece)
+        assert self._received.digest() == expected.digest()
+
+
+@pytest.mark.parametrize("how", ["reset", "cut"])
+def test_sessions_outlive_their_connection(tunnel, how):
+    client = tunnel.connect()
+    for number in range(10):
+        way = tunnel.near_way if number % 2 else tunnel.far_way
+        getattr(way, how)()
+        tunnel.says(client, b"word %d" % number)
+    assert tunnel.registrations() == (1, 1)
+    echo_once(tunnel.near.port())
+    for agent in (tunnel.near, tunnel.far):
+        assert agent.count("lost the connection to") == 5
+        assert agent.count("resumed the link to") == 5
+
+
+def test_a_transfer_and_an_echo_session_live_through_cuts(tunnel):
+    size = (8 if is_sanitized() else 128) * MEGABYTE
+    client = tunnel.connect()
+    transfer = Transfer(tunnel.near.port(), size)
+    cuts = 0
+    while transfer.is_running() and cuts < 50:
+        before = transfer.received
+        tunnel.near_way.reset()
+        tunnel.far_way.reset()
+        cuts += 1
+        tunnel.says(client, b"word %d" % cuts)
+        eventually(lambda: transfer.received > before or not transfer.is_running(), 20.0,
+                   "the transfer stands still")
+    transfer.check(60.0)
+    assert cuts >= 5
+    assert tunnel.registrations() == (1, 1)
+
+
+def test_the_time_from_the_cut_to_flowing(tunnel):
+    client = tunnel.connect()
+    gaps = []
+    for number in range(15):
+        tunnel.near_way.reset()
+        since = time.monotonic()
+        tunnel.says(client, b"word %d" % number)
+        gaps.append(time.monotonic() - since)
+    if not is_sanitized():
+        assert statistics.median(gaps) < 0.3, gaps
+
+
+def test_a_connection_that_falls_silent(world):
+    """The agent finds out by itself, and the gateway takes the new connection for the old."""
+    tunnel = CutTunnel(world, False)
+    client = tunnel.connect()
+    for silent in tunnel.near_way.half_open():
+        world.keep(silent)
+    tunnel.says(client, b"still there")
+    assert tunnel.registrations() == (1, 1)
+
+
+def test_a_gateway_that_stands_still_for_a_while(world):
+    tunnel = CutTunnel(world, False)
+    client = tunnel.connect()
+    tunnel.gateway.signal(signal.SIGSTOP)
+    client.sendall(b"into the silence")
+    tunnel.near.wait_for("lost the connection.*silent", stream="err", timeout=15.0)
+    tunnel.gateway.signal(signal.SIGCONT)
+    assert receive_exactly(client, 16) == b"into the silence"
+    assert tunnel.registrations()[0] == 1
+
+
+def test_connections_made_meanwhile_wait(tunnel):
+    client = tunnel.connect()
+    port = tunnel.near_way.port
+    since = tunnel.near.mark()
+    tunnel.near_way.close()
+    tunnel.near.wait_for("lost the connection", since=since, stream="err")
+    waiting = [tunnel.world.keep(connect(tunnel.near.port())) for _ in range(5)]
+    for number, one in enumerate(waiting):
+        one.sendall(b"%04d" % number)
+    tunnel.world.proxy(tunnel.gateway.port, own_port=port)
+    for number, one in enumerate(waiting):
+        assert receive_exactly(one, 4) == b"%04d" % number
+    tunnel.says(client, b"and the old one")
+    assert tunnel.registrations() == (1, 1)
+
+
+def test_a_gateway_that_was_killed_knows_no_links(tunnel):
+    client = tunnel.connect()
+    marks = [(agent, agent.mark()) for agent in (tunnel.near, tunnel.far)]
+    tunnel.gateway.kill()
+    tunnel.near.wait_for("lost the connection", since=marks[0][1], stream="err")
+    tunnel.gateway = tunnel.start_gateway()
+    for agent, since in marks:
+        agent.wait_registered(since=since)
+    expect_reset(client, 3.0)
+    echo_once(tunnel.near.port())
+    assert tunnel.near.count("cannot be resumed at .*not known") == 1
+
+
+def test_a_gateway_that_ends_resets_sessions_at_once(world):
+    tunnel = CutTunnel(world, False)
+    client = tunnel.connect()
+    marks = [(agent, agent.mark()) for agent in (tunnel.near, tunnel.far)]
+    assert tunnel.gateway.stop() == 0
+    expect_gone(client, 3.0)
+    tunnel.gateway = tunnel.start_gateway()
+    for agent, since in marks:
+        agent.wait_registered(since=since)
+    echo_once(tunnel.near.port())
+
+
+def test_a_window_that_passes(world):
+    tunnel = CutTunnel(world, False, ["--resume-window", "1"])
+    client = tunnel.connect()
+    port = tunnel.near_way.port
+    since = tunnel.near.mark()
+    tunnel.near_way.close()
+    expect_reset(client, 5.0)
+    assert tunnel.near.count("gave up the link to .*in time") == 1
+    world.proxy(tunnel.gateway.port, own_port=port)
+    tunnel.near.wait_registered(since=since)
+    echo_once(tunnel.near.port())
+
+
+def test_a_gateway_without_a_window(world):
+    tunnel = CutTunnel(world, False, ["--resume-window", "0"])
+    client = tunnel.connect()
+    since = tunnel.near.mark()
+    tunnel.near_way.reset()
+    expect_reset(client, 3.0)
+    tunnel.near.wait_registered(since=since)
+    assert tunnel.near.count("lost the link to") == 1
+    echo_once(tunnel.near.port())
+
+
+def test_a_key_that_is_revoked_meanwhile(world):
+    """The link is not resumed, and the agent keeps asking."""
+    server = world.echo_server()
+    gateway = world.gateway(is_open=False)
+    way = world.proxy(gateway.port)
+    world.agent(gateway, "agent2", key=gateway.add_key("agent2"))
+    near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}",
+                       key=gateway.add_key("agent1"), url=f"ws://127.0.0.1:{way.port}")
+    client = world.keep(connect(near.port()))
+    client.sendall(b"x")
+    receive_exactly(client, 1)
+    port = way.port
+    since = near.mark()
+    way.close()
+    near.wait_for("lost the connection", since=since, stream="err")
+    assert gateway.key("revoke", "agent1").returncode == 0
+    world.proxy(gateway.port, own_port=port)
+    near.wait_for("refused|not known", since=since, stream="err")
+    expect_reset(client, 5.0)
+    assert near.is_running()
+    assert near.count("^registered as") == 1
+
+
+def test_an_agent_that_stops_while_its_link_is_away(world):
+    tunnel = CutTunnel(world, False)
+    tunnel.connect()
+    tunnel.near_way.close()
+    tunnel.near.wait_for("lost the connection", stream="err")
+    assert tunnel.near.stop() == 0
