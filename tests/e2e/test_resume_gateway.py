@@ -3,6 +3,8 @@ handshake is as right or as wrong as the test wants."""
 
 import os
 import signal
+import socket
+import threading
 import time
 
 import pytest
@@ -11,8 +13,9 @@ from culvert.events import read_events, wait_for_events
 from culvert.peers import reset
 from culvert.process import eventually
 from culvert.resuming import ResumingAgent
-from culvert.wire import (ACK, DATA, END, FIN, GOAWAY, HANDSHAKE, MESSAGE_PING, OPEN, RECEIVED,
-                          RESET, Closed, Link, encode)
+from culvert.wire import (ACK, CREDIT, DATA, END, FIN, GOAWAY, HANDSHAKE, MESSAGE_PING, OPEN,
+                          RECEIVED, RESET, Closed, Link, encode)
+from culvert.world import MEGABYTE
 
 FORBIDDEN, UNKNOWN_AGENT, UNREACHABLE, LINK_LOST, NAME_TAKEN = 2, 3, 5, 11, 14
 NOT_KNOWN = (LINK_LOST, "the link is not known here any more")
@@ -22,12 +25,12 @@ SOON = 1.5  # seconds: less than any probe or patience takes
 class Pair:
     """Two raw agents, and a stream from the one to the other."""
 
-    def __init__(self, near, far, events):
+    def __init__(self, near, far, events, sid=1):
         self.near = near
         self.far = far
         self.events = events
         self._count = 0
-        self._sids = iter(range(1, 1 << 20, 2))
+        self._sids = iter(range(sid, 1 << 20, 2))
         self.near_sid, self.far_sid = self.open()
 
     def open(self):
@@ -531,3 +534,56 @@ def test_a_half_close_is_kept(make):
     pair.hear(said)
     pair.far.link.wait_for(FIN, pair.far_sid)
     pair.answer()
+
+
+# ---- memory ----
+
+
+def drain(connection):
+    """Takes what comes until the end."""
+    try:
+        while connection.recv(MEGABYTE):
+            pass
+    except OSError:
+        pass
+
+
+def send_until_stuck(pair):
+    """The asking agent sends what it has credit for until none comes any more; the answering one
+    takes it all and acknowledges nothing."""
+    near = pair.near
+    pair.far.send(CREDIT, [pair.far_sid, 8 * MEGABYTE])
+    threading.Thread(target=drain, args=[pair.far.link.connection], daemon=True).start()
+    credit = near.welcome["Window"]
+    sent = 0
+    while sent < 8 * MEGABYTE:
+        while credit >= 65536:
+            near.send(DATA, [pair.near_sid, bytes(65536)])
+            credit -= 65536
+            sent += 65536
+        try:
+            credit += near.link.wait_for(CREDIT, pair.near_sid, 0.5)[1]
+        except TimeoutError:
+            break
+    return sent
+
+
+def test_links_that_wait_make_room_when_memory_runs_out(make, world):
+    """Each keeps 4 MiB that nobody acknowledges; one that lost its connection goes first."""
+    pair = make("--max-memory", "24M")
+    pairs = [pair]
+    for number in (2, 3):
+        far = ResumingAgent(world, make.gateway, f"far{number}")
+        pairs.append(Pair(pair.near, far, pair.events, sid=1000 * number + 1))
+    for one in pairs[:2]:
+        assert send_until_stuck(one) > 3 * MEGABYTE
+        one.far.link.connection.shutdown(socket.SHUT_RDWR)
+        one.wait_lost()
+    for one in pairs[2:]:
+        assert send_until_stuck(one) > 3 * MEGABYTE
+    gone, = wait_for_events(pair.events, "agent.unregistered")[:1]
+    assert gone["agent"] in [one.far.name for one in pairs[:2]]
+    assert "memory" in gone["reason"]
+    closed = {event["agent"] for event in read_events(pair.events)
+              if event["event"] == "session.closed"}
+    assert closed <= {one.far.name for one in pairs[:2]}
