@@ -32,10 +32,10 @@ void head_reader_drop(struct head_reader *reader, size_t size);
 enum head_kind { HEAD_REQUEST, HEAD_RESPONSE };
 
 /*
- * Looks at what is kept, then reads what is there. Returns 0 when the head is whole: `head`'s texts point into the reader,
- * `used` is the head's size and what lies behind it was read ahead. CULVERT_NEED_MORE: call again
- * when readable. Else an error: CULVERT_ERROR_CLOSED when the peer ended, CULVERT_ERROR_PROTOCOL,
- * CULVERT_ERROR_TOO_LARGE, or -errno.
+ * Looks at what is kept, then reads what is there. Returns 0 when the head is whole: `head`'s texts
+ * point into the reader, `used` is the head's size and what lies behind it was read ahead.
+ * CULVERT_NEED_MORE: call again when readable. Else an error: CULVERT_ERROR_CLOSED when the peer
+ * ended, CULVERT_ERROR_PROTOCOL, CULVERT_ERROR_TOO_LARGE, or -errno.
  */
 int head_reader_read(struct head_reader *reader, struct conn *conn, enum head_kind kind,
                      struct http1_head *head, size_t *used);
