@@ -47,7 +47,8 @@ struct http_request {
     bool is_busy;
     bool has_failed; /* with all others, and is not told yet */
     bool head_is_whole;
-    int error; /* why we have broken it off */
+    bool is_stale; /* broken off, to be sent again to the proxy with what it has said now */
+    int error;     /* why we have broken it off */
     struct slice_queue body;
     struct chunk *chunk; /* the body's end */
     size_t chunk_used;
@@ -72,12 +73,22 @@ static size_t read_body(char *out, size_t size, size_t count, void *context)
     return slice_queue_read(request->post.body, &request->cursor, out, size * count);
 }
 
-/* libcurl sends a body again on a fresh connection, and after a proxy's 407. */
+/* Whether a proxy wants a newer nonce (RFC 7616 §3.3, "stale"). */
+static bool is_stale_login(const struct http_request *request)
+{
+    return request->requests->proxy_auth == (long)CURLAUTH_DIGEST && request->head_size > 12 &&
+           memcmp(request->head + 8, " 407", 4) == 0;
+}
+
+/* libcurl sends a body again on a fresh connection, and after a proxy's 407. But squid, which has
+ * answered before it has read the body, may read no further request on that connection: that one is
+ * broken off, and another made. */
 static int seek_body(void *context, curl_off_t offset, int origin)
 {
     struct http_request *request = context;
-    if (offset != 0 || origin != SEEK_SET)
-        return CURL_SEEKFUNC_CANTSEEK;
+    request->is_stale = is_stale_login(request);
+    if (offset != 0 || origin != SEEK_SET || request->is_stale)
+        return CURL_SEEKFUNC_FAIL;
     request->cursor = (struct slice_cursor){0};
     return CURL_SEEKFUNC_OK;
 }
@@ -90,6 +101,7 @@ static void drop_answer(struct http_request *request)
     slice_queue_clear(&request->body);
     request->head_size = 0;
     request->head_is_whole = false;
+    request->is_stale = false;
     request->error = 0;
 }
 
@@ -266,10 +278,14 @@ static void on_ended(void *holder, CURL *easy, CURLcode code)
     struct http_requests *requests = holder;
     struct http_request *request = NULL;
     requests->curl->easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&request);
+    bool is_again = request->is_stale;
     if (!requests->is_without_negotiate &&
         proxy_drop_negotiate(requests->curl, easy, &requests->proxy)) {
         requests->is_without_negotiate = true;
         requests->proxy_auth = (long)(CURLAUTH_ANY & ~CURLAUTH_NEGOTIATE);
+        is_again = true;
+    }
+    if (is_again) {
         curl_loop_remove(requests->transfers, easy);
         drop_answer(request);
         request->cursor = (struct slice_cursor){0};
