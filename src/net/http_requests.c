@@ -16,6 +16,7 @@ enum {
     CONNECT_TIME = 10 * 1000, /* milliseconds */
     READ_SIZE = 64 * 1024,    /* at once, from a socket */
     WHY_SIZE = 1024,
+    RENEWALS = 2, /* of a login, for one request */
 };
 
 struct http_requests {
@@ -47,8 +48,9 @@ struct http_request {
     bool is_busy;
     bool has_failed; /* with all others, and is not told yet */
     bool head_is_whole;
-    bool is_stale; /* broken off, to be sent again to the proxy with what it has said now */
-    int error;     /* why we have broken it off */
+    unsigned renewals; /* since it was sent first */
+    bool is_stale;     /* broken off, to be sent again to the proxy with what it has said now */
+    int error;         /* why we have broken it off */
     struct slice_queue body;
     struct chunk *chunk; /* the body's end */
     size_t chunk_used;
@@ -86,7 +88,7 @@ static bool is_stale_login(const struct http_request *request)
 static int seek_body(void *context, curl_off_t offset, int origin)
 {
     struct http_request *request = context;
-    request->is_stale = is_stale_login(request);
+    request->is_stale = is_stale_login(request) && request->renewals++ < RENEWALS;
     if (offset != 0 || origin != SEEK_SET || request->is_stale)
         return CURL_SEEKFUNC_FAIL;
     request->cursor = (struct slice_cursor){0};
@@ -369,6 +371,7 @@ int http_request_post(struct http_request *request, const struct http_post *post
     request->post = *post;
     request->cursor = (struct slice_cursor){0};
     request->problem[0] = '\0';
+    request->renewals = 0;
     moved(request);
     int error = set_post(request);
     if (error == 0)

@@ -229,6 +229,50 @@ static void test_login(void **state)
     slice_queue_deinit(&body);
 }
 
+/* A proxy that wants a newer nonce after the third request, and reads no more on that connection.
+ */
+static bool handle_digest(struct test_http_server *server, const struct test_http_request *request)
+{
+    struct fixture *f = server->holder;
+    bool is_new = strstr(request->head, "nonce=\"two\"") != NULL;
+    if (!is_new && f->served == 3) {
+        f->refused++;
+        test_http_answer(request, "407 no",
+                         "Proxy-Authenticate: Digest realm=x, nonce=\"two\", stale=true\r\n", NULL,
+                         0);
+        while (!server->is_ending)
+            pthread_cond_wait(&server->changed, &server->lock);
+        return false;
+    }
+    if (!is_new && strstr(request->head, "nonce=\"one\"") == NULL) {
+        test_http_answer(request, "407 no", "Proxy-Authenticate: Digest realm=x, nonce=\"one\"\r\n",
+                         NULL, 0);
+        return true;
+    }
+    f->served++;
+    f->last_size = request->body_size;
+    test_http_answer(request, "200 OK", "", "hello", 5);
+    return true;
+}
+
+static void test_stale_login(void **state)
+{
+    struct fixture *f = *state;
+    struct slice_queue body = SLICE_QUEUE_NULL;
+    f->server.handle = handle_digest;
+    make_proxied(f, "http://gateway.example/", PROXY_HTTP, "bob:secret");
+    post(f, NULL, 5000, 0);
+    fill(f, &body, 30 * 1000);
+    for (int i = 0; i < 4; i++) {
+        post(f, &body, 5000, 0);
+        assert_int_equal(f->error, 0);
+        assert_int_equal(f->last_size, 30 * 1000);
+    }
+    assert_int_equal(f->served, 5);
+    assert_int_equal(f->refused, 1);
+    slice_queue_deinit(&body);
+}
+
 static void test_refused_login(void **state)
 {
     struct fixture *f = *state;
@@ -275,8 +319,13 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_direct), TEST(test_timeouts),      TEST(test_proxied),
-        TEST(test_login),  TEST(test_refused_login), TEST(test_proxy_that_is_not_there),
+        TEST(test_direct),
+        TEST(test_timeouts),
+        TEST(test_proxied),
+        TEST(test_login),
+        TEST(test_stale_login),
+        TEST(test_refused_login),
+        TEST(test_proxy_that_is_not_there),
         TEST(test_no_tls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "net/loop.h"
+#include "tunnel/poll_batch.h"
 #include "tunnel/poll_reply.h"
 
 #include <inttypes.h>
@@ -16,8 +17,6 @@ enum {
     HUNG = 1000 * 1000,        /* microseconds: a request that was cut later than this had waited */
     FIRST_PAUSE = 10,          /* milliseconds between answers that say nothing too early */
     LAST_PAUSE = 1000,
-    SHORT_TRIP = 5 * 1000, /* microseconds: what is shorter is scheduling */
-    LONG_STAY = 40 * 1000, /* that a small message may wait behind a large one */
 };
 
 /* The milliseconds before each further try. */
@@ -46,8 +45,7 @@ struct poll_carrier {
     struct slice_queue batch; /* on its way up, until it is taken */
     struct slice_queue body;  /* has come down and is not told yet */
     struct loop_task task;    /* goes on telling, later frees */
-    size_t batch_limit;
-    uint64_t round_trip; /* microseconds: the shortest that a request took */
+    struct poll_batch pace;
     unsigned open_lanes;
     bool has_body;
     bool reading;
@@ -177,23 +175,6 @@ static void read_reply(const struct poll_carrier *self, const struct http_answer
 
 /* ---- up ---- */
 
-/* A batch should stay on the line no longer than a round trip takes anyway: then a small message
- * waits little behind it, and half of what the line carries is used at least. */
-static void adapt_batch(struct poll_carrier *self)
-{
-    uint64_t took = loop_now(self->loop) - self->up.asked_at;
-    bool was_full = self->batch.bytes >= self->batch_limit;
-    uint64_t shortest = self->round_trip + self->round_trip / 64 + 1;
-    self->round_trip = self->round_trip == 0 || took < shortest ? took : shortest;
-    uint64_t stay = took - self->round_trip;
-    uint64_t short_stay = self->round_trip > SHORT_TRIP ? self->round_trip : SHORT_TRIP;
-    uint64_t long_stay = 2 * self->round_trip > LONG_STAY ? 2 * self->round_trip : LONG_STAY;
-    if (was_full && stay < short_stay && self->batch_limit < POLL_CARRIER_MAX_BATCH)
-        self->batch_limit *= 2;
-    else if (stay > long_stay && self->batch_limit > POLL_CARRIER_MIN_BATCH)
-        self->batch_limit /= 2;
-}
-
 static void on_up(void *holder, const struct http_answer *answer)
 {
     struct poll_carrier *self = holder;
@@ -213,7 +194,7 @@ static void on_up(void *holder, const struct http_answer *answer)
         return;
     }
     succeeded(&self->up);
-    adapt_batch(self);
+    poll_batch_answered(&self->pace, self->batch.bytes, loop_now(self->loop) - self->up.asked_at);
     slice_queue_clear(&self->batch);
     self->base.events->ready(&self->base);
 }
@@ -249,7 +230,7 @@ static void flush(struct carrier *carrier)
 
 static size_t batch_limit(const struct carrier *carrier)
 {
-    return from_base(carrier)->batch_limit;
+    return poll_batch_limit(&from_base(carrier)->pace);
 }
 
 /* ---- down ---- */
@@ -456,7 +437,7 @@ int poll_carrier_new(struct loop *loop, const struct poll_carrier_parts *parts,
     self->base.operations = &operations;
     self->loop = loop;
     self->requests = parts->requests;
-    self->batch_limit = 2 * POLL_CARRIER_MIN_BATCH;
+    poll_batch_init(&self->pace);
     self->task.run = go_on;
     self->open_lanes = 2;
     memcpy(self->id, parts->id, sizeof(self->id));

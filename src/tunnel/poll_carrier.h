@@ -10,11 +10,6 @@
 #include "net/http_requests.h"
 #include "tunnel/carrier.h"
 
-enum {
-    POLL_CARRIER_MIN_BATCH = 32 * 1024,
-    POLL_CARRIER_MAX_BATCH = 512 * 1024, /* a message's more may be in one */
-};
-
 struct poll_carrier_parts {
     struct http_requests *requests; /* taken on success */
     struct http_request *up;        /* idle; of `requests` */

@@ -1,3 +1,4 @@
+#include "tunnel/poll_batch.h"
 #include "tunnel/test_poll.h"
 
 #include <setjmp.h>
@@ -180,12 +181,12 @@ static void test_too_much(void **state)
 static void test_batches(void **state)
 {
     struct test_poll *f = *state;
-    static uint8_t bytes[POLL_CARRIER_MAX_BATCH];
+    static uint8_t bytes[POLL_BATCH_MOST];
     test_poll_open_carrier(f);
     size_t first = f->carrier->operations->batch_limit(f->carrier);
     for (int i = 0; i < 100; i++) {
         size_t limit = f->carrier->operations->batch_limit(f->carrier);
-        assert_in_range(limit, POLL_CARRIER_MIN_BATCH, POLL_CARRIER_MAX_BATCH);
+        assert_in_range(limit, POLL_BATCH_LEAST, POLL_BATCH_MOST);
         if (limit > first)
             return;
         test_poll_send(f, bytes, limit);
