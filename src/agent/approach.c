@@ -197,7 +197,11 @@ static void dialled(void *holder, int fd, int error)
     const struct approach_request *request = &approach->request;
     approach->dial = NULL;
     if (error != 0) {
-        fail(approach, APPROACH_UNREACHABLE, dial_error(approach, error));
+        /* Such a proxy may pass on plain requests all the same. */
+        bool is_closed_way = approach->has_proxy && error == CULVERT_ERROR_UNSUPPORTED;
+        fail(approach,
+             is_closed_way && !request->url->is_secure ? APPROACH_NOT_PASSED : APPROACH_UNREACHABLE,
+             dial_error(approach, error));
         return;
     }
     deny_gateway(approach, fd);

@@ -216,12 +216,12 @@ static void test_refusals(void **state)
          CULVERT_ERROR_REFUSED,
          "wants a user and a password (407, by Basic or Digest); give them with "
          "--proxy-user-file"},
-        {"HTTP/1.0 403 x\r\n\r\n", CULVERT_ERROR_REFUSED,
+        {"HTTP/1.0 403 x\r\n\r\n", CULVERT_ERROR_UNSUPPORTED,
          "forbids connections to that host and port (403); ask who runs it to allow CONNECT there, "
          "or use a gateway on port 443"},
         {"HTTP/1.0 502 x\r\n\r\nno route", CULVERT_ERROR_CLOSED,
          "cannot reach the gateway (502); check the gateway's name and port, and that it runs"},
-        {"HTTP/1.0 400 x\r\n\r\n", CULVERT_ERROR_REFUSED,
+        {"HTTP/1.0 400 x\r\n\r\n", CULVERT_ERROR_UNSUPPORTED,
          "answered CONNECT with the status 400; check that --proxy names a proxy that allows it"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {

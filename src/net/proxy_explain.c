@@ -85,7 +85,7 @@ static int tell_status(const struct failure *failure, long status)
     case 401: /* tinyproxy, when they are wrong */
         return tell_login(failure, " (401)");
     case 403:
-        return tell(failure, CULVERT_ERROR_REFUSED,
+        return tell(failure, CULVERT_ERROR_UNSUPPORTED,
                     "forbids connections to that host and port (403); ask who runs it to allow "
                     "CONNECT there, or use a gateway on port 443");
     case 500:
@@ -101,7 +101,7 @@ static int tell_status(const struct failure *failure, long status)
         snprintf(words, sizeof(words),
                  "answered CONNECT with the status %ld; check that %s names a proxy that allows it",
                  status, setting(failure));
-        return tell(failure, CULVERT_ERROR_REFUSED, words);
+        return tell(failure, CULVERT_ERROR_UNSUPPORTED, words);
     }
 }
 

@@ -10,6 +10,7 @@ import pytest
 from culvert.fronts import Nginx
 from culvert.peers import Server, connect, echo_bulk, echo_once, receive_exactly
 from culvert.process import eventually
+from culvert.proxies import Tinyproxy
 from culvert.world import MEGABYTE
 
 STRIP = ""  # without more, nginx passes neither Upgrade nor Connection on
@@ -148,6 +149,16 @@ def test_transport_websocket_makes_nothing_else(world):
     eventually(lambda: censor.seen >= 3, 10.0)
     assert censor.requests == 0
     assert near.count("403") >= 2
+
+
+def test_a_proxy_that_makes_no_connections_but_to_port_443(world):
+    """It refuses CONNECT; plain requests it passes on."""
+    gateway = world.gateway()
+    world.agent(gateway, "far")
+    proxy = Tinyproxy(world, has_login=False, lines="ConnectPort 443")
+    near = behind(world, gateway.url(), "--proxy", proxy.url())
+    near.wait_for(r"by WebSocket: the proxy .*\(403\).*; trying long poll", stream="err")
+    echo_once(near.port())
 
 
 @pytest.mark.parametrize("mode", ["deny", "close"])

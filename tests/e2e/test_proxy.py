@@ -1,6 +1,7 @@
 """Agents that reach their gateway through a proxy: squid, tinyproxy, microsocks, one behind TLS."""
 
 import base64
+import re
 import socket
 import threading
 
@@ -122,14 +123,14 @@ def test_the_option_goes_before_the_environment(world, free):
 
 
 def told(world, gateway_url, *options, env=None):
-    """What an agent that cannot register says."""
+    """What an agent that cannot register says first."""
     agent = world.bare_agent("agent1", "--url", gateway_url, "--name", "agent1", *options,
                              env=env or environment())
     agent.wait_for("cannot register", timeout=20, stream="err")
     assert "registered as" not in agent.output("out")
     for secret in (PASSWORD, ENCODED, "wrongword"):
         assert secret not in agent.output()
-    return next(line for line in agent.output("err").splitlines() if "cannot register" in line)
+    return re.search(r"^.*agent: cannot (register at|reach) ws.*$", agent.output("err"), re.M)[0]
 
 
 def test_no_login(world, basic, digest, tiny, socks):

@@ -83,7 +83,7 @@ class Tinyproxy(ProxyServer):
 
     password = "secret"
 
-    def __init__(self, world, has_login=True):
+    def __init__(self, world, has_login=True, lines=""):
         super().__init__()
         config = world.write(world.unique("tinyproxy"), f"""
 Port {self.port}
@@ -92,6 +92,7 @@ Timeout 600
 MaxClients 100
 LogLevel Warning
 {f"BasicAuth {USER} {self.password}" if has_login else ""}
+{lines}
 """, mode=0o644)
         self.process = world.process("tinyproxy", ["tinyproxy", "-d", "-c", config])
         wait_for_port(self.process, self.port)
