@@ -46,6 +46,14 @@ int registry_find(struct registry *registry, const char *name, struct member_ref
     return entry != NULL ? 0 : CULVERT_ERROR_NOT_FOUND;
 }
 
+bool registry_is_empty(struct registry *registry)
+{
+    pthread_mutex_lock(&registry->lock);
+    bool is_empty = registry->names.count == 0;
+    pthread_mutex_unlock(&registry->lock);
+    return is_empty;
+}
+
 void registry_release(struct registry *registry, const char *name, uint64_t id)
 {
     struct member_ref *taken = NULL;

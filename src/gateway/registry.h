@@ -9,6 +9,7 @@
 #include "base/map.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* A member by loop and id; ids are never used twice, so a stale one finds nobody. */
@@ -32,6 +33,8 @@ int registry_claim(struct registry *registry, const char *name, struct member_re
 
 /* 0, or CULVERT_ERROR_NOT_FOUND. */
 int registry_find(struct registry *registry, const char *name, struct member_ref *ref);
+
+bool registry_is_empty(struct registry *registry);
 
 /* Gives the name back if the member with this id holds it. */
 void registry_release(struct registry *registry, const char *name, uint64_t id);

@@ -30,12 +30,15 @@ static void only_the_holder_gives_it_back(void **state)
     struct registry registry;
     struct member_ref ref = {1, 10}, found, holder;
     assert_int_equal(registry_init(&registry, 7), 0);
+    assert_true(registry_is_empty(&registry));
     assert_int_equal(registry_claim(&registry, "east", ref, &holder), 0);
     registry_release(&registry, "east", 11);
+    assert_false(registry_is_empty(&registry));
     assert_int_equal(registry_find(&registry, "east", &found), 0);
     registry_release(&registry, "east", 10);
     assert_int_equal(registry_find(&registry, "east", &found), CULVERT_ERROR_NOT_FOUND);
     registry_release(&registry, "east", 10);
+    assert_true(registry_is_empty(&registry));
     registry_deinit(&registry);
 }
 

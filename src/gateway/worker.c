@@ -74,9 +74,24 @@ static enum worker_calm look_at_members(struct worker *worker)
     return calm;
 }
 
+static void close_listeners(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->listener_count; i++)
+        listener_close(worker->listeners[i]);
+    worker->listener_count = 0;
+}
+
+/* Agents that poll may need a new connection for each of their requests. */
+static void close_useless_listeners(struct worker *worker)
+{
+    if (registry_is_empty(&worker->gateway->polls))
+        close_listeners(worker);
+}
+
 static void look_whether_quiet(struct loop_timer *timer)
 {
     struct worker *worker = timer->holder;
+    close_useless_listeners(worker);
     bool has_sessions = atomic_load(&worker->gateway->sessions) > 0;
     enum worker_calm calm = has_sessions ? WORKER_BUSY : look_at_members(worker);
     atomic_store(&worker->calm, calm);
@@ -110,13 +125,6 @@ int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
         error = relief_init(&worker->relief, &worker->loop, largest_tunnel);
     assert(error == 0);
     return error;
-}
-
-static void close_listeners(struct worker *worker)
-{
-    for (size_t i = 0; i < worker->listener_count; i++)
-        listener_close(worker->listeners[i]);
-    worker->listener_count = 0;
 }
 
 void worker_deinit(struct worker *worker)
@@ -261,12 +269,16 @@ void worker_recheck_keys(struct worker *worker)
     give_order(worker, recheck_keys, NULL, 0);
 }
 
-static void end_visitors(struct worker *worker)
+/* All, or those who are logging in: the others may bring requests of somebody who polls. */
+static void end_visitors(struct worker *worker, bool all)
 {
-    struct list_node *node;
-    while ((node = list_first(&worker->visitors)) != NULL)
-        visitor_end(CONTAINER_OF(node, struct visitor, node), CULVERT_ERROR_REFUSED,
-                    "the gateway is stopping");
+    struct list_node *next;
+    for (struct list_node *node = list_first(&worker->visitors); node != NULL; node = next) {
+        struct visitor *visitor = CONTAINER_OF(node, struct visitor, node);
+        next = list_next(&worker->visitors, node);
+        if (all || visitor->carrier != NULL)
+            visitor_end(visitor, CULVERT_ERROR_REFUSED, "the gateway is stopping");
+    }
 }
 
 static void drain(struct loop *loop, struct loop_message *message)
@@ -277,8 +289,8 @@ static void drain(struct loop *loop, struct loop_message *message)
     memory_free(order);
     worker->is_draining = true;
     worker->drain_start = loop_now(loop);
-    close_listeners(worker);
-    end_visitors(worker);
+    close_useless_listeners(worker);
+    end_visitors(worker, worker->listener_count == 0);
     size_t cursor = 0;
     struct member *member;
     while ((member = map_next(&worker->members, &cursor)) != NULL)
@@ -303,10 +315,11 @@ static void end_links(struct loop *loop, struct loop_message *message)
     struct worker *worker = loop->holder;
     memory_free(CONTAINER_OF(message, struct order, message));
     struct member *member;
+    close_listeners(worker);
     while ((member = any_member(worker)) != NULL)
         member_end(member, REASON_SHUTDOWN, "the gateway is stopping");
     session_abort_all(worker, REASON_SHUTDOWN, "the gateway is stopping");
-    end_visitors(worker);
+    end_visitors(worker, true);
     polls_end(worker);
 }
 

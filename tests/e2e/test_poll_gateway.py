@@ -523,6 +523,27 @@ def test_a_gateway_that_stops(world):
     assert gateway.wait() == 0
 
 
+@pytest.mark.threads
+def test_who_polls_may_finish_on_new_connections(world):
+    gateway = world.gateway("--drain", "30", threads=2)
+    near, far = registered(world, gateway, "near"), registered(world, gateway, "far")
+    other = joined(near, far)
+    for link in (near, far):
+        link.asking.close()
+        link.bringing.close()
+    gateway.ask_to_stop()
+    gateway.wait_for("stopping; 1 sessions")
+    for link in (near, far):
+        link.asking, link.bringing = link.dial(), link.dial()
+    near.wait_for(GOAWAY)
+    near.send_message(DATA, [1, b"last words"])
+    near.send_message(FIN, [1])
+    assert far.wait_for(DATA, other)[1] == b"last words"
+    far.send_message(FIN, [other])
+    near.wait_for(FIN, 1)
+    assert gateway.wait() == 0
+
+
 def test_one_of_many_that_are_idle_costs_little(world, sanitized):
     count = 50 if sanitized else 500
     gateway = start(world, "--handshakes-per-second", "0", threads=1)
