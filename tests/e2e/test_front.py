@@ -13,8 +13,9 @@ import pytest
 
 from culvert.fronts import SBIN, nginx_command
 from culvert.peers import connect, expect_gone, free_port
+from culvert.polls import Poll
 from culvert.process import eventually
-from culvert.wire import Link
+from culvert.wire import ACK, DATA, FIN, OPEN, Link, encode
 from culvert.world import ROOT
 
 PAGE = pathlib.Path(ROOT, "docs", "reverse-proxy.md").read_text(encoding="utf-8")
@@ -148,6 +149,29 @@ def test_agents_behind_a_proxy(world, heading):
         assert re.fullmatch(pattern, address), address
     opened = eventually(lambda: read_events(front.events, "session.opened"))
     assert opened[0]["source_address"] == address_of(front.events, "near")
+
+
+@pytest.mark.parametrize("heading", HTTP + TCP)
+def test_long_poll_behind_a_proxy(world, heading):
+    front = Front(world, heading)
+    context = ssl.create_default_context(cafile=world.authority.certificate)
+    near, far = (Poll(world, front, context=context, address="::1") for _ in range(2))
+    assert near.shake_hands("near")["Ok"] and far.shake_hands("far")["Ok"]
+    assert address_of(front.events, "near").startswith("[::1]")
+    near.open(1, "far", 80)
+    other = far.wait_for(OPEN)[0]
+    far.send_message(ACK, [other, True, 0, ""])
+    assert near.wait_for(ACK, 1)[1]
+    body = b"".join(encode(DATA, [1, b"x" * 50000]) for _ in range(5))
+    near.send(body)
+    size = 0
+    while size < 250000:
+        size += len(far.wait_for(DATA, other)[1])
+    skipped = b"".join(encode(0x40, [b"x" * 4000]) for _ in range(261))
+    near.send(skipped + encode(0x40, [b"x" * (1024 * 1024 - len(skipped) - 5)]))
+    near.send_message(FIN, [1])
+    far.send_message(FIN, [other])
+    assert near.wait_for(FIN, 1)
 
 
 @pytest.mark.parametrize("heading", HTTP)

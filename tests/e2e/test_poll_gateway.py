@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import ssl
 import threading
 import time
@@ -9,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from culvert.fronts import Nginx
 from culvert.peers import connect, expect_gone
 from culvert.polls import Http, Poll, request
 from culvert.process import eventually
-from culvert.wire import (ACK, DATA, FIN, GOAWAY, HANDSHAKE, MESSAGE_PING, MESSAGE_PONG, OPEN,
-                          Closed, Link, encode, upgrade_request)
+from culvert.wire import (ACK, CREDIT, DATA, FIN, GOAWAY, HANDSHAKE, MESSAGE_PING, MESSAGE_PONG,
+                          OPEN, RECEIVED, Closed, Link, encode, upgrade_request)
+from culvert.world import MEGABYTE
 
 OPENING = {"Culvert-Poll": "open"}
 UNKNOWN = "0123456789abcdef0123456789abcdef"
@@ -54,6 +57,53 @@ def filler(size):
     whole = b"".join(encode(0x40, [b"x" * 4000]) for _ in range(size // 4006))
     rest = size - len(whole)
     return whole + encode(0x40, [b"x" * (rest - 5 if rest > 261 else rest - 4)])
+
+
+# What takes half a minute runs beside the other tests; the last one here looks at what became of it.
+
+
+def hang(link, begin):
+    """A request that waits is answered after 25 s, and can be repeated."""
+    assert link.down(link.arrived + 1).status == 204
+    assert 24 < time.monotonic() - begin < 29
+    link.asking.send(link.down_fields(link.arrived + 1))
+    link.send_message(MESSAGE_PING, [7])
+    assert encode(MESSAGE_PONG, [7]) in link.asking.receive().body
+
+
+def be_silent(link, begin):
+    """Without any request the carrier is lost after 40 s."""
+    link.gateway.wait_for(r"(link\.lost|unregistered).* agent=silent .*no request", timeout=50)
+    assert 39 < time.monotonic() - begin < 44
+    assert link.down(link.arrived + 1, on=link.dial()).status == 410
+
+
+def log_in_late(link, begin):
+    while link.down(1, on=link.dial()).status != 410:
+        assert time.monotonic() - begin < 15
+    assert time.monotonic() - begin > 9
+
+
+def bring_half(link, begin):
+    """A body that stands still is given up after 30 s."""
+    one = link.dial()
+    one.send(link.up_fields(link.taken + 1), b"x", length=100)
+    while not one.is_closed(5):
+        link.down(link.arrived, on=link.dial())  # still there
+        assert time.monotonic() - begin < 40
+    assert time.monotonic() - begin > 29
+
+
+@pytest.fixture(scope="module", autouse=True)
+def waits(services):
+    gateway = start(services, threads=2)
+    links = {scenario: Poll(services, gateway) for scenario in (hang, be_silent, log_in_late,
+                                                                bring_half)}
+    for scenario, name in ((hang, "hanging"), (be_silent, "silent"), (bring_half, "slow")):
+        assert links[scenario].shake_hands(name)["Ok"]
+        links[scenario].wait_for(MESSAGE_PING)  # while it waits for our answer no other comes
+    with ThreadPoolExecutor(len(links)) as pool:
+        yield [pool.submit(scenario, link, time.monotonic()) for scenario, link in links.items()]
 
 
 @pytest.mark.threads
@@ -575,15 +625,45 @@ def test_a_flood_of_connections_that_say_little(world):
     assert link.wait_for(MESSAGE_PONG) == [7]
 
 
-def measure(link, seconds=1.0):
-    end = time.monotonic() + seconds
-    count = 0
-    while time.monotonic() < end:
-        link.send(filler(500000))
-        count += 500000
-    return count * 8 / seconds / 1e6
+def pump(link, sid, stop):
+    """Sends data on this stream as its credit allows."""
+    credit = 262144
+    while not stop.is_set():
+        count = min(credit // 60000, 12)
+        try:
+            if count > 0:
+                link.send(b"".join(encode(DATA, [sid, bytes(60000)]) for _ in range(count)))
+                credit -= 60000 * count
+            else:
+                credit += link.wait_for(CREDIT, sid)[1]
+        except (Closed, OSError):
+            return
 
 
-def test_a_body_goes_up_fast(world, sanitized):
-    link = registered(world, start(world))
-    assert sanitized or measure(link) > 50
+def test_fast_through_a_proxy_that_buffers(world, sanitized):
+    """At least 50 Mbit/s up, and again 50 Mbit/s down beside it."""
+    front = Nginx(world, start(world, threads=2), "")
+    near, far = registered(world, front, "near"), registered(world, front, "far")
+    other = joined(near, far)
+    far.send_message(CREDIT, [other, 2 ** 30])
+    stop = threading.Event()
+    sender = threading.Thread(target=pump, args=(near, 1, stop))
+    sender.start()
+    goal = (1 if sanitized else 25) * MEGABYTE
+    begin, size, reported = time.monotonic(), 0, 0
+    while size < goal:
+        size += len(far.wait_for(DATA, other)[1])
+        if far.counted - reported > 10:
+            reported = far.counted
+            far.send_message(RECEIVED, [reported])
+    rate = size * 8 / 1e6 / (time.monotonic() - begin)
+    stop.set()
+    for one in (near.asking, near.bringing):
+        one.connection.shutdown(socket.SHUT_RDWR)
+    sender.join()
+    assert sanitized or rate > 50, rate
+
+
+def test_waits(waits):
+    for scenario in waits:
+        scenario.result(55)

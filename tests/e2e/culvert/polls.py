@@ -57,7 +57,7 @@ class Http:
             while b"\r\n\r\n" not in self._received:
                 self._read()
             head, _, rest = self._received.partition(b"\r\n\r\n")
-            size = re.search(rb"^Content-Length: (\d+)\r?$", head, re.M)
+            size = re.search(rb"^Content-Length: (\d+)\r?$", head, re.M | re.I)
             size = int(size[1]) if size else 0
             pieces, self._received = [rest], b""
             missing = size - len(rest)
