@@ -10,9 +10,9 @@
 #include "tunnel/poll_server.h"
 
 enum {
-    /* One asks, one brings, and each may have to be repeated before we know that the first is dead.
-     * One more makes another go. */
-    POLL_SESSION_CONNECTIONS = 4,
+    /* One asks, one brings, and each may have to be repeated before we know that those before it
+     * are dead. One more makes another go. */
+    POLL_SESSION_CONNECTIONS = 8,
 };
 
 struct poll_connection;
