@@ -32,12 +32,14 @@ def pytest_sessionstart():
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item):
     """No test hangs for ever."""
+    marker = item.get_closest_marker("limit")
+    seconds = marker.args[0] if marker else TEST_SECONDS
 
     def too_long(*_):
-        raise AssertionError(f"{item.nodeid} took more than {TEST_SECONDS} s")
+        raise AssertionError(f"{item.nodeid} took more than {seconds} s")
 
     before = signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(TEST_SECONDS)
+    signal.alarm(seconds)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)

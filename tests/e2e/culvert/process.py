@@ -81,6 +81,11 @@ class Process:
                         f"{self.output()}")
                 self._changed.wait(min(remaining, 0.1))
 
+    def say(self, text):
+        """Writes to its standard input, for one that was started with stdin=subprocess.PIPE."""
+        self._popen.stdin.write(text.encode())
+        self._popen.stdin.flush()
+
     def count(self, pattern):
         """In how many lines of the output `pattern` is found."""
         with self._changed:

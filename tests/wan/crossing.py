@@ -1,0 +1,259 @@
+"""A tunnel across a wide-area line, and sessions in it that notice every byte that is missing.
+
+The gateway is far, agent1 and the clients are near, agent2 and the servers are at either end. Of a
+session's hops nothing but carriers crosses the line, so that what happens there must not show in
+the session.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import statistics
+import threading
+import time
+
+from culvert.peers import connect, receive_exactly
+from culvert.process import eventually
+
+PIECE = 256 * 1024
+FRONT_PORT = 7443
+PATIENCE = 90.0  # seconds in which a socket of a session may be silent
+LINK_LOST = 11  # docs/protocol.md, "Reset codes"
+ECHO_PAUSE = 0.003  # between an answer and the next question
+
+
+class Task:
+    """A thread whose failure is raised where its end is waited for."""
+
+    def __init__(self, action, *arguments):
+        self._action = action
+        self._arguments = arguments
+        self._error = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        try:
+            self._action(*self._arguments)
+        except BaseException as error:
+            self._error = error
+
+    def is_running(self):
+        return self._thread.is_alive()
+
+    def finish(self, timeout=PATIENCE):
+        self._thread.join(timeout)
+        if self._error:
+            raise self._error
+        assert not self._thread.is_alive(), f"it goes on after {timeout} s"
+
+
+class Bulk:
+    """Both ends of one transfer. No two pieces are equal, so that none can stand for another."""
+
+    def __init__(self, size):
+        self.size = size
+        self.received = 0
+        self._sums = [hashlib.sha256(), hashlib.sha256()]
+        self._is_over = threading.Event()
+
+    def send(self, connection):
+        """All of it and a half-close; then the other end's."""
+        connection.settimeout(PATIENCE)
+        piece = bytearray(os.urandom(min(PIECE, self.size)))
+        for start in range(0, self.size, len(piece)):
+            piece[:8] = start.to_bytes(8, "big")
+            part = memoryview(piece)[:self.size - start]
+            self._sums[0].update(part)
+            connection.sendall(part)
+        connection.shutdown(1)
+        assert connection.recv(1) == b""
+
+    def receive(self, connection):
+        connection.settimeout(PATIENCE)
+        space = memoryview(bytearray(PIECE))
+        while size := connection.recv_into(space):
+            self._sums[1].update(space[:size])
+            self.received += size
+        connection.shutdown(1)
+        self._is_over.set()
+
+    def check(self):
+        """What was received is what was sent."""
+        assert self._is_over.wait(PATIENCE), f"it ended after {self.received} of {self.size} bytes"
+        assert self.received == self.size
+        assert self._sums[1].hexdigest() == self._sums[0].hexdigest()
+
+
+class Echo:
+    """A session in which a few bytes go there and back, all the time."""
+
+    def __init__(self, connection):
+        connection.settimeout(PATIENCE)
+        self._connection = connection
+        self._changed = threading.Condition()
+        self._trips = []  # (sent, came back), of time.monotonic
+        self._is_over = threading.Event()
+        self._task = Task(self._talk)
+
+    def _talk(self):
+        number = 0
+        while not self._is_over.wait(ECHO_PAUSE):
+            number += 1
+            said = number.to_bytes(8, "big")
+            sent = time.monotonic()
+            self._connection.sendall(said)
+            assert receive_exactly(self._connection, len(said)) == said
+            with self._changed:
+                self._trips.append((sent, time.monotonic()))
+                self._changed.notify_all()
+
+    def flowed_since(self, moment, timeout=40.0):
+        """Waits for the answer to something said after `moment`; the seconds from there to it."""
+        end = time.monotonic() + timeout
+        with self._changed:
+            while not self._trips or self._trips[-1][0] < moment:
+                if not self._task.is_running():
+                    self._task.finish()
+                assert time.monotonic() < end, f"nothing flows after {timeout} s"
+                self._changed.wait(0.1)
+            return next(back for sent, back in self._trips if sent >= moment) - moment
+
+    def round_trip(self):
+        """The median in seconds."""
+        with self._changed:
+            return statistics.median(back - sent for sent, back in self._trips)
+
+    def finish(self):
+        self._is_over.set()
+        self._task.finish()
+
+
+class Crossing:
+    """The tunnel. Both agents' carriers are under the line's faults where agent2 is `near`, and where
+    `has_front`: then they come through a TCP proxy before the gateway, on its own machine."""
+
+    def __init__(self, world, area, secure, agent2="far", has_front=False, options=()):
+        self.world = world
+        self.area = area
+        self.service_end = getattr(area, agent2)
+        self._options = options
+        self.events = world.path(world.unique("events"))
+        self._front = None
+        self._front_configuration = None
+        far = area.far
+        tls = {}
+        if secure:
+            tls = {"secure": True, "certificate": world.authority.issue(
+                world.unique("far"), subjects=(f"IP:{far.address}",))}
+        self.gateway = world.gateway("--events", self.events, threads=4,
+                                     listen=f"{far.address}:0", wrapper=far.wrapper(), **tls)
+        port = self.gateway.port
+        if has_front:
+            self._configure_front()
+            self.start_front()
+            port = FRONT_PORT
+        self.url = f"{'wss' if secure else 'ws'}://{far.address}:{port}"
+        world.agent(self.gateway, "agent2", url=self.url, options=options,
+                    wrapper=self.service_end.wrapper())
+        self.near_agent = None
+
+    def forward(self, *ports):
+        """Starts agent1 with a forward to each of these ports beside agent2."""
+        rules = [f"127.0.0.1:0:agent2:127.0.0.1:{port}" for port in ports]
+        self.near_agent = self.world.agent(self.gateway, "agent1", *rules, url=self.url,
+                                           options=self._options,
+                                           wrapper=self.area.near.wrapper())
+
+    def serve(self, handler):
+        """A server beside agent2; its port."""
+        with self.service_end.entered():
+            return self.world.server(handler).port
+
+    def connect(self, index):
+        """A client's connection to agent1's forward."""
+        with self.area.near.entered():
+            return self.world.keep(connect(self.near_agent.port(index)))
+
+    def _configure_front(self):
+        self._front_configuration = self.world.write(self.world.unique("front.cfg"), f"""
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 90s
+    timeout server 90s
+listen culvert
+    bind {self.area.far.address}:{FRONT_PORT}
+    server gateway {self.area.far.address}:{self.gateway.port}
+""")
+
+    def start_front(self):
+        """Starts the proxy, from a thread that lives on: it ends with that."""
+        with self.area.far.entered():
+            self._front = self.world.process(self.world.unique("front"), [
+                shutil.which("haproxy", path="/usr/sbin:/usr/bin"), "-db", "-f",
+                self._front_configuration])
+            eventually(self._front_answers, 10.0, "the proxy does not listen")
+
+    def _front_answers(self):
+        assert self._front.is_running(), self._front.output()
+        try:
+            connect(FRONT_PORT, self.area.far.address, timeout=1).close()
+            return True
+        except OSError:
+            return False
+
+    def stop_front(self):
+        """All its connections end and its port is closed."""
+        self._front.kill()
+
+    def told(self, event):
+        """The gateway's events of this type."""
+        with open(self.events, encoding="ascii") as file:
+            found = [json.loads(line) for line in file if line.endswith("\n")]
+        return [one for one in found if one["event"] == event]
+
+    def check_nobody_registered_anew(self):
+        """The agents are who they were: no link ended, and so no session."""
+        assert [one["agent"] for one in self.told("agent.registered")] == ["agent2", "agent1"]
+        assert self.told("agent.unregistered") == []
+        assert all(one["code"] != LINK_LOST for one in self.told("session.closed"))
+
+
+class Traffic:
+    """Three sessions: a transfer in each direction, and an echo."""
+
+    def __init__(self, crossing, size):
+        self.up, self.down = Bulk(size), Bulk(size)
+        ports = [crossing.serve(handler) for handler in (self.up.receive, self.down.send, answer)]
+        crossing.forward(*ports)
+        self.echo = Echo(crossing.connect(2))
+        self.echo.flowed_since(time.monotonic())
+        self.start = time.monotonic()
+        self._tasks = [Task(self.up.send, crossing.connect(0)),
+                       Task(self.down.receive, crossing.connect(1))]
+
+    def progress(self):
+        """The part of both transfers together that has arrived."""
+        return (self.up.received + self.down.received) / (self.up.size + self.down.size)
+
+    def wait_for_progress(self, part):
+        eventually(lambda: self.progress() >= part, PATIENCE, f"{part} of it did not arrive")
+
+    def finish(self):
+        """Everything has arrived, whole and in order; the seconds that it took."""
+        for task in self._tasks:
+            task.finish()
+        seconds = time.monotonic() - self.start
+        self.up.check()
+        self.down.check()
+        self.echo.finish()
+        return seconds
+
+
+def answer(connection):
+    """An echo server's handler that bears long silence."""
+    connection.settimeout(PATIENCE)
+    while data := connection.recv(65536):
+        connection.sendall(data)
