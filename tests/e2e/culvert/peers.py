@@ -4,6 +4,7 @@ import ctypes
 import errno
 import hashlib
 import os
+import random
 import select
 import socket
 import struct
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, Queue
 
 TIMEOUT = 20.0
+PORTS = 10000, 32000
 _LIBC = ctypes.CDLL(None)
 
 
@@ -20,10 +22,19 @@ def family_of(address):
 
 
 def free_port(address="127.0.0.1"):
-    """A port that was free a moment ago, for programs that cannot pick one themselves."""
-    with socket.socket(family_of(address)) as probe:
-        probe.bind((address, 0))
-        return probe.getsockname()[1]
+    """A port that was free a moment ago, for programs that cannot pick one themselves. The system
+    gives it to nobody in between: it is below those that it hands out, and taken at random, since
+    tests run side by side."""
+    while True:
+        port = random.randrange(*PORTS)
+        with socket.socket(family_of(address)) as probe:
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return port
 
 
 def connect(port, address="127.0.0.1", timeout=TIMEOUT):
