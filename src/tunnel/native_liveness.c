@@ -62,14 +62,25 @@ static uint64_t most(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* When to ping: after a silence of the keepalive interval, or of a second while messages wait for
- * their acknowledgement. */
+/* How long nothing may be heard before a ping. While messages wait for their acknowledgement it is a
+ * second. An agent, whose part it is to find out that the way is dead, also asks soon after the
+ * last message that came, and then after as long a time as nothing has come. */
+static uint64_t longest_silence(const struct native_tunnel *tunnel)
+{
+    const uint64_t keepalive = (uint64_t)TUNNEL_KEEPALIVE * SECOND;
+    if (tunnel->link.count > 0)
+        return SECOND;
+    if (!tunnel->dials)
+        return keepalive;
+    uint64_t quiet = most(tunnel->last_heard, tunnel->last_ping) - tunnel->last_taken;
+    return least(most(quiet, SECOND), keepalive);
+}
+
 static uint64_t ping_due(const struct native_tunnel *tunnel)
 {
     if (tunnel->ping_pending != 0)
         return UINT64_MAX;
-    uint64_t silence = tunnel->link.count > 0 ? SECOND : (uint64_t)TUNNEL_KEEPALIVE * SECOND;
-    return most(tunnel->last_heard, tunnel->last_ping) + silence;
+    return most(tunnel->last_heard, tunnel->last_ping) + longest_silence(tunnel);
 }
 
 /* When to give the carrier up if nothing is heard until then. One that takes nothing cannot be

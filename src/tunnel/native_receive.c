@@ -60,6 +60,7 @@ static int take_counted(struct native_tunnel *tunnel, const struct message *mess
     int is_new = link_take(&tunnel->link, size, now);
     if (is_new <= 0)
         return is_new;
+    tunnel->last_taken = now;
     if (!message->is_known)
         return 0;
     if (message->type == MESSAGE_GOAWAY) {

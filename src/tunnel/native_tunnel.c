@@ -98,6 +98,7 @@ int native_tunnel_attach(struct native_tunnel *tunnel, struct carrier *carrier,
     memset(tunnel->round_trips, 0, sizeof(tunnel->round_trips));
     tunnel->attached_at = loop_now(tunnel->base.loop);
     tunnel->last_heard = tunnel->attached_at;
+    tunnel->last_taken = tunnel->attached_at;
     tunnel->last_ping = tunnel->attached_at;
     tunnel->expects_welcome = handshake != NULL;
     /* Whoever took the handshake had stopped the reading until the name was settled. */

@@ -51,6 +51,7 @@ struct native_tunnel {
     struct slice_queue batch;
     uint64_t timer_due; /* microseconds; UINT64_MAX when it is not running */
     uint64_t last_heard;
+    uint64_t last_taken;     /* when the last counted message came */
     uint64_t last_ping;      /* when we sent the last */
     uint64_t ping_pending;   /* when the unanswered one was sent; 0: none */
     uint64_t blocked_since;  /* since when the carrier takes nothing; 0: it does */

@@ -221,6 +221,17 @@ def test_a_gateway_that_falls_silent(world, secure):
     eventually(lambda: works(tunnel.port()), 5.0, "no session came through")
 
 
+def test_a_gateway_that_falls_silent_soon_after_it_spoke(world):
+    """An agent that has nothing to send asks soon after the last message, then ever more seldom."""
+    tunnel = world.tunnel(world.echo_server().port, options=NO_RESUME)
+    echo_once(tunnel.port())
+    since = tunnel.near.mark()
+    tunnel.gateway.signal(signal.SIGSTOP)
+    tunnel.near.wait_for("lost the link.*silent", since=since, stream="err", timeout=10.0)
+    tunnel.gateway.signal(signal.SIGCONT)
+    tunnel.near.wait_registered(since=since)
+
+
 def test_a_gateway_that_falls_silent_under_bulk(world):
     """A carrier that takes nothing cannot be pinged; it is given up all the same."""
     tunnel = world.tunnel(world.echo_server().port, options=NO_RESUME)
