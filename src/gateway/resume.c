@@ -151,8 +151,7 @@ void resume_finish(struct visitor *visitor)
     resumption->key_id = visitor->key_id;
     bool is_here = resumption->member.worker == worker->loop.index;
     if (!is_here) {
-        if (carrier->operations->depart != NULL)
-            resumption->cargo = carrier->operations->depart(carrier);
+        resumption->cargo = carrier->operations->depart(carrier);
         if (resumption->cargo == NULL) {
             visitor_end(visitor, CULVERT_ERROR_CLOSED, "it could not go to its link's worker");
             return;

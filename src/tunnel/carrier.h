@@ -45,8 +45,7 @@ struct carrier_operations {
     /* Reads no more until it is turned on again. */
     void (*read)(struct carrier *carrier, bool on);
     /* Takes a paused carrier off its loop; it is gone afterwards, and no event follows. NULL when
-     * memory has run out or the carrier is lost: then it is as it was and the holder closes it.
-     * The operation is NULL for a kind of carrier that cannot. */
+     * memory has run out or the carrier is lost: then it is as it was and the holder closes it. */
     struct carrier_cargo *(*depart)(struct carrier *carrier);
     /* Tells the peer `reason` if it can and closes; frees the carrier at the end of the turn. No
      * event follows. */
