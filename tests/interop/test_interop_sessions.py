@@ -176,7 +176,7 @@ def test_many_sessions_at_once(hub, content):
 @pytest.mark.parametrize("speaker", SPEAKERS)
 @pytest.mark.parametrize("kind", PROXIES)
 def test_agents_come_back_after_their_proxy(world, programs, kind, speaker):
-    """It ends, sessions with it; another takes its place."""
+    """It ends, and another takes its place, which does not know the sessions."""
     proxy = programs.proxy(kind)
     echo = world.echo_server()
     far = programs.agent(speaker, proxy.url(), "far")
@@ -186,8 +186,8 @@ def test_agents_come_back_after_their_proxy(world, programs, kind, speaker):
         client.sendall(b"before")
         assert receive_exactly(client, 6) == b"before"
         proxy.kill()
+        programs.proxy(kind, port=proxy.port)
         expect_gone(client)
-    programs.proxy(kind, port=proxy.port)
     for agent, since in marks:
         agent.wait_registered(since=since)
     with connect(near.port()) as client:
