@@ -61,6 +61,7 @@ test: dependencies-test
 simulate: build
 	build/tests/sim/link_mux_sim 1 $(SEEDS)
 	build/tests/sim/tunnel_sim 1 $(SEEDS)
+	build/tests/sim/poll_sim 1 $(SEEDS)
 
 sanitize: sanitize-address sanitize-thread
 

@@ -11,6 +11,7 @@ void virtual_loop_init(struct virtual_loop *loop, struct trial *trial, struct ac
     chunk_pool_init(&loop->loop.pool, account);
     list_init(&loop->loop.tasks);
     list_init(&loop->loop.burial);
+    list_init(&loop->loop.endings);
 }
 
 static void run_list(struct list *list)
@@ -32,6 +33,8 @@ static void run_tasks(struct virtual_loop *loop)
 
 size_t virtual_loop_deinit(struct virtual_loop *loop)
 {
+    run_tasks(loop);
+    run_list(&loop->loop.endings);
     run_tasks(loop);
     for (int i = 0; i < VIRTUAL_LOOP_TIMERS; i++)
         assert(loop->timers[i] == NULL);
@@ -74,6 +77,12 @@ void loop_bury(struct loop *loop, struct loop_task *task)
 {
     if (!list_node_is_linked(&task->node))
         list_append(&loop->burial, &task->node);
+}
+
+void loop_at_end(struct loop *loop, struct loop_task *task)
+{
+    if (!list_node_is_linked(&task->node))
+        list_append(&loop->endings, &task->node);
 }
 
 void loop_task_cancel(struct loop_task *task)
