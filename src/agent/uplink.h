@@ -87,10 +87,11 @@ struct uplink {
     struct loop_timer side_timer; /* until what is done beside a link that is up */
     uint64_t leave_at;            /* microseconds; UINT64_MAX: the gateway is not stopping */
     unsigned failures;            /* in a row */
-    size_t refusals;              /* final ones in a row */
-    unsigned redials;             /* that may still be at once */
-    uint64_t redials_since;       /* microseconds, when they were counted */
-    bool is_moving;               /* a gateway is looked for though the link is up */
+    unsigned told;    /* seconds that a busy gateway of this round wants us to stay away, or 0 */
+    size_t refusals;  /* final ones in a row */
+    unsigned redials; /* that may still be at once */
+    uint64_t redials_since; /* microseconds, when they were counted */
+    bool is_moving;         /* a gateway is looked for though the link is up */
     bool was_up;
     bool gives_keys;   /* set by the owner: it opens streams with keys that no rule has */
     bool knows_native; /* a server has taken up culvert.1 before: nothing else is spoken */

@@ -203,6 +203,14 @@ static void on_detached(struct registration *registration, enum registration_sta
     else
         tell_ladder_of_loss(uplink, registration);
     uplink_cancel_side(uplink);
+    if (uplink->leave_at != UINT64_MAX) {
+        /* It is stopping: nobody can come back to it. */
+        const char *url = url_of(uplink, registration);
+        end_home(uplink, why);
+        gateways_leave(&uplink->gateways);
+        uplink_try_later(uplink, "lost the link to", url, why, uplink_redial_delay(uplink));
+        return;
+    }
     uplink->owner->detached(uplink, why);
     if (uplink->is_moving)
         return; /* a try is under way or waits */

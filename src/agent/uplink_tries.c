@@ -146,8 +146,15 @@ static void home_failed(struct uplink *uplink, const char *why, unsigned retry_a
     const struct uplink_place *place = tried_place(uplink);
     bool resumes = is_waiting_to_resume(uplink) && uplink->home->place == uplink->attempt.place;
     uint64_t delay = 0;
-    if (gateways_failed(&uplink->gateways, loop_now(uplink->loop)))
-        delay = retry_after > 0 ? told_delay(retry_after) : uplink_back_off(uplink);
+    /* Another gateway may be back long before a very busy one wants us. */
+    if (uplink->config->url_count > 1 && retry_after > UPLINK_LAST_DELAY / 1000)
+        retry_after = UPLINK_LAST_DELAY / 1000;
+    if (retry_after > uplink->told)
+        uplink->told = retry_after;
+    if (gateways_failed(&uplink->gateways, loop_now(uplink->loop))) {
+        delay = uplink->told > 0 ? told_delay(uplink->told) : uplink_back_off(uplink);
+        uplink->told = 0;
+    }
     uplink_try_later(uplink, resumes ? "cannot resume the link at" : "cannot register at",
                      place->text, why, delay);
 }

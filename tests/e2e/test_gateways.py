@@ -154,6 +154,45 @@ def seconds(text):
     return time.mktime(time.strptime(moment, "%Y-%m-%dT%H:%M:%S")) - time.timezone + float(fraction)
 
 
+def test_a_gateway_that_stops_is_not_waited_for_when_its_line_is_cut(world):
+    server = world.echo_server()
+    old, new = world.gateway("--drain", "60"), world.gateway()
+    far = world.agent(new, "far")
+    way = world.proxy(old.port)
+    other = world.agent(old, "far")
+    near = world.agent(None, "near", f"0:far:127.0.0.1:{server.port}",
+                       url=f"ws://127.0.0.1:{way.port}", options=["--url", new.url()])
+    client = world.keep(connect(near.port()))
+    say(client)
+    since = near.mark()
+    old.signal(signal.SIGTERM)
+    near.wait_for("says goodbye", since=since, stream="err")
+    way.cut()
+    wait_registered_at((near,), new)
+    assert near.count("resuming the link") == 0
+    expect_gone(client)
+    echo_once(near.port())
+    assert far.is_running() and other.is_running()
+
+
+def test_a_busy_gateway_is_left_alone_as_long_as_it_says(world):
+    """Also when another, which is not there, is tried in the meantime."""
+    times = []
+
+    def busy(connection):
+        connection.recv(65536)
+        times.append(time.monotonic())
+        connection.sendall(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\n"
+                           b"Content-Length: 0\r\n\r\n")
+
+    server = world.server(busy)
+    agent = world.agent(None, "agent", url=f"ws://127.0.0.1:{server.port}", wait=False,
+                        options=["--url", f"ws://127.0.0.1:{free_port()}"])
+    agent.wait_for(r"refused; trying ws://\S+ in [23]\.\d s")
+    eventually(lambda: len(times) >= 2, 10.0)
+    assert times[1] - times[0] >= 2.0
+
+
 def test_a_gateway_that_everybody_has_left_ends(world):
     old, new = world.gateway("--drain", "4"), world.gateway()
     agents = [world.agent(old, f"agent{number}", options=urls(old, new)) for number in range(3)]
