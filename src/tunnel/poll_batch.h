@@ -1,5 +1,5 @@
 /*
- * How large a batch an agent sends up by long poll. A request costs a round trip and what proxies
+ * How large a batch goes up or down by long poll. A request costs a round trip and what proxies
  * add, however small it is; so batches must be large, but a small message waits behind a large one.
  * A batch should stay on the line itself no longer than twice what a request costs anyway, or than
  * POLL_BATCH_STAY. What that is shows when full batches of one size are compared with those of half
@@ -30,7 +30,7 @@ void poll_batch_init(struct poll_batch *batch);
 /* The bytes that the next should have at most. */
 size_t poll_batch_limit(const struct poll_batch *batch);
 
-/* One of so many bytes has been answered after `took`. */
+/* One of so many bytes has been answered after `took`; one that went down, by the next request. */
 void poll_batch_answered(struct poll_batch *batch, size_t bytes, uint64_t took);
 
 #endif

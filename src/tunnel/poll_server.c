@@ -6,13 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    SECOND = 1000 * 1000,
-    /* Microseconds from a body's leaving to the request for the next: so long does a keystroke wait
-     * behind bulk data. Below the one bodies grow, above the other they shrink. */
-    FAST_BATCH = SECOND / 20,
-    SLOW_BATCH = SECOND / 5,
-};
+enum { SECOND = 1000 * 1000 }; /* microseconds */
 
 static struct poll_server *from_carrier(const struct carrier *carrier)
 {
@@ -96,21 +90,11 @@ static void hand_out(struct poll_server *server)
     server->batch_size = server->body.bytes;
 }
 
-static void adapt_batch(struct poll_server *server)
-{
-    uint64_t took = loop_now(server->loop) - server->batch_start;
-    if (server->batch_size < server->batch_limit / 2)
-        return; /* too little to tell what the line takes */
-    if (took < FAST_BATCH && server->batch_limit < POLL_SERVER_MAX_BATCH)
-        server->batch_limit *= 2;
-    else if (took > SLOW_BATCH && server->batch_limit > POLL_SERVER_MIN_BATCH)
-        server->batch_limit /= 2;
-}
-
 /* The body has arrived: room for the next. */
 static void advance(struct poll_server *server)
 {
-    adapt_batch(server);
+    uint64_t took = loop_now(server->loop) - server->batch_start;
+    poll_batch_answered(&server->batch, server->batch_size, took > 0 ? took : 1);
     slice_queue_deinit(&server->body); /* an idle one keeps no room for slices */
     server->is_handed = false;
     server->down++;
@@ -170,7 +154,7 @@ static void flush(struct carrier *carrier)
 
 static size_t batch_limit(const struct carrier *carrier)
 {
-    return from_carrier(carrier)->batch_limit;
+    return poll_batch_limit(&from_carrier(carrier)->batch);
 }
 
 /* Requests come often enough to know that the peer is there; what it must answer are messages. */
@@ -284,7 +268,7 @@ int poll_server_init(struct poll_server *server, struct loop *loop,
     server->up = 1;
     server->last_seen = loop_now(loop);
     server->timer_due = UINT64_MAX;
-    server->batch_limit = 4 * POLL_SERVER_MIN_BATCH;
+    poll_batch_init(&server->batch);
     server->is_reading = true;
     arm(server);
     return 0;

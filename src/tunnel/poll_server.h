@@ -10,6 +10,7 @@
 #include "base/slice.h"
 #include "net/loop.h"
 #include "tunnel/carrier.h"
+#include "tunnel/poll_batch.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,9 +21,6 @@ enum {
     POLL_SERVER_HANG = 25,    /* that a request waits for a body at most: proxies cut at 30 */
     POLL_SERVER_SILENCE = 40, /* without a request, until the agent counts as gone */
     POLL_SERVER_LAST = 10,    /* after the end, for the last body to be fetched */
-
-    POLL_SERVER_MIN_BATCH = 32 * 1024,
-    POLL_SERVER_MAX_BATCH = 512 * 1024,
 };
 
 /* A request that waits for a body to come down; part of whoever asked. */
@@ -59,7 +57,7 @@ struct poll_server {
     uint64_t timer_due; /* UINT64_MAX when it is not running */
     uint64_t batch_start;
     size_t batch_size;
-    size_t batch_limit;
+    struct poll_batch batch;
     bool is_handed; /* the body was an answer: who asks for the next has got it */
     bool is_reading;
     bool has_failed; /* lost was told */

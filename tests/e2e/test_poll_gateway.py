@@ -14,6 +14,7 @@ from culvert.fronts import Nginx
 from culvert.peers import connect, expect_gone
 from culvert.polls import Http, Poll, request
 from culvert.process import eventually
+from culvert.resuming import ResumingAgent
 from culvert.wire import (ACK, CREDIT, DATA, FIN, GOAWAY, HANDSHAKE, MESSAGE_PING, MESSAGE_PONG,
                           OPEN, RECEIVED, Closed, Link, encode, upgrade_request)
 from culvert.world import MEGABYTE
@@ -44,10 +45,14 @@ def quiet(link):
 
 
 def joined(near, far, sid=1, port=80):
-    """Opens a stream from one link to the other; returns its id there."""
+    """Opens a stream from one link to the other, or to a ResumingAgent; returns its id there."""
     near.open(sid, "far", port)
-    other = far.wait_for(OPEN)[0]
-    far.send_message(ACK, [other, True, 0, ""])
+    if isinstance(far, ResumingAgent):
+        other = far.link.wait_for(OPEN)[0]
+        far.send(ACK, [other, True, 0, ""])
+    else:
+        other = far.wait_for(OPEN)[0]
+        far.send_message(ACK, [other, True, 0, ""])
     assert near.wait_for(ACK, sid)[1]
     return other
 
@@ -140,6 +145,39 @@ def test_every_request_on_a_connection_and_perhaps_a_worker_of_its_own(world, se
         other = joined(near, far, sid=2 * number + 1)
         near.send_message(DATA, [2 * number + 1, b"x"])
         assert far.wait_for(DATA, other)[1] == b"x"
+
+
+@pytest.mark.threads
+def test_a_link_goes_on_by_long_poll_and_back(world, secure):
+    gateway = start(world, secure=secure, threads=4)
+    context = ssl.create_default_context(
+        cafile=world.authority.certificate) if secure else None
+    near = registered(world, gateway, "near", context=context)
+    far = ResumingAgent(world, gateway, "far")
+    other = joined(near, far)
+    left = None
+    for number, polls in enumerate((True, True, False, True, False)):
+        said = b"%d" % number
+        near.send_message(DATA, [1, said])  # by whichever connection: it is not lost
+        link = Poll(world, gateway, {"Culvert-Link": far.welcome["Link"].hex()},
+                    context=context) if polls else far.dial()
+        far.resume(link)
+        assert far.link.wait_for(DATA, other)[1] == said
+        far.send(DATA, [other, said])
+        assert near.wait_for(DATA, 1)[1] == said
+        if left is not None:
+            assert left.down(left.arrived + 1, on=left.dial()).status == 410
+        left = link if polls else None
+
+
+def test_a_link_that_is_not_known_is_not_resumed(world):
+    gateway = start(world, threads=2)
+    far = ResumingAgent(world, gateway, "far")
+    for fields, changes in (({"Culvert-Link": UNKNOWN}, {"Link": bytes.fromhex(UNKNOWN)}),
+                            ({"Culvert-Link": far.welcome["Link"].hex()}, {"Proof": bytes(32)})):
+        assert far.refused(Poll(world, gateway, fields), **changes)[0] == 11
+    far.link.send_message(MESSAGE_PING, [7])
+    assert far.link.wait_for(MESSAGE_PONG) == [7]
 
 
 @pytest.mark.threads

@@ -105,6 +105,7 @@ class Poll(Link):
         assert self.opened.status == 200, self.opened.status
         self.id = self.opened.fields["culvert-poll"]
         self.nonce = bytes.fromhex(self.opened.fields["culvert-nonce"])
+        self.response = f"Culvert-Nonce: {self.nonce.hex()}"
 
     def dial(self):
         return self.world.keep(Http(self.gateway.port, self.context, **self.options))
