@@ -436,6 +436,29 @@ static void test_an_agent_has_an_api_and_a_memory(void **state)
     remove_directory(directory);
 }
 
+static void test_an_agent_knows_several_gateways(void **state)
+{
+    static const enum culvert_transport transports[] = {CULVERT_TRANSPORT_WEBSOCKET,
+                                                        CULVERT_TRANSPORT_POLL};
+    char url[64];
+    (void)state;
+    struct culvert_gateway_options options = gateway_options();
+    options.handshakes_per_second = -1;
+    struct culvert_gateway *gateway = start_gateway(&options);
+    url_of(gateway, url);
+    const char *more[] = {"poll+http://127.0.0.1:2", url};
+    for (size_t i = 0; i < 2; i++) {
+        struct culvert_agent_options agent_options = {.size = sizeof(agent_options),
+                                                      .url = "ws://127.0.0.1:1",
+                                                      .name = "near",
+                                                      .more_urls = more + 1 - i,
+                                                      .more_url_count = 1 + i,
+                                                      .transport = transports[i]};
+        culvert_agent_free(start_agent(&agent_options)); /* it has waited to be registered */
+    }
+    culvert_gateway_free(gateway);
+}
+
 static void test_an_agent_that_is_refused_has_ended(void **state)
 {
     char data[] = "/tmp/culvert-library-XXXXXX";
@@ -472,6 +495,7 @@ int main(void)
         cmocka_unit_test(test_a_policy_that_cannot_be_read),
         cmocka_unit_test(test_an_agent_knows_whether_it_is_registered),
         cmocka_unit_test(test_an_agent_has_an_api_and_a_memory),
+        cmocka_unit_test(test_an_agent_knows_several_gateways),
         cmocka_unit_test(test_an_agent_that_is_refused_has_ended),
     };
     return cmocka_run_group_tests_name("library", tests, NULL, NULL);
