@@ -4,8 +4,9 @@ import hmac
 import re
 import ssl
 
+from culvert.events import read_events, wait_for_events
 from culvert.peers import reset
-from culvert.wire import ACK, COUNTED, HANDSHAKE, OPEN, SKIP, Link, encode
+from culvert.wire import ACK, COUNTED, DATA, HANDSHAKE, OPEN, SKIP, Link, encode
 
 
 class ResumingAgent:
@@ -79,3 +80,78 @@ class ResumingAgent:
         for message in self.sent[answer["Received"]:]:
             link.send(message)
         return answer
+
+
+class Pair:
+    """Two raw agents, and a stream from the one to the other."""
+
+    def __init__(self, near, far, events, sid=1):
+        self.near = near
+        self.far = far
+        self.events = events
+        self._count = 0
+        self._sids = iter(range(sid, 1 << 20, 2))
+        self.near_sid, self.far_sid = self.open()
+
+    def open(self):
+        """Opens one more stream; returns its ids at both ends."""
+        sid = next(self._sids)
+        self.near.open(sid, self.far.name)
+        return sid, self.accept(sid)
+
+    def accept(self, sid):
+        """The answering agent takes the next open; the asking one hears of it."""
+        far_sid = self.far.link.wait_for(OPEN)[0]
+        self.far.send(ACK, [far_sid, True, 0, ""])
+        assert self.near.link.wait_for(ACK, sid)[1] is True
+        return far_sid
+
+    def say(self):
+        """The asking agent sends something new, which is returned."""
+        self._count += 1
+        said = b"word %d" % self._count
+        self.near.send(DATA, [self.near_sid, said])
+        return said
+
+    def hear(self, said):
+        assert self.far.link.wait_for(DATA, self.far_sid)[1] == said
+
+    def answer(self):
+        self._count += 1
+        said = b"answer %d" % self._count
+        self.far.send(DATA, [self.far_sid, said])
+        assert self.near.link.wait_for(DATA, self.near_sid)[1] == said
+
+    def check(self):
+        """The stream is whole, both ways."""
+        self.hear(self.say())
+        self.answer()
+
+    def wait_lost(self, count=1):
+        """The gateway knows that the far agent's connection is gone."""
+        wait_for_events(self.events, "link.lost", count, agent=self.far.name)
+
+    def cut(self, count=1):
+        self.far.cut()
+        self.wait_lost(count)
+
+    def count(self, event):
+        return len([one for one in read_events(self.events)
+                    if one["event"] == event and one.get("agent") == self.far.name])
+
+
+class Maker:
+    """Makes pairs on gateways of its own, whose options the test gives."""
+
+    def __init__(self, world):
+        self._world = world
+        self.gateway = None
+
+    def __call__(self, *options, secure=False, key=False, threads=1, **gateway_options):
+        events = self._world.path("events.json")
+        self.gateway = gateway = self._world.gateway("--events", events, *options, secure=secure,
+                                                     is_open=not key, threads=threads,
+                                                     **gateway_options)
+        near, far = (ResumingAgent(self._world, gateway, name, gateway.add_key(name) if key else "")
+                     for name in ("near", "far"))
+        return Pair(near, far, events)
