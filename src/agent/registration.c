@@ -142,7 +142,7 @@ int registration_begin(struct registration *registration, struct carrier *carrie
     registration->tunnel = &native->base;
     error = native_tunnel_register(native, carrier, config->name, config->key);
     if (error != 0)
-        native_tunnel_fail(native, error, error_text(error));
+        native_tunnel_cut(native, error, error_text(error));
     return 0;
 }
 

@@ -333,7 +333,7 @@ static void rejoin(struct loop_task *task)
     test_tunnels_rejoin(CONTAINER_OF(task, struct test_tunnels, rejoin));
 }
 
-void test_tunnels_start(struct test_tunnels *pair, unsigned resume_seconds)
+void test_tunnels_prepare(struct test_tunnels *pair, unsigned resume_seconds)
 {
     memset(pair, 0, sizeof(*pair));
     account_init(&pair->account, SIZE_MAX);
@@ -344,12 +344,17 @@ void test_tunnels_start(struct test_tunnels *pair, unsigned resume_seconds)
     pair->door.task.run = answer;
     pair->rejoin.run = rejoin;
     assert_int_equal(link_identity_new(&pair->door.identity), 0);
-    struct test_side *sides[] = {&pair->agent, &pair->gateway};
-    for (int i = 0; i < 2; i++) {
-        struct test_side *side = sides[i];
-        side->pair = pair;
-        assert_int_equal(native_tunnel_new(&owner, side, &pair->loop, i == 0, &side->tunnel), 0);
-    }
+    pair->agent.pair = pair;
+    pair->gateway.pair = pair;
+    assert_int_equal(
+        native_tunnel_new(&owner, &pair->gateway, &pair->loop, false, &pair->gateway.tunnel), 0);
+}
+
+void test_tunnels_start(struct test_tunnels *pair, unsigned resume_seconds)
+{
+    test_tunnels_prepare(pair, resume_seconds);
+    assert_int_equal(
+        native_tunnel_new(&owner, &pair->agent, &pair->loop, true, &pair->agent.tunnel), 0);
     struct carrier *carrier = test_tunnels_dial(pair);
     assert_int_equal(native_tunnel_register(pair->agent.tunnel, carrier, "agent1", "key"), 0);
 }

@@ -56,6 +56,9 @@ struct test_tunnels {
     struct loop_task rejoin;
 };
 
+/* A loop and a gateway's side; the agent's is the caller's. resume_seconds is what the gateway
+ * grants. */
+void test_tunnels_prepare(struct test_tunnels *pair, unsigned resume_seconds);
 /* Starts an agent's registration; resume_seconds is what the gateway grants. */
 void test_tunnels_start(struct test_tunnels *pair, unsigned resume_seconds);
 /* A new carrier to the gateway's door, with a nonce of its own. */
