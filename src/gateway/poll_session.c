@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "gateway/dialect.h"
 #include "gateway/poll_connection.h"
 
 #include <sys/random.h>
@@ -91,9 +92,15 @@ static void make_room(struct poll_session *session)
     poll_connection_close(connection_at(node != NULL ? node : chosen));
 }
 
+static size_t limit(const struct poll_session *session)
+{
+    bool logs_in = session->server.carrier.events == dialect_native.events;
+    return logs_in ? POLL_SESSION_EARLY_CONNECTIONS : POLL_SESSION_CONNECTIONS;
+}
+
 void poll_session_join(struct poll_session *session, struct poll_connection *connection)
 {
-    if (session->connection_count == POLL_SESSION_CONNECTIONS)
+    if (session->connection_count >= limit(session))
         make_room(session);
     list_append(&session->connections, &connection->session_node);
     session->connection_count++;

@@ -13,6 +13,7 @@ enum {
     /* One asks, one brings, and each may have to be repeated before we know that those before it
      * are dead. One more makes another go. */
     POLL_SESSION_CONNECTIONS = 8,
+    POLL_SESSION_EARLY_CONNECTIONS = 3, /* until the login is through */
 };
 
 struct poll_connection;

@@ -1,6 +1,7 @@
 """The gateway's side of long poll, by raw HTTP (docs/protocol.md, "Long poll")."""
 
 import os
+import random
 import re
 import socket
 import ssl
@@ -531,6 +532,15 @@ def test_more_connections_than_anybody_needs(world):
     assert link.wait_for(MESSAGE_PONG) == [7]
 
 
+def test_more_connections_than_a_login_needs(world):
+    gateway = start(world)
+    link = Poll(world, gateway)
+    many = [link.dial() for _ in range(6)]
+    for one in many:
+        assert link.up(9, b"x", on=one) == 409
+    assert sum(one.is_closed(0.2) for one in many) == 3
+
+
 def test_a_refused_login_is_told(world):
     gateway = start(world, is_open=False)
     link = Poll(world, gateway)
@@ -664,6 +674,49 @@ def test_a_flood_of_connections_that_say_little(world):
     expect_gone(begun[0])
     link.send_message(MESSAGE_PING, [7])
     assert link.wait_for(MESSAGE_PONG) == [7]
+
+def confuse(link, choices, until):
+    """Requests as they come to somebody's mind, from one who does not read every answer."""
+    one = None
+    while time.monotonic() < until:
+        try:
+            one = one if one is not None and choices.random() < 0.7 else link.dial()
+            number = choices.choice((link.taken + 1, link.taken + 1, 1, 2, 99))
+            if choices.random() < 0.5:
+                one.send(link.down_fields(choices.choice((1, 2, 3, link.arrived + 1))))
+            else:
+                body = encode(MESSAGE_PING, [number]) * choices.choice((1, 1, 1000))
+                cut = choices.choice((len(body), len(body), 1))
+                one.send(link.up_fields(number), body[:cut], length=len(body))
+                link.taken += number == link.taken + 1 and cut == len(body)
+            if choices.random() < 0.6:
+                one.receive(choices.choice((0.01, 0.1)))
+        except (Closed, OSError):
+            one = None
+
+
+@pytest.mark.threads
+def test_many_requests_that_make_no_sense(world):
+    gateway = start(world, "--handshakes-per-second", "0", threads=4)
+    links = [Poll(world, gateway) for _ in range(8)]
+    for number, link in enumerate(links):
+        if number % 4:
+            assert link.shake_hands(f"agent{number}")["Ok"]
+    until = time.monotonic() + 2
+    with ThreadPoolExecutor(16) as pool:
+        done = [pool.submit(confuse, link, random.Random(seed), until)
+                for seed, link in enumerate(2 * links)]
+        for one in done:
+            one.result()
+    quiet(registered(world, gateway, "orderly"))
+    with ThreadPoolExecutor(16) as pool:
+        until = time.monotonic() + 2
+        done = [pool.submit(confuse, link, random.Random(seed), until)
+                for seed, link in enumerate(2 * links)]
+        gateway.ask_to_stop()
+        for one in done:
+            one.result()
+    assert gateway.wait() == 0
 
 
 def pump(link, sid, stop):
