@@ -137,6 +137,8 @@ static void close_end(struct carrier *carrier, int error, const char *reason)
     uint64_t last = end->free_at / 1000 + 1;
     if (last < line->trial->now || trial_chance(line->trial, 20))
         last = line->trial->now;
+    if (last < peer->held_till)
+        last = peer->held_till;
     trial_earlier(&peer->lost_time, last + line->delay);
 }
 

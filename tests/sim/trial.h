@@ -30,9 +30,10 @@ bool trial_chance(struct trial *trial, unsigned percent);
 _Noreturn void trial_fail(struct trial *trial, const char *what, const char *file, int line);
 
 /*
- * `PROGRAM` runs the seeds from 1 to `seeds`, `PROGRAM SEED` runs one, `PROGRAM FIRST COUNT` some.
- * `run` starts at time 1 and gives nothing back when it has failed: the next trial begins by
- * clearing what it stands in. Stops at the first failure. Returns how many ran, 0 if one failed.
+ * `PROGRAM` runs the seeds from 1 to `seeds` (fewer with a sanitizer), `PROGRAM SEED` runs one,
+ * `PROGRAM FIRST COUNT` some. `run` starts at time 1 and gives nothing back when it has failed: the
+ * next trial begins by clearing what it stands in. Stops at the first failure. Returns how many
+ * ran, 0 if one failed.
  */
 uint64_t trial_run_all(struct trial *trial, int argc, char **argv, uint64_t seeds,
                        void (*run)(struct trial *trial));

@@ -300,10 +300,11 @@ static void connected(struct world *world)
     /* Some are not there when they seem to be; some handshakes are late, or overtaken. */
     if (trial_chance(trial, 10))
         line_silence(line, (int)trial_below(trial, 2));
-    if (trial_chance(trial, 20))
+    bool is_late = trial_chance(trial, 20);
+    if (is_late)
         line_hold_up(line, trial_below(trial, 500000));
-    if (trial_chance(trial, 25))
-        world->dial_time = trial->now + trial_below(trial, 200000);
+    if (trial_chance(trial, is_late ? 70 : 15))
+        world->dial_time = trial->now + trial_below(trial, 100000);
 }
 
 static void dial(struct world *world)
