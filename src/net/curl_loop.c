@@ -219,6 +219,21 @@ void curl_loop_remove(struct curl_loop *self, CURL *easy)
         self->added--;
 }
 
+void curl_loop_finish(struct curl_loop *self, unsigned milliseconds)
+{
+    uint64_t end = uv_hrtime() / 1000000 + milliseconds;
+    for (;;) {
+        int running = 0;
+        if (self->is_over || self->curl->multi_perform(self->multi, &running) != CURLM_OK)
+            return;
+        tell_ended(self);
+        uint64_t now = uv_hrtime() / 1000000;
+        if (self->is_over || self->added == 0 || now >= end ||
+            self->curl->multi_poll(self->multi, NULL, 0, (int)(end - now), NULL) != CURLM_OK)
+            return;
+    }
+}
+
 CURLM *curl_loop_multi(const struct curl_loop *self)
 {
     return self->multi;

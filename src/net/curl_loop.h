@@ -32,6 +32,10 @@ void curl_loop_remove(struct curl_loop *self, CURL *easy);
 /* Borrowed. */
 CURLM *curl_loop_multi(const struct curl_loop *self);
 
+/* For the loop's end: goes on without it, and waits, until no transfer is there any more or so much
+ * time has passed. */
+void curl_loop_finish(struct curl_loop *self, unsigned milliseconds);
+
 /* Watches no socket and keeps no timer any more, and nothing is told: libuv must let go of a
  * descriptor before libcurl closes it. Repeatable. */
 void curl_loop_let_go(struct curl_loop *self);

@@ -533,6 +533,11 @@ int http_requests_new(struct loop *loop, const struct http_target *target,
     return 0;
 }
 
+void http_requests_finish(struct http_requests *self, unsigned milliseconds)
+{
+    curl_loop_finish(self->transfers, milliseconds);
+}
+
 const struct proxy *http_requests_proxy(const struct http_requests *self)
 {
     return &self->proxy;

@@ -37,6 +37,9 @@ int http_requests_new(struct loop *loop, const struct http_target *target,
 /* Cancels and frees all of its requests too, closes the connections, and frees. */
 void http_requests_close(struct http_requests *self);
 
+/* When the loop has ended: waits for the requests under way, but no longer than this. */
+void http_requests_finish(struct http_requests *self, unsigned milliseconds);
+
 /* The proxy in the way, kind PROXY_NONE if none; borrowed. */
 const struct proxy *http_requests_proxy(const struct http_requests *self);
 

@@ -30,6 +30,9 @@ struct carrier_cargo {
 };
 
 struct carrier_operations {
+    /* `send` takes one message, the last before `close`, also while is_ready says no: it leaves
+     * when all before it has been taken. */
+    bool takes_last;
     /* Takes the batch's slices as one message. Only while is_ready says so; further messages may
      * follow at once, until `flush`. */
     void (*send)(struct carrier *carrier, struct slice_queue *batch);

@@ -205,7 +205,9 @@ void native_send_end(struct native_tunnel *tunnel, int code, const char *reason)
     struct carrier *carrier = tunnel->carrier;
     /* Not before the handshake, nor instead of its answer. */
     bool has_begun = tunnel->is_fresh || (tunnel->dials && tunnel->batch.bytes == 0);
-    if (carrier == NULL || !has_begun || !carrier->operations->is_ready(carrier))
+    if (carrier == NULL || !has_begun)
+        return;
+    if (!carrier->operations->is_ready(carrier) && !carrier->operations->takes_last)
         return;
     slice_queue_clear(&tunnel->batch);
     struct message message = {.type = MESSAGE_END, .is_known = true};

@@ -13,7 +13,8 @@
 enum {
     UP_PATIENCE = 20 * 1000,   /* milliseconds without a byte */
     DOWN_PATIENCE = 35 * 1000, /* the gateway answers after 25 s at the latest */
-    LINGER = 2 * 1000,         /* milliseconds for the last batch */
+    LINGER = 2 * 1000,         /* milliseconds for the last batches */
+    LAST_LINGER = 1000,        /* when the loop has ended */
     HUNG = 1000 * 1000,        /* microseconds: a request that was cut later than this had waited */
     FIRST_PAUSE = 10,          /* milliseconds between answers that say nothing too early */
     LAST_PAUSE = 1000,
@@ -32,7 +33,6 @@ struct lane {
     unsigned failures;       /* in a row */
     unsigned early;          /* answers in a row that said nothing at once */
     bool is_busy;            /* there is a request, or one is to be tried again */
-    bool is_asking;          /* there is a request */
     struct loop_task burial;
 };
 
@@ -43,6 +43,7 @@ struct poll_carrier {
     struct lane up;
     struct lane down;
     struct slice_queue batch; /* on its way up, until it is taken */
+    struct slice_queue last;  /* to go up behind it, before the end */
     struct slice_queue body;  /* has come down and is not told yet */
     struct loop_task task;    /* goes on telling, later frees */
     struct poll_batch pace;
@@ -51,7 +52,7 @@ struct poll_carrier {
     bool reading;
     bool failed; /* lost was told */
     bool closed;
-    bool is_lingering; /* closed, but for the last batch */
+    bool is_lingering; /* closed, but for the last batches */
     char id[POLL_ID_TEXT_SIZE];
 };
 
@@ -63,13 +64,16 @@ static struct poll_carrier *from_base(const struct carrier *carrier)
 static void stop(struct lane *lane)
 {
     lane->is_busy = false;
-    lane->is_asking = false;
     loop_timer_stop(&lane->timer);
     http_request_cancel(lane->request);
 }
 
+static void end_linger(struct poll_carrier *self);
+
 static void lost(struct poll_carrier *self, int error, const char *why)
 {
+    if (self->is_lingering)
+        end_linger(self);
     if (self->failed || self->closed)
         return;
     self->failed = true;
@@ -120,18 +124,16 @@ static void ask(struct lane *lane)
     lane->is_busy = true;
     lane->asked_at = loop_now(self->loop);
     int error = http_request_post(lane->request, &post);
-    lane->is_asking = error == 0;
     if (error != 0)
         try_again(lane, error, error_text(error));
 }
 
-static void end_linger(struct poll_carrier *self);
-
 static void on_timer(struct loop_timer *timer)
 {
     struct lane *lane = timer->holder;
-    if (lane->carrier->is_lingering)
-        end_linger(lane->carrier);
+    struct poll_carrier *self = lane->carrier;
+    if (self->is_lingering && lane == &self->down)
+        end_linger(self);
     else
         ask(lane);
 }
@@ -175,15 +177,23 @@ static void read_reply(const struct poll_carrier *self, const struct http_answer
 
 /* ---- up ---- */
 
+static void begin_batch(struct poll_carrier *self)
+{
+    self->up.number++;
+    ask(&self->up);
+}
+
+static void send_last(struct poll_carrier *self)
+{
+    self->batch = self->last;
+    self->last = SLICE_QUEUE_NULL;
+    begin_batch(self);
+}
+
 static void on_up(void *holder, const struct http_answer *answer)
 {
     struct poll_carrier *self = holder;
     struct poll_reply reply;
-    self->up.is_asking = false;
-    if (self->is_lingering) {
-        end_linger(self);
-        return;
-    }
     if (answer->error != 0) {
         try_again(&self->up, answer->error, answer->why);
         return;
@@ -196,7 +206,12 @@ static void on_up(void *holder, const struct http_answer *answer)
     succeeded(&self->up);
     poll_batch_answered(&self->pace, self->batch.bytes, loop_now(self->loop) - self->up.asked_at);
     slice_queue_clear(&self->batch);
-    self->base.events->ready(&self->base);
+    if (!self->closed)
+        self->base.events->ready(&self->base);
+    else if (self->last.bytes > 0)
+        send_last(self);
+    else
+        end_linger(self);
 }
 
 static bool is_ready(const struct carrier *carrier)
@@ -212,14 +227,15 @@ static void send_batch(struct carrier *carrier, struct slice_queue *batch)
         slice_queue_clear(batch);
         return;
     }
-    int error = slice_queue_append(&self->batch, batch);
+    bool is_last = self->up.is_busy;
+    int error = slice_queue_append(is_last ? &self->last : &self->batch, batch);
     if (error != 0) {
         slice_queue_clear(batch);
         lost(self, error, error_text(error));
         return;
     }
-    self->up.number++;
-    ask(&self->up);
+    if (!is_last)
+        begin_batch(self);
 }
 
 /* A batch leaves when it is sent. */
@@ -308,7 +324,6 @@ static void on_down(void *holder, const struct http_answer *answer)
 {
     struct poll_carrier *self = holder;
     struct poll_reply reply = {.kind = POLL_REPLY_AGAIN};
-    self->down.is_asking = false;
     if (answer->error == 0)
         read_reply(self, answer, &reply);
     if (was_cut_waiting(self, answer, &reply))
@@ -370,6 +385,7 @@ static void end(struct loop_task *task)
     struct poll_carrier *self = CONTAINER_OF(task, struct poll_carrier, task);
     http_requests_close(self->requests);
     slice_queue_deinit(&self->batch);
+    slice_queue_deinit(&self->last);
     slice_queue_deinit(&self->body);
     close_lane(&self->up);
     close_lane(&self->down);
@@ -378,16 +394,27 @@ static void end(struct loop_task *task)
 static void end_linger(struct poll_carrier *self)
 {
     self->is_lingering = false;
+    stop(&self->up);
+    loop_timer_stop(&self->down.timer);
     loop_task_cancel(&self->task);
+    self->task.run = end;
     loop_bury(self->loop, &self->task);
 }
 
-/* The last batch may hold the words that end the link: it is given a moment, but not repeated. */
+static void end_with_loop(struct loop_task *task)
+{
+    struct poll_carrier *self = CONTAINER_OF(task, struct poll_carrier, task);
+    http_requests_finish(self->requests, LAST_LINGER);
+    if (self->is_lingering)
+        end_linger(self);
+}
+
+/* The last batch holds the words that end the link: it is given a moment. */
 static void linger(struct poll_carrier *self)
 {
     self->is_lingering = true;
-    loop_timer_stop(&self->up.timer);
-    loop_timer_start(&self->up.timer, LINGER);
+    loop_timer_start(&self->down.timer, LINGER);
+    self->task.run = end_with_loop;
     loop_at_end(self->loop, &self->task);
 }
 
@@ -399,17 +426,18 @@ static void close_carrier(struct carrier *carrier, int error, const char *reason
         return;
     self->closed = true;
     loop_task_cancel(&self->task);
-    self->task.run = end;
     stop(&self->down);
-    if (error == 0 && self->up.is_asking) {
+    if (error == 0 && self->up.is_busy) {
         linger(self);
         return;
     }
     stop(&self->up);
+    self->task.run = end;
     loop_bury(self->loop, &self->task);
 }
 
 static const struct carrier_operations operations = {
+    .takes_last = true,
     .send = send_batch,
     .flush = flush,
     .is_ready = is_ready,

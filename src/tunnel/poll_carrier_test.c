@@ -195,25 +195,52 @@ static void test_batches(void **state)
     fail_msg("it stays at %zu bytes", first);
 }
 
-/* The last batch gets out when all is in order; nothing is told of it. */
+/* The last batches get out when all is in order, also one behind another that is on its way, and
+ * though the loop ends; nothing is told of them. */
 static void test_close(void **state)
 {
     struct test_poll *f = *state;
-    for (int i = 0; i < 2; i++) {
-        static const struct test_trouble none = {.kind = TROUBLE_NONE};
+    static const struct test_trouble none = {.kind = TROUBLE_NONE};
+    for (unsigned count = 1; count <= 2; count++) {
         test_poll_renew(f, &none);
         test_poll_open_carrier(f);
-        f->gateway.is_holding = i == 1;
-        test_poll_send(f, "last words", 10);
+        test_poll_send(f, "before", 6);
+        if (count == 2)
+            test_poll_send_last(f, "last words", 10);
         carrier_close(f->carrier, 0, NULL);
         f->carrier = NULL;
-        while (f->gateway.count == 0)
+        while (test_poll_count(f) < count)
             test_poll_run_for(f, 1);
     }
     test_poll_run_for(f, 50);
     assert_int_equal(f->lost, 0);
     assert_int_equal(f->message_count, 0);
     assert_int_equal(f->ready, 0);
+}
+
+static void test_close_with_the_loop(void **state)
+{
+    struct test_poll *f = *state;
+    test_poll_open_carrier(f);
+    test_poll_send(f, "before", 6);
+    test_poll_send_last(f, "last words", 10);
+    carrier_close(f->carrier, 0, NULL);
+    f->carrier = NULL;
+    test_poll_end_loop(f);
+    assert_int_equal(test_poll_count(f), 2);
+}
+
+/* But not for long. */
+static void test_close_in_vain(void **state)
+{
+    struct test_poll *f = *state;
+    test_poll_open_carrier(f);
+    f->gateway.is_holding = true;
+    test_poll_send(f, "before", 6);
+    carrier_close(f->carrier, 0, NULL);
+    f->carrier = NULL;
+    test_poll_end_loop(f);
+    assert_in_range(test_poll_count(f), 0, 1);
 }
 
 /* From inside any of its events. */
@@ -280,10 +307,13 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_poll_set_up, test_poll_tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_messages),     TEST(test_repeats),   TEST(test_lost),
-        TEST(test_reading),      TEST(test_paused),    TEST(test_nothing_too_early),
-        TEST(test_too_much),     TEST(test_batches),   TEST(test_close),
-        TEST(test_close_within), TEST(test_no_memory), TEST(test_no_memory_at_work),
+        TEST(test_messages),      TEST(test_repeats),
+        TEST(test_lost),          TEST(test_reading),
+        TEST(test_paused),        TEST(test_nothing_too_early),
+        TEST(test_too_much),      TEST(test_batches),
+        TEST(test_close),         TEST(test_close_with_the_loop),
+        TEST(test_close_in_vain), TEST(test_close_within),
+        TEST(test_no_memory),     TEST(test_no_memory_at_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

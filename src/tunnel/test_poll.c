@@ -228,10 +228,9 @@ void test_poll_open_carrier(struct test_poll *f)
     f->carrier->operations->read(f->carrier, true);
 }
 
-void test_poll_send(struct test_poll *f, const void *bytes, size_t size)
+void test_poll_send_last(struct test_poll *f, const void *bytes, size_t size)
 {
     struct slice_queue batch = SLICE_QUEUE_NULL;
-    assert_true(f->carrier->operations->is_ready(f->carrier));
     for (size_t sent = 0; sent < size;) {
         struct slice slice;
         size_t step = size - sent < 5000 ? size - sent : 5000;
@@ -244,6 +243,28 @@ void test_poll_send(struct test_poll *f, const void *bytes, size_t size)
     assert_int_equal(batch.bytes, 0);
     assert_false(f->carrier->operations->is_ready(f->carrier));
     slice_queue_deinit(&batch);
+}
+
+void test_poll_send(struct test_poll *f, const void *bytes, size_t size)
+{
+    assert_true(f->carrier->operations->is_ready(f->carrier));
+    test_poll_send_last(f, bytes, size);
+}
+
+unsigned test_poll_count(struct test_poll *f)
+{
+    pthread_mutex_lock(&f->gateway.server.lock);
+    unsigned count = f->gateway.count;
+    pthread_mutex_unlock(&f->gateway.server.lock);
+    return count;
+}
+
+void test_poll_end_loop(struct test_poll *f)
+{
+    f->loop_has_ended = true;
+    loop_timer_close(&f->bound, NULL);
+    loop_timer_close(&f->soon, NULL);
+    loop_deinit(&f->loop);
 }
 
 /* Runs until one message more has come, or the carrier is lost. */
@@ -294,9 +315,8 @@ int test_poll_tear_down(void **state)
     memory_fail_after(0);
     if (f->carrier != NULL)
         carrier_close(f->carrier, CULVERT_ERROR_CLOSED, NULL);
-    loop_timer_close(&f->bound, NULL);
-    loop_timer_close(&f->soon, NULL);
-    loop_deinit(&f->loop);
+    if (!f->loop_has_ended)
+        test_poll_end_loop(f);
     test_http_stop(&f->gateway.server);
     for (unsigned i = 0; i < f->gateway.count; i++)
         free(f->gateway.bodies[i].bytes);

@@ -81,6 +81,7 @@ struct test_poll {
     unsigned ready;
     int lost;
     bool stops_reading;
+    bool loop_has_ended;
     unsigned closes_in; /* the event that closes the carrier: 1 for data to 4 for ready */
 };
 
@@ -97,6 +98,12 @@ void test_poll_open_carrier(struct test_poll *f);
 void test_poll_renew(struct test_poll *f, const struct test_trouble *trouble);
 /* Sends a message in several slices. */
 void test_poll_send(struct test_poll *f, const void *bytes, size_t size);
+/* The same, while another is on its way. */
+void test_poll_send_last(struct test_poll *f, const void *bytes, size_t size);
+/* How many messages the gateway has taken. */
+unsigned test_poll_count(struct test_poll *f);
+/* Ends the loop, before the test does. */
+void test_poll_end_loop(struct test_poll *f);
 /* Runs until one message more has come, which must be this one. */
 void test_poll_expect(struct test_poll *f, const void *bytes, size_t size);
 void test_poll_run_for(struct test_poll *f, unsigned milliseconds);
