@@ -27,6 +27,9 @@ enum {
     UPLINK_REDIALS = 30,          /* lost connections in a row that are replaced at once */
     UPLINK_REDIAL_INTERVAL = 500, /* milliseconds for each of more */
     UPLINK_REDIAL_JITTER = 50,    /* milliseconds that "at once" may take */
+    UPLINK_SHORTEST_STAY = 1,     /* seconds at a gateway that says goaway at once */
+    UPLINK_LEFT = 8, /* links that were left and still serve sessions; the oldest ends for another
+                      */
     UPLINK_URL_TEXT_SIZE = 1400,
 };
 
@@ -81,7 +84,8 @@ struct uplink {
     struct gateways gateways;
     struct registration *home; /* up, or waiting to be resumed; or NULL */
     struct registration *next; /* its handshake has no answer yet; or NULL */
-    struct list leaving;       /* left, but with sessions that go on */
+    struct list leaving;       /* left, but with sessions that go on; the oldest first */
+    size_t leaving_count;
     struct uplink_try attempt;
     struct loop_timer timer;      /* until the next try to be registered */
     struct loop_timer side_timer; /* until what is done beside a link that is up */

@@ -19,15 +19,16 @@ static bool is_left(const struct uplink *uplink, const struct registration *regi
     return registration != uplink->home && registration != uplink->next;
 }
 
-static void end_left(struct registration *registration, const char *why)
-{
-    list_remove(&registration->node);
-    registration_close(registration, REASON_LINK_LOST, why);
-}
-
 static const char *url_of(const struct uplink *uplink, const struct registration *registration)
 {
     return uplink->places[registration->place].text;
+}
+
+static void end_left(struct uplink *uplink, struct registration *registration, const char *why)
+{
+    list_remove(&registration->node);
+    uplink->leaving_count--;
+    registration_close(registration, REASON_LINK_LOST, why);
 }
 
 /* Refusals that another try will not change, unless someone acts at the gateway. */
@@ -87,12 +88,15 @@ void uplink_take_carrier(struct uplink *uplink, const struct approach_result *re
 static void leave(struct uplink *uplink, struct registration *registration, const char *why)
 {
     uplink->owner->down(uplink, why);
-    if (registration->state == REGISTRATION_UP && registration->native != NULL) {
-        list_append(&uplink->leaving, &registration->node);
-        registration_drain(registration);
-    } else {
+    if (registration->state != REGISTRATION_UP || registration->native == NULL) {
         registration_close(registration, REASON_LINK_LOST, why);
+        return;
     }
+    list_append(&uplink->leaving, &registration->node);
+    registration_drain(registration);
+    if (++uplink->leaving_count > UPLINK_LEFT)
+        end_left(uplink, CONTAINER_OF(list_first(&uplink->leaving), struct registration, node),
+                 "the agent has left too many gateways since");
 }
 
 static void note_success(struct uplink *uplink)
@@ -183,6 +187,13 @@ static void rejoin_failed(struct uplink *uplink, struct registration *registrati
     uplink_failed(uplink, LADDER_UNREACHABLE, text);
 }
 
+/* It is not resumed: the agent is registered elsewhere, and its gateway is mostly about to end. */
+static void left_is_lost(struct uplink *uplink, struct registration *registration, const char *why)
+{
+    log_info("lost the link that was left to %s: %s", url_of(uplink, registration), why);
+    end_left(uplink, registration, why);
+}
+
 static void on_detached(struct registration *registration, enum registration_state before,
                         const char *why)
 {
@@ -190,7 +201,7 @@ static void on_detached(struct registration *registration, enum registration_sta
     uint64_t now = loop_now(uplink->loop);
     bool was_trial = before == REGISTRATION_REJOINING && uplink->attempt.aim == UPLINK_TRIAL;
     if (is_left(uplink, registration)) {
-        end_left(registration, why);
+        left_is_lost(uplink, registration, why);
         return;
     }
     if (before == REGISTRATION_REJOINING && !was_trial) {
@@ -271,7 +282,7 @@ static void on_lost(struct registration *registration, int error, const char *wh
 {
     struct uplink *uplink = registration->holder;
     if (is_left(uplink, registration)) {
-        end_left(registration, why);
+        left_is_lost(uplink, registration, why);
     } else if (registration == uplink->next) {
         next_lost(uplink, error, why);
     } else if (registration->state == REGISTRATION_DETACHED) {
@@ -288,11 +299,12 @@ static void on_lost(struct registration *registration, int error, const char *wh
 static void leave_only_gateway(struct uplink *uplink)
 {
     struct registration *left = uplink->home;
+    if (is_stable(uplink, left))
+        uplink->failures = 0;
     uplink_cancel_side(uplink);
     uplink->home = NULL;
     leave(uplink, left, "the gateway is stopping");
     gateways_leave(&uplink->gateways);
-    uplink->failures = 0;
     loop_timer_start(&uplink->timer, uplink_back_off(uplink));
 }
 
@@ -307,15 +319,17 @@ static void on_went_away(struct registration *registration, const struct message
         leave_only_gateway(uplink);
         return;
     }
+    uint64_t earliest = registration->carried_since + (uint64_t)UPLINK_SHORTEST_STAY * 1000000;
     uplink->leave_at =
         loop_now(uplink->loop) + gateways_leave_delay(&uplink->gateways, goaway->seconds) * 1000;
+    if (uplink->leave_at < earliest)
+        uplink->leave_at = earliest;
     uplink_arm_side(uplink);
 }
 
 static void on_drained(struct registration *registration)
 {
-    list_remove(&registration->node);
-    registration_close(registration, REASON_NONE, "the agent has left");
+    end_left(registration->holder, registration, "the agent has left");
 }
 
 static void on_peer_opened(struct registration *registration, struct stream *stream,

@@ -1,11 +1,13 @@
 """A gateway that is wrong: the agent ends the link, says why, dials again, and lives."""
 
+import time
+
 import pytest
 
 from culvert.peers import connect, expect_gone
 from culvert.process import eventually
-from culvert.wire import (ACK, BINARY, CLOSE, CONTINUATION, CREDIT, DATA, FIN, HANDSHAKE, OPEN,
-                          RECEIVED, TEXT, answer_upgrade, encode, frame)
+from culvert.wire import (ACK, BINARY, CLOSE, CONTINUATION, CREDIT, DATA, FIN, GOAWAY, HANDSHAKE,
+                          OPEN, RECEIVED, TEXT, answer_upgrade, encode, frame)
 from culvert.world import MEGABYTE
 
 WELCOME = {"Ok": True, "Message": "", "Link": bytes(16), "Secret": bytes(32), "Epoch": 1,
@@ -113,4 +115,25 @@ def test_clients_of_a_false_gateway_are_freed(world):
     client = world.keep(connect(agent.port()))
     client.sendall(b"x")
     expect_gone(client, 5.0)
+    assert agent.is_running()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_gateways_that_send_their_agents_away_at_once(world, count):
+    """The agent goes, but it does not run in circles."""
+    times = []
+
+    def handle(connection):
+        answer_upgrade(connection)
+        times.append(time.monotonic())
+        connection.sendall(server_frame(encode(ACK, WELCOME)) +
+                           server_frame(encode(GOAWAY, ["go away", 0])))
+        while connection.recv(65536):
+            pass
+
+    servers = [world.server(handle) for _ in range(count)]
+    urls = [word for server in servers for word in ("--url", f"ws://127.0.0.1:{server.port}")]
+    agent = world.bare_agent("agent1", *urls, "--name", "agent1", "--transport", "websocket")
+    eventually(lambda: len(times) >= 5, 20.0, "the agent did not go")
+    assert times[4] - times[0] > (0.5 if count == 1 else 3.0), times
     assert agent.is_running()
