@@ -283,7 +283,7 @@ static void take_nothing(struct poll_carrier *self)
         ask_down(self);
         return;
     }
-    unsigned pause = FIRST_PAUSE << (down->early < 7 ? down->early++ : 7);
+    unsigned pause = (unsigned)FIRST_PAUSE << (down->early < 7 ? down->early++ : 7);
     try_later(down, pause < LAST_PAUSE ? pause : LAST_PAUSE);
 }
 
