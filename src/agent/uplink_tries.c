@@ -53,12 +53,15 @@ uint64_t uplink_redial_delay(struct uplink *uplink)
 {
     const uint64_t interval = (uint64_t)UPLINK_REDIAL_INTERVAL * 1000;
     uint64_t now = loop_now(uplink->loop);
-    uint64_t earned = (now - uplink->redials_since) / interval;
+    uint64_t earned = now > uplink->redials_since ? (now - uplink->redials_since) / interval : 0;
     uplink->redials_since += earned * interval;
     uplink->redials = uplink->redials + earned < UPLINK_REDIALS ? uplink->redials + (unsigned)earned
                                                                 : UPLINK_REDIALS;
-    if (uplink->redials == 0)
-        return UPLINK_REDIAL_INTERVAL + random_up_to(UPLINK_REDIAL_INTERVAL);
+    if (uplink->redials == 0) {
+        uint64_t delay = UPLINK_REDIAL_INTERVAL + random_up_to(UPLINK_REDIAL_INTERVAL);
+        uplink->redials_since = now + delay * 1000; /* the wait itself earns nothing */
+        return delay;
+    }
     uplink->redials--;
     return random_up_to(UPLINK_REDIAL_JITTER);
 }

@@ -137,3 +137,24 @@ def test_gateways_that_send_their_agents_away_at_once(world, count):
     eventually(lambda: len(times) >= 5, 20.0, "the agent did not go")
     assert times[4] - times[0] > (0.5 if count == 1 else 3.0), times
     assert agent.is_running()
+
+
+def test_a_gateway_that_resumes_a_link_and_cuts_it_again_and_again(world):
+    """A lost connection is replaced at once, but not for ever."""
+    times = []
+
+    def handle(connection):
+        answer_upgrade(connection)
+        times.append(time.monotonic())
+        connection.sendall(server_frame(encode(ACK, {**WELCOME, "Epoch": len(times),
+                                                     "Resume": 60})))
+        connection.recv(65536)
+
+    server = world.server(handle)
+    agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{server.port}", "--name",
+                             "agent1", "--transport", "websocket")
+    eventually(lambda: len(times) >= 36, 20.0, "the agent did not come back")
+    assert times[20] - times[0] < 10.0, times
+    assert times[35] - times[33] > 0.9, times
+    assert agent.count("^registered as") == 1
+    assert agent.count("resumed the link") >= 30
