@@ -62,8 +62,8 @@ static uint64_t most(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* How long nothing may be heard before a ping. While messages wait for their acknowledgement it is a
- * second. An agent, whose part it is to find out that the way is dead, also asks soon after the
+/* How long nothing may be heard before a ping. While messages wait for their acknowledgement it is
+ * a second. An agent, whose part it is to find out that the way is dead, also asks soon after the
  * last message that came, and then after as long a time as nothing has come. */
 static uint64_t longest_silence(const struct native_tunnel *tunnel)
 {
