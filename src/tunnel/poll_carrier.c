@@ -185,6 +185,7 @@ static void begin_batch(struct poll_carrier *self)
 
 static void send_last(struct poll_carrier *self)
 {
+    slice_queue_deinit(&self->batch);
     self->batch = self->last;
     self->last = SLICE_QUEUE_NULL;
     begin_batch(self);

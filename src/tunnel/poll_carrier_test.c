@@ -25,7 +25,7 @@ static void test_messages(void **state)
     }
     test_poll_await_ready(f);
     assert_int_equal(f->ready, sizeof(sizes) / sizeof(*sizes));
-    assert_int_equal(f->gateway.ups, sizeof(sizes) / sizeof(*sizes));
+    assert_int_equal(test_poll_counts(f).ups, sizeof(sizes) / sizeof(*sizes));
     assert_true(f->gateway.server.accepted <= 2); /* both were kept */
 }
 
@@ -118,7 +118,7 @@ static void test_reading(void **state)
     test_poll_await_ready(f);
     test_poll_run_for(f, 20);
     assert_int_equal(f->message.size, CHUNK_LARGE_SIZE);
-    assert_int_equal(f->gateway.downs, 1);
+    assert_int_equal(test_poll_counts(f).downs, 1);
     f->stops_reading = false;
     f->carrier->operations->read(f->carrier, true);
     test_poll_expect(f, bytes, sizeof(bytes));
@@ -134,7 +134,7 @@ static void test_paused(void **state)
     test_poll_send(f, "hello", 5);
     test_poll_await_ready(f);
     test_poll_run_for(f, 20);
-    assert_int_equal(f->gateway.downs, 0);
+    assert_int_equal(test_poll_counts(f).downs, 0);
     f->carrier->operations->read(f->carrier, true);
     test_poll_expect(f, "hello", 5);
 }
@@ -149,7 +149,7 @@ static void test_nothing_too_early(void **state)
     test_poll_open_carrier(f);
     test_poll_run_for(f, 300);
     assert_int_equal(f->lost, 0);
-    assert_in_range(f->gateway.downs, 2, 8);
+    assert_in_range(test_poll_counts(f).downs, 2, 8);
 }
 
 static void test_too_much(void **state)
@@ -209,7 +209,7 @@ static void test_close(void **state)
             test_poll_send_last(f, "last words", 10);
         carrier_close(f->carrier, 0, NULL);
         f->carrier = NULL;
-        while (test_poll_count(f) < count)
+        while (test_poll_counts(f).messages < count)
             test_poll_run_for(f, 1);
     }
     test_poll_run_for(f, 50);
@@ -227,7 +227,7 @@ static void test_close_with_the_loop(void **state)
     carrier_close(f->carrier, 0, NULL);
     f->carrier = NULL;
     test_poll_end_loop(f);
-    assert_int_equal(test_poll_count(f), 2);
+    assert_int_equal(test_poll_counts(f).messages, 2);
 }
 
 /* But not for long. */
@@ -235,12 +235,12 @@ static void test_close_in_vain(void **state)
 {
     struct test_poll *f = *state;
     test_poll_open_carrier(f);
-    f->gateway.is_holding = true;
+    test_poll_hold(f);
     test_poll_send(f, "before", 6);
     carrier_close(f->carrier, 0, NULL);
     f->carrier = NULL;
     test_poll_end_loop(f);
-    assert_in_range(test_poll_count(f), 0, 1);
+    assert_in_range(test_poll_counts(f).messages, 0, 1);
 }
 
 /* From inside any of its events. */

@@ -251,12 +251,38 @@ void test_poll_send(struct test_poll *f, const void *bytes, size_t size)
     test_poll_send_last(f, bytes, size);
 }
 
-unsigned test_poll_count(struct test_poll *f)
+struct test_counts test_poll_counts(struct test_poll *f)
+{
+    struct test_gateway *gateway = &f->gateway;
+    pthread_mutex_lock(&gateway->server.lock);
+    struct test_counts counts = {gateway->count, gateway->ups, gateway->downs};
+    pthread_mutex_unlock(&gateway->server.lock);
+    return counts;
+}
+
+void test_poll_first(struct test_poll *f, char head[static TEST_HTTP_HEAD + 1])
 {
     pthread_mutex_lock(&f->gateway.server.lock);
-    unsigned count = f->gateway.count;
+    memcpy(head, f->gateway.first, TEST_HTTP_HEAD + 1);
+    f->gateway.first[0] = '\0';
     pthread_mutex_unlock(&f->gateway.server.lock);
-    return count;
+}
+
+void test_poll_answer_open(struct test_poll *f, const char *status, const char *fields,
+                           const char *body)
+{
+    pthread_mutex_lock(&f->gateway.server.lock);
+    f->gateway.open_status = status;
+    f->gateway.open_fields = fields;
+    f->gateway.open_body = body;
+    pthread_mutex_unlock(&f->gateway.server.lock);
+}
+
+void test_poll_hold(struct test_poll *f)
+{
+    pthread_mutex_lock(&f->gateway.server.lock);
+    f->gateway.is_holding = true;
+    pthread_mutex_unlock(&f->gateway.server.lock);
 }
 
 void test_poll_end_loop(struct test_poll *f)
@@ -352,8 +378,8 @@ void test_poll_renew(struct test_poll *f, const struct test_trouble *trouble)
     f->lost = 0;
     free(f->message.bytes);
     f->message = (struct test_body){NULL, 0};
-    gateway->is_holding = false;
     pthread_mutex_lock(&gateway->server.lock);
+    gateway->is_holding = false;
     for (unsigned i = 0; i < gateway->count; i++)
         free(gateway->bodies[i].bytes);
     gateway->opens++; /* what is still on its way of the old carrier is not known any more */

@@ -100,8 +100,20 @@ void test_poll_renew(struct test_poll *f, const struct test_trouble *trouble);
 void test_poll_send(struct test_poll *f, const void *bytes, size_t size);
 /* The same, while another is on its way. */
 void test_poll_send_last(struct test_poll *f, const void *bytes, size_t size);
-/* How many messages the gateway has taken. */
-unsigned test_poll_count(struct test_poll *f);
+/* How many messages the gateway has taken, and how many requests have come, until now. */
+struct test_counts {
+    unsigned messages;
+    unsigned ups;
+    unsigned downs;
+};
+struct test_counts test_poll_counts(struct test_poll *f);
+/* Takes the head of the first request that came since this was asked last. */
+void test_poll_first(struct test_poll *f, char head[static TEST_HTTP_HEAD + 1]);
+/* What the gateway answers to an open from now on. */
+void test_poll_answer_open(struct test_poll *f, const char *status, const char *fields,
+                           const char *body);
+/* From now on the gateway answers no up. */
+void test_poll_hold(struct test_poll *f);
 /* Ends the loop, before the test does. */
 void test_poll_end_loop(struct test_poll *f);
 /* Runs until one message more has come, which must be this one. */
