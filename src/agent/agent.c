@@ -144,6 +144,13 @@ static void down(struct uplink *uplink, const char *why)
     agent->dialect = NULL;
 }
 
+/* New connections wait until it is registered elsewhere. */
+static void leaving(struct uplink *uplink)
+{
+    struct agent *agent = uplink->holder;
+    forward_table_down(&agent->forwards);
+}
+
 static void detached(struct uplink *uplink, const char *why)
 {
     struct agent *agent = uplink->holder;
@@ -226,6 +233,7 @@ static void peer_opened(struct uplink *uplink, struct stream *asking,
 static const struct uplink_owner uplink_handlers = {
     .up = up,
     .detached = detached,
+    .leaving = leaving,
     .resumed = resumed,
     .down = down,
     .refused = refused,

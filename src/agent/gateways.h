@@ -21,7 +21,7 @@ enum {
     GATEWAYS_PATIENCE = 5,          /* seconds for the gateway of a link that can be resumed */
     GATEWAYS_FIRST_RETURN = 60,     /* seconds before an earlier one is tried, then doubling to */
     GATEWAYS_LAST_RETURN = 30 * 60, /* seconds */
-    GATEWAYS_LAST_SPREAD = 10 * 60, /* seconds; whatever a gateway says about when to leave it */
+    GATEWAYS_LAST_SPREAD = 30,      /* seconds; a stopping gateway opens no sessions any more */
 };
 
 struct gateways {
@@ -67,7 +67,8 @@ void gateways_given_up(struct gateways *gateways);
 void gateways_leave(struct gateways *gateways);
 
 /* Milliseconds to wait until gateways_leave, of the `seconds` that a goaway names: random, within
- * their first nine tenths, so that each agent can be elsewhere when they are over. */
+ * their first nine tenths, so that each agent can be elsewhere when they are over, and of those the
+ * first GATEWAYS_LAST_SPREAD seconds. */
 uint64_t gateways_leave_delay(struct gateways *gateways, uint64_t seconds);
 
 /* While registered: when to try whether an earlier gateway is back; UINT64_MAX: never. */

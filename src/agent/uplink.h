@@ -40,6 +40,9 @@ struct uplink_owner {
     void (*up)(struct uplink *uplink, struct tunnel *tunnel);
     /* The connection is lost; the link's streams stay, and wait. */
     void (*detached)(struct uplink *uplink, const char *why);
+    /* The gateway is about to stop and opens no more sessions; those that are open go on, and the
+     * agent will be registered elsewhere. */
+    void (*leaving)(struct uplink *uplink);
     /* They go on. */
     void (*resumed)(struct uplink *uplink, struct tunnel *tunnel, const struct native_gap *gap);
     /* The link is over; its streams are reset, or end without it when the agent has moved. */

@@ -324,6 +324,7 @@ static void on_went_away(struct registration *registration, const struct message
         loop_now(uplink->loop) + gateways_leave_delay(&uplink->gateways, goaway->seconds) * 1000;
     if (uplink->leave_at < earliest)
         uplink->leave_at = earliest;
+    uplink->owner->leaving(uplink);
     uplink_arm_side(uplink);
 }
 
