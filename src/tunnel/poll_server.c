@@ -96,11 +96,13 @@ static void advance(struct poll_server *server)
     uint64_t took = loop_now(server->loop) - server->batch_start;
     poll_batch_answered(&server->batch, server->batch_size, took > 0 ? took : 1);
     slice_queue_deinit(&server->body); /* an idle one keeps no room for slices */
+    server->body = server->last;
+    server->last = SLICE_QUEUE_NULL;
     server->is_handed = false;
     server->down++;
-    if (server->is_closed)
+    if (server->is_closed && server->body.bytes == 0)
         loop_defer(server->loop, &server->ending);
-    else if (!server->has_failed)
+    else if (!server->is_closed && !server->has_failed)
         server->carrier.events->ready(&server->carrier);
 }
 
@@ -139,7 +141,8 @@ static bool is_ready(const struct carrier *carrier)
 static void send_batch(struct carrier *carrier, struct slice_queue *batch)
 {
     struct poll_server *server = from_carrier(carrier);
-    if (slice_queue_append(&server->body, batch) != 0)
+    /* What somebody may have got already stays as it is. */
+    if (slice_queue_append(server->is_handed ? &server->last : &server->body, batch) != 0)
         lose(server, CULVERT_ERROR_NO_MEMORY, "out of memory");
 }
 
@@ -232,11 +235,13 @@ static void close_carrier(struct carrier *carrier, int error, const char *reason
         return;
     }
     slice_queue_clear(&server->body);
+    slice_queue_clear(&server->last);
     answer(server, 410);
     loop_defer(server->loop, &server->ending);
 }
 
 static const struct carrier_operations operations = {
+    .takes_last = true,
     .send = send_batch,
     .flush = flush,
     .is_ready = is_ready,
@@ -278,5 +283,6 @@ void poll_server_deinit(struct poll_server *server, struct loop_task *burial)
 {
     loop_task_cancel(&server->ending);
     slice_queue_deinit(&server->body);
+    slice_queue_deinit(&server->last);
     loop_timer_close(&server->timer, burial);
 }

@@ -48,6 +48,7 @@ struct poll_server {
     struct loop_task ending;
     struct poll_waiter *waiter; /* NULL: none waits */
     struct slice_queue body;    /* that goes down; empty: there is none yet */
+    struct slice_queue last;    /* the one behind it, before the end; empty mostly */
     uint64_t down;              /* its number */
     uint64_t up;                /* the number of the next that comes up */
     /* microseconds */

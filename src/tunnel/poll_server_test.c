@@ -43,17 +43,23 @@ static void add(struct fixture *fixture, const uint8_t *bytes, size_t size)
     fixture->taken[used + size] = '\0';
 }
 
-static void send_text(struct fixture *fixture, const char *text)
+static void send_last(struct fixture *fixture, const char *text)
 {
     struct slice_queue batch = SLICE_QUEUE_NULL;
     struct slice slice = SLICE_NULL;
     struct carrier *carrier = &fixture->server.carrier;
-    assert_true(carrier->operations->is_ready(carrier));
     assert_int_equal(slice_copy(&fixture->test.loop.pool, text, strlen(text), &slice), 0);
     assert_int_equal(slice_queue_push(&batch, slice), 0);
     carrier->operations->send(carrier, &batch);
     carrier->operations->flush(carrier);
     slice_queue_deinit(&batch);
+}
+
+static void send_text(struct fixture *fixture, const char *text)
+{
+    const struct carrier *carrier = &fixture->server.carrier;
+    assert_true(carrier->operations->is_ready(carrier));
+    send_last(fixture, text);
 }
 
 static void on_data(struct carrier *carrier, struct slice piece)
@@ -310,6 +316,36 @@ static void the_last_body_is_not_kept_for_ever(void **state)
     test_loop_until_set(&fixture->test, &fixture->over);
 }
 
+static void the_end_goes_behind_what_is_on_its_way(void **state)
+{
+    struct fixture *fixture = *state;
+    struct carrier *carrier = &fixture->server.carrier;
+    send_text(fixture, "one");
+    assert_int_equal(ask(fixture, &fixture->first, 1), 200);
+    assert_true(carrier->operations->takes_last);
+    assert_false(carrier->operations->is_ready(carrier));
+    send_last(fixture, "the end");
+    carrier_close(carrier, 0, "over");
+    assert_int_equal(ask(fixture, &fixture->first, 1), 200);
+    expect_body(fixture, 1, "one");
+    assert_int_equal(ask(fixture, &fixture->first, 2), 200);
+    expect_body(fixture, 2, "the end");
+    assert_int_equal(fixture->over, 0);
+    assert_int_equal(ask(fixture, &fixture->first, 3), 410);
+    test_loop_until_set(&fixture->test, &fixture->over);
+}
+
+static void the_end_goes_with_what_has_not_left(void **state)
+{
+    struct fixture *fixture = *state;
+    send_text(fixture, "one");
+    send_last(fixture, " and the end");
+    carrier_close(&fixture->server.carrier, 0, "over");
+    assert_int_equal(ask(fixture, &fixture->first, 1), 200);
+    assert_int_equal(fixture->server.body.bytes, strlen("one and the end"));
+    assert_int_equal(ask(fixture, &fixture->first, 2), 410);
+}
+
 static void who_waits_learns_of_the_end(void **state)
 {
     struct fixture *fixture = *state;
@@ -413,6 +449,8 @@ int main(void)
         TEST(silence_loses_the_carrier),
         TEST(the_last_body_can_be_fetched),
         TEST(the_last_body_is_not_kept_for_ever),
+        TEST(the_end_goes_behind_what_is_on_its_way),
+        TEST(the_end_goes_with_what_has_not_left),
         TEST(who_waits_learns_of_the_end),
         TEST(nothing_is_kept_for_who_is_gone),
         TEST(it_may_close_while_a_body_is_told),
