@@ -140,8 +140,9 @@ static void on_resumed(struct registration *registration)
     if (uplink->attempt.aim == UPLINK_TRIAL)
         log_info("the link to %s goes on over WebSocket", url_of(uplink, registration));
     else
-        log_info("resumed the link to %s after %.2f s", url_of(uplink, registration),
-                 (double)gap->duration / 1e6);
+        log_info("resumed the link to %s after %.2f s%s", url_of(uplink, registration),
+                 (double)gap->duration / 1e6,
+                 registration->rung == LADDER_POLL ? ", by long poll" : "");
     uplink->owner->resumed(uplink, registration->tunnel, gap);
     if (uplink->is_moving) {
         gateways_leave(&uplink->gateways);

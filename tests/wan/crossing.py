@@ -9,18 +9,19 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import statistics
 import threading
 import time
 
-from culvert.peers import connect, receive_exactly
+from culvert.peers import connect
 from culvert.process import eventually
 
 PIECE = 256 * 1024
 FRONT_PORT = 7443
 PATIENCE = 90.0  # seconds in which a socket of a session may be silent
 LINK_LOST = 11  # docs/protocol.md, "Reset codes"
-ECHO_PAUSE = 0.003  # between an answer and the next question
+ECHO_PAUSE = 0.005  # from one question to the next
 
 
 class Task:
@@ -67,7 +68,7 @@ class Bulk:
             part = memoryview(piece)[:self.size - start]
             self._sums[0].update(part)
             connection.sendall(part)
-        connection.shutdown(1)
+        connection.shutdown(socket.SHUT_WR)
         assert connection.recv(1) == b""
 
     def receive(self, connection):
@@ -76,7 +77,7 @@ class Bulk:
         while size := connection.recv_into(space):
             self._sums[1].update(space[:size])
             self.received += size
-        connection.shutdown(1)
+        connection.shutdown(socket.SHUT_WR)
         self._is_over.set()
 
     def check(self):
@@ -87,26 +88,33 @@ class Bulk:
 
 
 class Echo:
-    """A session in which a few bytes go there and back, all the time."""
+    """A session in which a few bytes go there and back all the time; as with keys that are typed,
+    the next do not wait for the last answer."""
 
     def __init__(self, connection):
         connection.settimeout(PATIENCE)
         self._connection = connection
         self._changed = threading.Condition()
-        self._trips = []  # (sent, came back), of time.monotonic
+        self._sent = []  # times
+        self._trips = []  # (sent, came back)
         self._is_over = threading.Event()
-        self._task = Task(self._talk)
+        self._tasks = [Task(self._ask), Task(self._hear)]
 
-    def _talk(self):
-        number = 0
+    def _ask(self):
         while not self._is_over.wait(ECHO_PAUSE):
-            number += 1
-            said = number.to_bytes(8, "big")
-            sent = time.monotonic()
-            self._connection.sendall(said)
-            assert receive_exactly(self._connection, len(said)) == said
+            self._sent.append(time.monotonic())
+            self._connection.sendall(len(self._sent).to_bytes(8, "big"))
+        self._connection.shutdown(socket.SHUT_WR)
+
+    def _hear(self):
+        heard = b""
+        while piece := self._connection.recv(65536):
+            heard += piece
             with self._changed:
-                self._trips.append((sent, time.monotonic()))
+                while len(heard) >= 8:
+                    assert heard[:8] == (len(self._trips) + 1).to_bytes(8, "big")
+                    self._trips.append((self._sent[len(self._trips)], time.monotonic()))
+                    heard = heard[8:]
                 self._changed.notify_all()
 
     def flowed_since(self, moment, timeout=40.0):
@@ -114,8 +122,9 @@ class Echo:
         end = time.monotonic() + timeout
         with self._changed:
             while not self._trips or self._trips[-1][0] < moment:
-                if not self._task.is_running():
-                    self._task.finish()
+                for task in self._tasks:
+                    if not task.is_running():
+                        task.finish()
                 assert time.monotonic() < end, f"nothing flows after {timeout} s"
                 self._changed.wait(0.1)
             return next(back for sent, back in self._trips if sent >= moment) - moment
@@ -127,12 +136,14 @@ class Echo:
 
     def finish(self):
         self._is_over.set()
-        self._task.finish()
+        for task in self._tasks:
+            task.finish()
+        assert len(self._trips) == len(self._sent)
 
 
 class Crossing:
-    """The tunnel. Both agents' carriers are under the line's faults where agent2 is `near`, and where
-    `has_front`: then they come through a TCP proxy before the gateway, on its own machine."""
+    """The tunnel. The faults hit both agents' carriers where agent2 is `near`; and `has_front`, when
+    they come through a TCP proxy before the gateway, on its own machine."""
 
     def __init__(self, world, area, secure, agent2="far", has_front=False, options=()):
         self.world = world

@@ -1,4 +1,4 @@
-"""An ssh login, a copy and a psql session live on while the machine that they run on moves about."""
+"""An ssh login, a copy and a psql session live on while their machine moves about."""
 
 import hashlib
 import os
