@@ -177,7 +177,7 @@ static void resumed(struct uplink *uplink, struct tunnel *tunnel, const struct n
         .replayed_bytes = gap->bytes,
     };
     agent->is_detached = false;
-    if (!agent->is_stopping)
+    if (!agent->is_stopping && tunnel != NULL)
         forward_table_up(&agent->forwards, tunnel);
     journal_emit(agent->config.journal, &event);
 }

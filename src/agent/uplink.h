@@ -43,7 +43,7 @@ struct uplink_owner {
     /* The gateway is about to stop and opens no more sessions; those that are open go on, and the
      * agent will be registered elsewhere. */
     void (*leaving)(struct uplink *uplink);
-    /* They go on. */
+    /* They go on. Streams may be opened; not (NULL) while the gateway is being left. */
     void (*resumed)(struct uplink *uplink, struct tunnel *tunnel, const struct native_gap *gap);
     /* The link is over; its streams are reset, or end without it when the agent has moved. */
     void (*down)(struct uplink *uplink, const char *why);

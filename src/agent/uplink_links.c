@@ -143,7 +143,8 @@ static void on_resumed(struct registration *registration)
         log_info("resumed the link to %s after %.2f s%s", url_of(uplink, registration),
                  (double)gap->duration / 1e6,
                  registration->rung == LADDER_POLL ? ", by long poll" : "");
-    uplink->owner->resumed(uplink, registration->tunnel, gap);
+    bool is_leaving = uplink->is_moving || uplink->leave_at != UINT64_MAX;
+    uplink->owner->resumed(uplink, is_leaving ? NULL : registration->tunnel, gap);
     if (uplink->is_moving) {
         gateways_leave(&uplink->gateways);
         loop_timer_start(&uplink->timer, uplink_back_off(uplink));
