@@ -2,8 +2,8 @@
 
 #include "base/error.h"
 #include "net/proxy_dial.h"
+#include "net/tls_explain.h"
 
-#include <openssl/x509_vfy.h>
 #include <stdio.h>
 
 /* Whether the proxy, and not what is behind it, has failed. */
@@ -37,31 +37,15 @@ static bool is_of_proxy(const struct http_failure *failure)
     return status / 100 != 2;
 }
 
-/* The words are those of net/tls_explain.h, as far as libcurl tells what they need. */
 static void tell_certificate(const struct http_failure *failure, char *out, size_t size)
 {
     long result = X509_V_OK;
     failure->curl->easy_getinfo(failure->easy, CURLINFO_SSL_VERIFYRESULT, &result);
-    switch (result) {
-    case X509_V_ERR_CERT_HAS_EXPIRED:
-        snprintf(out, size, "certificate has expired");
-        break;
-    case X509_V_ERR_CERT_NOT_YET_VALID:
-        snprintf(out, size, "certificate is not valid yet (is this machine's clock right?)");
-        break;
-    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
-        snprintf(out, size, "certificate is self-signed and not among the trusted ones");
-        break;
-    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
-    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
-    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
-    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-        snprintf(out, size, "certificate is signed by an unknown CA");
-        break;
-    default:
+    const char *why = tls_explain_result(result);
+    if (why != NULL)
+        snprintf(out, size, "%s", why);
+    else
         snprintf(out, size, "certificate is not accepted: %s", failure->problem);
-        break;
-    }
 }
 
 static int tell_unreachable(const struct http_failure *failure, char *out, size_t size)

@@ -70,6 +70,25 @@ static void copy_subject(X509 *certificate, char *out, size_t size)
         snprintf(out, size, "nobody");
 }
 
+const char *tls_explain_result(long result)
+{
+    switch (result) {
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+        return "certificate has expired";
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+        return "certificate is not valid yet (is this machine's clock right?)";
+    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+        return "certificate is self-signed and not among the trusted ones";
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+        return "certificate is signed by an unknown CA";
+    default:
+        return NULL;
+    }
+}
+
 void tls_explain_certificate(X509_STORE_CTX *store, const char *host, char *out, size_t size)
 {
     int error = X509_STORE_CTX_get_error(store);
@@ -82,27 +101,20 @@ void tls_explain_certificate(X509_STORE_CTX *store, const char *host, char *out,
         copy_subject(X509_STORE_CTX_get0_cert(store), name, sizeof(name));
         snprintf(out, size, "certificate is for %s, not for %s", name, host);
         break;
-    case X509_V_ERR_CERT_HAS_EXPIRED:
-        snprintf(out, size, "certificate has expired");
-        break;
-    case X509_V_ERR_CERT_NOT_YET_VALID:
-        snprintf(out, size, "certificate is not valid yet (is this machine's clock right?)");
-        break;
-    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
-        snprintf(out, size, "certificate is self-signed and not among the trusted ones");
-        break;
     case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
         if (certificate != NULL)
             copy_name(X509_get_issuer_name(certificate), name, sizeof(name));
-        snprintf(out, size, "certificate is signed by an unknown CA%s%s",
-                 name[0] == '\0' ? "" : ", ", name);
+        snprintf(out, size, "%s%s%s", tls_explain_result(error), name[0] == '\0' ? "" : ", ", name);
         break;
     default:
-        snprintf(out, size, "certificate is not accepted: %s",
-                 X509_verify_cert_error_string(error));
+        if (tls_explain_result(error) != NULL)
+            snprintf(out, size, "%s", tls_explain_result(error));
+        else
+            snprintf(out, size, "certificate is not accepted: %s",
+                     X509_verify_cert_error_string(error));
         break;
     }
 }

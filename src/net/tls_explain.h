@@ -8,6 +8,10 @@
 /* Why the chain in `store` was not accepted; `host` is whom we wanted to talk to. */
 void tls_explain_certificate(X509_STORE_CTX *store, const char *host, char *out, size_t size);
 
+/* The same for a verification's result alone (X509_V_ERR_...); NULL where it tells no more than
+ * that the certificate is not accepted. */
+const char *tls_explain_result(long result);
+
 /* An error code of OpenSSL's queue. */
 void tls_explain_code(unsigned long code, char *out, size_t size);
 
