@@ -233,17 +233,22 @@ listen culvert
 
 
 class Traffic:
-    """Three sessions: a transfer in each direction, and an echo."""
+    """Three sessions: an echo, and from `begin` on a transfer in each direction."""
 
     def __init__(self, crossing, size):
+        self._crossing = crossing
+        self._began = None
+        self._tasks = []
         self.up, self.down = Bulk(size), Bulk(size)
         ports = [crossing.serve(handler) for handler in (self.up.receive, self.down.send, answer)]
         crossing.forward(*ports)
         self.echo = Echo(crossing.connect(2))
         self.echo.flowed_since(time.monotonic())
-        self.start = time.monotonic()
-        self._tasks = [Task(self.up.send, crossing.connect(0)),
-                       Task(self.down.receive, crossing.connect(1))]
+
+    def begin(self):
+        self._began = time.monotonic()
+        self._tasks = [Task(self.up.send, self._crossing.connect(0)),
+                       Task(self.down.receive, self._crossing.connect(1))]
 
     def progress(self):
         """The part of both transfers together that has arrived."""
@@ -256,7 +261,7 @@ class Traffic:
         """Everything has arrived, whole and in order; the seconds that it took."""
         for task in self._tasks:
             task.finish()
-        seconds = time.monotonic() - self.start
+        seconds = time.monotonic() - self._began
         self.up.check()
         self.down.check()
         self.echo.finish()

@@ -46,6 +46,7 @@ def cut_again_and_again(crossing, traffic, cuts):
     """Resets every connection so many times while the transfers are under way. The seconds from
     each cut until something has gone there and back, and those that all took."""
     times = []
+    traffic.begin()
     for number in range(cuts):
         traffic.wait_for_progress((number + 0.5) / cuts)
         crossing.area.cut()
@@ -132,10 +133,11 @@ class Scenario:
 
     def run(self):
         times = []
+        self.traffic.begin()
         for number, fault in enumerate(self.faults):
             self.traffic.wait_for_progress((number + 0.5) / (len(self.faults) + 1))
+            assert self.traffic.progress() < 1, "it was over before"
             times.append(fault(self.crossing, self.traffic))
-        assert self.traffic.progress() < 1, "it was over before"
         took = self.traffic.finish()
         report(self.name, self.traffic, took, times)
         self.crossing.check_nobody_registered_anew()
