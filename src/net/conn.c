@@ -462,13 +462,25 @@ void conn_tune_tcp(int fd)
     set_tcp_option(fd, TCP_KEEPCNT, KEEPALIVE_PROBES);
 }
 
+static bool ask_tcp(const struct conn *conn, struct tcp_info *info)
+{
+    socklen_t size = sizeof(*info);
+    memset(info, 0, sizeof(*info));
+    return getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, info, &size) == 0;
+}
+
 bool conn_is_starting(const struct conn *conn)
 {
     struct tcp_info info;
-    socklen_t size = sizeof(info);
-    memset(&info, 0, sizeof(info));
-    return getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
-           info.tcpi_snd_ssthresh >= NO_THRESHOLD;
+    return ask_tcp(conn, &info) && info.tcpi_snd_ssthresh >= NO_THRESHOLD;
+}
+
+uint64_t conn_unacknowledged(const struct conn *conn)
+{
+    struct tcp_info info;
+    if (!ask_tcp(conn, &info) || info.tcpi_unacked == 0)
+        return 0;
+    return (uint64_t)info.tcpi_last_ack_recv * 1000; /* milliseconds */
 }
 
 void conn_limit_unsent(int fd, int bytes)

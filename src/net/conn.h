@@ -102,6 +102,9 @@ void conn_tune_tcp(int fd);
 /* Whether TCP still looks for what the line carries, in its first slow start (RFC 5681 §3.1) or
  * what its congestion control has instead. */
 bool conn_is_starting(const struct conn *conn);
+/* Microseconds since the peer's TCP acknowledged anything, while it has something to acknowledge; 0
+ * when it has not, or when that is not known. */
+uint64_t conn_unacknowledged(const struct conn *conn);
 /* TCP_NOTSENT_LOWAT: little is left unsent in the kernel, so that a small message never waits
  * behind megabytes. */
 void conn_limit_unsent(int fd, int bytes);

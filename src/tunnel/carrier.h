@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct carrier;
 struct carrier_cargo;
@@ -43,6 +44,9 @@ struct carrier_operations {
     /* How many bytes the next batch should hold at most: what the line takes in about a
      * millisecond, so that a small message never waits long behind a large one. */
     size_t (*batch_limit)(const struct carrier *carrier);
+    /* Microseconds for which the peer's system has acknowledged nothing of what is on its way to
+     * it; 0 when nothing is. NULL where that cannot be known. */
+    uint64_t (*unacknowledged)(const struct carrier *carrier);
     /* Asks the peer for a sign of life below the messages; `ponged` tells of the answer. */
     void (*ping)(struct carrier *carrier);
     /* Reads no more until it is turned on again. */

@@ -83,8 +83,30 @@ static uint64_t ping_due(const struct native_tunnel *tunnel)
     return most(tunnel->last_heard, tunnel->last_ping) + longest_silence(tunnel);
 }
 
-/* When to give the carrier up if nothing is heard until then. One that takes nothing cannot be
- * pinged: on a slow line it may be in the middle of a batch, which is given more time. */
+/* How long an answer may take. */
+static uint64_t patience(const struct native_tunnel *tunnel)
+{
+    uint64_t trips = most(4 * round_trip(tunnel), (uint64_t)TUNNEL_PATIENCE * SECOND);
+    return least(trips, LONGEST_PATIENCE);
+}
+
+/* The same for a carrier that takes nothing and so cannot be pinged. It may be in the middle of a
+ * batch on a slow line, or its peer too busy to read, and is given more time; but not if the peer's
+ * system is silent as well. That is asked only when an answer would be overdue. */
+static uint64_t blocked_death_due(const struct native_tunnel *tunnel)
+{
+    const struct carrier *carrier = tunnel->carrier;
+    uint64_t now = loop_now(tunnel->base.loop);
+    uint64_t since = most(tunnel->last_heard, tunnel->blocked_since);
+    uint64_t overdue = since + patience(tunnel);
+    if (carrier->operations->unacknowledged == NULL)
+        return since + BLOCKED_PATIENCE;
+    if (now < overdue || carrier->operations->unacknowledged(carrier) >= patience(tunnel))
+        return overdue;
+    return least(now + SECOND, since + BLOCKED_PATIENCE);
+}
+
+/* When to give the carrier up if nothing is heard until then. */
 static uint64_t death_due(const struct native_tunnel *tunnel)
 {
     if (!tunnel->dials)
@@ -92,11 +114,10 @@ static uint64_t death_due(const struct native_tunnel *tunnel)
     if (tunnel->expects_welcome)
         return tunnel->attached_at + (uint64_t)NATIVE_WELCOME_PATIENCE * SECOND;
     if (tunnel->blocked_since != 0)
-        return most(tunnel->last_heard, tunnel->blocked_since) + BLOCKED_PATIENCE;
+        return blocked_death_due(tunnel);
     if (tunnel->ping_pending == 0)
         return UINT64_MAX;
-    uint64_t patience = most(4 * round_trip(tunnel), (uint64_t)TUNNEL_PATIENCE * SECOND);
-    return most(tunnel->last_heard, tunnel->ping_pending) + least(patience, LONGEST_PATIENCE);
+    return most(tunnel->last_heard, tunnel->ping_pending) + patience(tunnel);
 }
 
 void native_arm_timer(struct native_tunnel *tunnel)

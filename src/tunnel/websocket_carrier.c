@@ -254,6 +254,11 @@ static size_t batch_limit(const struct carrier *carrier)
     return from_base(carrier)->pace.batch;
 }
 
+static uint64_t unacknowledged(const struct carrier *carrier)
+{
+    return conn_unacknowledged(from_base(carrier)->conn);
+}
+
 static void on_writable(struct conn *conn)
 {
     struct websocket_carrier *self = conn_holder(conn);
@@ -478,6 +483,7 @@ static const struct carrier_operations operations = {
     .flush = flush,
     .is_ready = is_ready,
     .batch_limit = batch_limit,
+    .unacknowledged = unacknowledged,
     .ping = ping,
     .read = read_on,
     .depart = websocket_carrier_depart,

@@ -116,7 +116,7 @@ def stop_listening(crossing, traffic):
 # What happens, and seconds in which all must flow again (once it can).
 FAULTS = {
     "the path is silent for 20 s": ((fall_silent,), 10.0),
-    "the address changes": ((forget, change_address), 15.0),
+    "the address changes": ((forget, change_address), 10.0),
     "the listener is gone for 10 s": ((stop_listening,), 10.0),
 }
 
