@@ -9,6 +9,7 @@ right behind it holds what it prints: each line must be part of a line of the ou
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import textwrap
 
@@ -76,6 +77,44 @@ def test_block(commands, expected, world):
                       if pattern.search(lines[number])), None)
         assert found is not None, f"no line {wanted!r} behind line {position} of:\n{output}"
         position = found + 1
+
+
+# A command that a page shows by the way. `...` stands for what else it needs.
+SHOWN = re.compile(r"^    culvert (gateway|agent) (.*)$", re.M)
+REST = {
+    "gateway": "--listen 127.0.0.1:0 --auth-grant --open --data ./data",
+    "agent": "--name office",
+}
+IS_STARTED = {"gateway": "^listening on ", "agent": "cannot register at "}
+
+
+def shown_commands():
+    for name in DOCUMENTS:
+        text = pathlib.Path(ROOT, name).read_text(encoding="utf-8")
+        for match in SHOWN.finditer(text):
+            line = text[:match.start()].count("\n") + 1
+            yield pytest.param(match[1], match[2], id=f"{name}:{line}")
+
+
+@pytest.mark.parametrize("command,words", list(shown_commands()))
+def test_shown_command(command, words, world, authority):
+    """It starts as it stands there, in a network without the hosts that it names."""
+    if not has_namespaces():
+        pytest.skip("this system lets us have no namespaces")
+    folder = world.path("shown")
+    os.mkdir(folder)
+    certificate = authority.issue("shown")
+    shutil.copy(certificate.certificate, os.path.join(folder, "cert.pem"))
+    shutil.copy(certificate.key, os.path.join(folder, "key.pem"))
+    key = pathlib.Path(folder, "office.key")
+    key.write_text("a-key-that-no-gateway-knows\n", encoding="utf-8")
+    key.chmod(0o600)
+    words = words.replace("[RULE...]", "").replace("...", REST[command])
+    script = f"ip link set lo up; exec {BINARY} {command} {words}"
+    process = world.process(command, [*NAMESPACES, "bash", "-c", script], cwd=folder,
+                            env=environment(XDG_STATE_HOME=folder))
+    process.wait_for(IS_STARTED[command])
+    process.kill()
 
 
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]+)")
