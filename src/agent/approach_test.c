@@ -60,6 +60,21 @@ static bool handle(struct test_http_server *server, const struct test_http_reque
     return f->text != NULL && strstr(f->text, "Content-Length: 0") != NULL;
 }
 
+/* The server's threads look at these with its lock held. */
+static void answer_with_text(struct fixture *f, const char *text)
+{
+    pthread_mutex_lock(&f->server.lock);
+    f->text = text;
+    pthread_mutex_unlock(&f->server.lock);
+}
+
+static void upgrade_with(struct fixture *f, const char *fields)
+{
+    pthread_mutex_lock(&f->server.lock);
+    f->fields = fields;
+    pthread_mutex_unlock(&f->server.lock);
+}
+
 static void out_of_time(struct loop_timer *timer)
 {
     (void)timer;
@@ -150,7 +165,7 @@ static void expect_failure(struct fixture *f, enum approach_failure failure, con
 static void test_native(void **state)
 {
     struct fixture *f = *state;
-    f->fields = NATIVE;
+    upgrade_with(f, NATIVE);
     attempt(f);
     assert_non_null(f->result.carrier);
     assert_true(f->result.is_native);
@@ -161,7 +176,7 @@ static void test_native(void **state)
 static void test_other_dialects(void **state)
 {
     struct fixture *f = *state;
-    f->fields = "";
+    upgrade_with(f, "");
     expect_failure(f, APPROACH_PROTOCOL, "speaks WebSocket but not culvert.1");
     f->may_speak_hubble = true;
     attempt(f);
@@ -184,7 +199,7 @@ static void test_servers_that_are_none(void **state)
         {"SSH-2.0-OpenSSH_9.2\r\n\r\n", APPROACH_PROTOCOL, "does not answer in HTTP"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        f->text = cases[i].text;
+        answer_with_text(f, cases[i].text);
         expect_failure(f, cases[i].failure, cases[i].word);
     }
 }
@@ -192,7 +207,7 @@ static void test_servers_that_are_none(void **state)
 static void test_busy(void **state)
 {
     struct fixture *f = *state;
-    f->text = "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n";
+    answer_with_text(f, "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n");
     for (int i = 0; i < 2; i++) {
         f->rung = i == 0 ? LADDER_WEBSOCKET : LADDER_POLL;
         expect_failure(f, APPROACH_BUSY, "wants us back after 7 s");
@@ -220,7 +235,7 @@ static void test_long_poll(void **state)
     assert_non_null(f->result.carrier);
     assert_true(f->result.is_native);
     assert_int_equal(f->result.nonce[0], 0x0f);
-    f->text = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+    answer_with_text(f, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
     expect_failure(f, APPROACH_NOT_PASSED, "HTTP 404 Not Found");
 }
 
@@ -228,7 +243,7 @@ static void test_long_poll(void **state)
 static void test_the_gateway_is_denied(void **state)
 {
     struct fixture *f = *state;
-    f->text = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+    answer_with_text(f, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
     struct sockaddr_storage address;
     assert_int_equal(address_parse("127.0.0.1", f->url.port, &address), 0);
     assert_int_equal(whitelist_add(&f->config.whitelist, "*", f->why, sizeof(f->why)), 0);
@@ -240,7 +255,7 @@ static void test_the_gateway_is_denied(void **state)
 static void test_cancel(void **state)
 {
     struct fixture *f = *state;
-    f->fields = NATIVE;
+    upgrade_with(f, NATIVE);
     for (int i = 0; i < 2; i++) {
         f->rung = i == 0 ? LADDER_WEBSOCKET : LADDER_POLL;
         assert_int_equal(begin(f), 0);
@@ -254,7 +269,7 @@ static void test_cancel(void **state)
 static void test_no_memory(void **state)
 {
     struct fixture *f = *state;
-    f->fields = NATIVE;
+    upgrade_with(f, NATIVE);
     f->text =
         "HTTP/1.1 200 OK\r\n" POLL_FIELD "Culvert-Nonce: " NONCE "\r\nContent-Length: 0\r\n\r\n";
     for (int i = 0; i < 2; i++) {
