@@ -18,8 +18,10 @@ HANDSHAKE_FIELDS = {"Version": "1", "Name": "rogue", "Key": "", "Features": [], 
 
 @pytest.fixture
 def tunnel(world):
-    """A good tunnel on a gateway of one loop, checked again when the test is over."""
-    one = world.tunnel(world.echo_server().port, threads=1)
+    """A good tunnel on a gateway of one loop, which tells nobody to come back later, checked again
+    when the test is over."""
+    one = world.tunnel(world.echo_server().port, threads=1,
+                       options=("--handshakes-per-second", "0"))
     session = one.connect()
     yield one
     session.sendall(b"an old session")
