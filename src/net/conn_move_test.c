@@ -11,25 +11,15 @@
 
 #include <cmocka.h>
 
-enum { LARGE = 8 * 1024 * 1024, HOUR = 3600, WHY_SIZE = 256 };
+enum { LARGE = 8 * 1024 * 1024 };
 
-static char directory[TEST_PATH_SIZE];
+static struct tls_context *tls_server;
+static struct tls_context *tls_client;
 
 static void secure(struct test_pair *pair)
 {
-    struct tls_context *server = NULL;
-    struct tls_context *client = NULL;
-    char certificate[TEST_PATH_SIZE];
-    char key[TEST_PATH_SIZE];
-    char why[WHY_SIZE];
-    test_certificate_path(directory, "good", ".crt", certificate);
-    test_certificate_path(directory, "good", ".key", key);
-    assert_int_equal(tls_server_context(certificate, key, &server, why, sizeof(why)), 0);
-    assert_int_equal(tls_client_context(certificate, false, &client, why, sizeof(why)), 0);
-    assert_int_equal(conn_secure(pair->ends[0].conn, client, "localhost"), 0);
-    assert_int_equal(conn_secure(pair->ends[1].conn, server, NULL), 0);
-    tls_context_unref(server);
-    tls_context_unref(client);
+    assert_int_equal(conn_secure(pair->ends[0].conn, tls_client, "localhost"), 0);
+    assert_int_equal(conn_secure(pair->ends[1].conn, tls_server, NULL), 0);
 }
 
 static bool is_secured(const struct test_pair *pair)
@@ -221,17 +211,16 @@ static void what_nobody_takes_up_is_closed(void **state)
 
 static int set_up(void **state)
 {
-    static const struct test_certificate certificate = {"good", "DNS:localhost", NULL, -HOUR, HOUR};
     (void)state;
-    test_certificates_open(directory);
-    test_certificate_make(directory, &certificate);
+    test_certificates_contexts(&tls_server, &tls_client);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    test_certificates_close(directory);
+    tls_context_unref(tls_server);
+    tls_context_unref(tls_client);
     return 0;
 }
 

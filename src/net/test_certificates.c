@@ -1,5 +1,7 @@
 #include "net/test_certificates.h"
 
+#include "net/tls.h"
+
 #include <dirent.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -12,6 +14,8 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+enum { HOUR = 3600 };
 
 void test_certificates_open(char directory[static TEST_PATH_SIZE])
 {
@@ -117,4 +121,20 @@ void test_certificates_close(const char *directory)
     }
     closedir(entries);
     rmdir(directory);
+}
+
+void test_certificates_contexts(struct tls_context **server, struct tls_context **client)
+{
+    static const struct test_certificate good = {"good", "DNS:localhost", NULL, -HOUR, HOUR};
+    char directory[TEST_PATH_SIZE];
+    char certificate[TEST_PATH_SIZE];
+    char key[TEST_PATH_SIZE];
+    char why[256];
+    test_certificates_open(directory);
+    test_certificate_make(directory, &good);
+    test_certificate_path(directory, good.name, ".crt", certificate);
+    test_certificate_path(directory, good.name, ".key", key);
+    assert_int_equal(tls_server_context(certificate, key, server, why, sizeof(why)), 0);
+    assert_int_equal(tls_client_context(certificate, false, client, why, sizeof(why)), 0);
+    test_certificates_close(directory);
 }

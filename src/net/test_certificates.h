@@ -10,6 +10,8 @@ struct test_certificate {
     long until;
 };
 
+struct tls_context;
+
 enum { TEST_PATH_SIZE = 128 };
 
 /* Makes a new directory. */
@@ -20,5 +22,9 @@ void test_certificate_path(const char *directory, const char *name, const char *
                            char path[static TEST_PATH_SIZE]);
 /* Removes the directory with what is in it. */
 void test_certificates_close(const char *directory);
+
+/* Of a server with a certificate for localhost, and of a client that trusts nothing else. The
+ * caller drops both. */
+void test_certificates_contexts(struct tls_context **server, struct tls_context **client);
 
 #endif

@@ -26,7 +26,6 @@
 #include <cmocka.h>
 
 enum {
-    HOUR = 3600,
     GATEWAYS = 3, /* loops */
     LINKS = 8,
     RESUMES = 30, /* of each link */
@@ -36,7 +35,6 @@ enum {
     TIME_LIMIT = 60 * 1000,
 };
 
-static char directory[TEST_PATH_SIZE];
 static const uint8_t nonce[LINK_NONCE_SIZE];
 
 struct storm {
@@ -412,17 +410,6 @@ static void limit_reached(struct loop_timer *timer)
     loop_stop(&storm->agents);
 }
 
-static void make_contexts(struct storm *storm)
-{
-    char certificate[TEST_PATH_SIZE];
-    char key[TEST_PATH_SIZE];
-    char why[256];
-    test_certificate_path(directory, "good", ".crt", certificate);
-    test_certificate_path(directory, "good", ".key", key);
-    require(tls_server_context(certificate, key, &storm->server, why, sizeof(why)) == 0);
-    require(tls_client_context(certificate, false, &storm->client, why, sizeof(why)) == 0);
-}
-
 static void start_pair(struct storm *storm, unsigned index)
 {
     struct pair *pair = &storm->pairs[index];
@@ -472,7 +459,7 @@ static void links_survive_a_storm(void **state)
     struct pair pairs[LINKS] = {{.got = 0}};
     storm.pairs = pairs;
     account_init(&storm.account, SIZE_MAX);
-    make_contexts(&storm);
+    test_certificates_contexts(&storm.server, &storm.client);
     require(loop_init(&storm.agents, GATEWAYS, &storm.account) == 0);
     for (unsigned i = 0; i < GATEWAYS; i++)
         require(loop_init(&storm.gateways[i], i, &storm.account) == 0);
@@ -492,24 +479,8 @@ static void links_survive_a_storm(void **state)
     assert_int_equal(storm.account.used, 0);
 }
 
-static int set_up(void **state)
-{
-    static const struct test_certificate certificate = {"good", "DNS:localhost", NULL, -HOUR, HOUR};
-    (void)state;
-    test_certificates_open(directory);
-    test_certificate_make(directory, &certificate);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    test_certificates_close(directory);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(links_survive_a_storm)};
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,6 @@
 #include <cmocka.h>
 
 enum {
-    HOUR = 3600,
     TOTAL = 12 * 1024 * 1024,
     OUTSTANDING = 1024 * 1024,
     MESSAGE = 60000,
@@ -24,7 +23,8 @@ enum {
     TIME_LIMIT = 20 * 1000,
 };
 
-static char directory[TEST_PATH_SIZE];
+static struct tls_context *tls_server;
+static struct tls_context *tls_client;
 
 struct client {
     struct carrier *carrier;
@@ -261,19 +261,8 @@ static void limit_reached(struct loop_timer *timer)
 
 static void secure(struct field *field)
 {
-    struct tls_context *server = NULL;
-    struct tls_context *client = NULL;
-    char certificate[TEST_PATH_SIZE];
-    char key[TEST_PATH_SIZE];
-    char why[256];
-    test_certificate_path(directory, "good", ".crt", certificate);
-    test_certificate_path(directory, "good", ".key", key);
-    assert_int_equal(tls_server_context(certificate, key, &server, why, sizeof(why)), 0);
-    assert_int_equal(tls_client_context(certificate, false, &client, why, sizeof(why)), 0);
-    assert_int_equal(conn_secure(field->conns[0], client, "localhost"), 0);
-    assert_int_equal(conn_secure(field->conns[1], server, NULL), 0);
-    tls_context_unref(server);
-    tls_context_unref(client);
+    assert_int_equal(conn_secure(field->conns[0], tls_client, "localhost"), 0);
+    assert_int_equal(conn_secure(field->conns[1], tls_server, NULL), 0);
     loop_run(&field->loops[0]);
 }
 
@@ -460,17 +449,16 @@ static void a_lost_carrier_does_not_depart(void **state)
 
 static int set_up(void **state)
 {
-    static const struct test_certificate certificate = {"good", "DNS:localhost", NULL, -HOUR, HOUR};
     (void)state;
-    test_certificates_open(directory);
-    test_certificate_make(directory, &certificate);
+    test_certificates_contexts(&tls_server, &tls_client);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    test_certificates_close(directory);
+    tls_context_unref(tls_server);
+    tls_context_unref(tls_client);
     return 0;
 }
 

@@ -221,11 +221,12 @@ def test_echo_while_idle(world, sanitized):
 def test_a_proxy_that_cuts_what_waits(world):
     """nginx answers 504 after 1 s; the link does not notice."""
     gateway = start(world)
-    near = both(world, poll_url(Nginx(world, gateway, "proxy_read_timeout 1s;").port))
+    front = Nginx(world, gateway, "proxy_read_timeout 1s;")
+    near = both(world, poll_url(front.port))
     with connect(near.port()) as client:
         say(client)
         for _ in range(3):
-            time.sleep(1.5)  # what is tested is that time passes
+            front.process.wait_for("upstream timed out", since=front.process.mark())
             say(client)
     assert is_kept(near) and is_kept(gateway)
 
