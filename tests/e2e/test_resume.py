@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import socket
 import statistics
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 from culvert.peers import (connect, echo_once, expect_gone, expect_reset, free_port,
                            receive_exactly)
 from culvert.process import eventually
+from culvert.task import Task
 from culvert.world import MEGABYTE, is_sanitized
 
 
@@ -70,40 +72,40 @@ def tunnel(world, secure):
 
 
 class Transfer:
-    """Bytes that an echo server sends back, checked by their sum, while the test does harm."""
+    """Bytes that an echo server sends back, checked by their sum, while the test does harm. It goes
+    on until it is told to end, so that it cannot be over before the harm is done."""
 
-    def __init__(self, port, size):
-        self._size = size
+    def __init__(self, port):
         self._client = connect(port, timeout=60.0)
         self._piece = os.urandom(MEGABYTE)
-        self._received = hashlib.sha256()
+        self._is_enough = threading.Event()
+        self._sums = hashlib.sha256(), hashlib.sha256()
         self.received = 0
-        self._threads = [threading.Thread(target=run, daemon=True)
-                         for run in (self._send, self._receive)]
-        for thread in self._threads:
-            thread.start()
+        self._tasks = [Task(self._send), Task(self._receive)]
 
     def _send(self):
-        for _ in range(self._size // MEGABYTE):
+        while not self._is_enough.is_set():
+            self._sums[0].update(self._piece)
             self._client.sendall(self._piece)
+        self._client.shutdown(socket.SHUT_WR)
 
     def _receive(self):
-        while self.received < self._size and (data := self._client.recv(MEGABYTE)):
-            self._received.update(data)
+        while data := self._client.recv(MEGABYTE):
+            self._sums[1].update(data)
             self.received += len(data)
 
-    def is_running(self):
-        return any(thread.is_alive() for thread in self._threads)
+    def wait_for_progress(self, least):
+        """Waits until so many bytes more have come back."""
+        since = self.received
+        eventually(lambda: self.received >= since + least, 20.0, "the transfer stands still")
 
-    def check(self, timeout):
-        for thread in self._threads:
-            thread.join(timeout)
+    def finish(self):
+        """All that was sent comes back."""
+        self._is_enough.set()
+        for task in self._tasks:
+            task.finish(60.0)
         self._client.close()
-        assert self.received == self._size
-        expected = hashlib.sha256()
-        for _ in range(self._size // MEGABYTE):
-            expected.update(self._piece)
-        assert self._received.digest() == expected.digest()
+        assert self._sums[1].digest() == self._sums[0].digest()
 
 
 @pytest.mark.parametrize("how", ["reset", "cut"])
@@ -122,20 +124,15 @@ def test_sessions_outlive_their_connection(tunnel, how):
 
 
 def test_a_transfer_and_an_echo_session_live_through_cuts(tunnel):
-    size = (8 if is_sanitized() else 128) * MEGABYTE
+    cuts, between = (10, MEGABYTE // 4) if is_sanitized() else (50, 2 * MEGABYTE)
     client = tunnel.connect()
-    transfer = Transfer(tunnel.near.port(), size)
-    cuts = 0
-    while transfer.is_running() and cuts < 50:
-        before = transfer.received
+    transfer = Transfer(tunnel.near.port())
+    for number in range(cuts):
+        transfer.wait_for_progress(between)
         tunnel.near_way.reset()
         tunnel.far_way.reset()
-        cuts += 1
-        tunnel.says(client, b"word %d" % cuts)
-        eventually(lambda: transfer.received > before or not transfer.is_running(), 20.0,
-                   "the transfer stands still")
-    transfer.check(60.0)
-    assert cuts >= 5
+        tunnel.says(client, b"word %d" % number)
+    transfer.finish()
     assert tunnel.registrations() == (1, 1)
 
 

@@ -16,38 +16,13 @@ import time
 
 from culvert.peers import connect
 from culvert.process import eventually
+from culvert.task import Task
 
 PIECE = 256 * 1024
 FRONT_PORT = 7443
 PATIENCE = 90.0  # seconds in which a socket of a session may be silent
 LINK_LOST = 11  # docs/protocol.md, "Reset codes"
 ECHO_PAUSE = 0.005  # from one question to the next
-
-
-class Task:
-    """A thread whose failure is raised where its end is waited for."""
-
-    def __init__(self, action, *arguments):
-        self._action = action
-        self._arguments = arguments
-        self._error = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self):
-        try:
-            self._action(*self._arguments)
-        except BaseException as error:
-            self._error = error
-
-    def is_running(self):
-        return self._thread.is_alive()
-
-    def finish(self, timeout=PATIENCE):
-        self._thread.join(timeout)
-        if self._error:
-            raise self._error
-        assert not self._thread.is_alive(), f"it goes on after {timeout} s"
 
 
 class Bulk:
@@ -124,7 +99,7 @@ class Echo:
             while not self._trips or self._trips[-1][0] < moment:
                 for task in self._tasks:
                     if not task.is_running():
-                        task.finish()
+                        task.finish(PATIENCE)
                 assert time.monotonic() < end, f"nothing flows after {timeout} s"
                 self._changed.wait(0.1)
             return next(back for sent, back in self._trips if sent >= moment) - moment
@@ -137,7 +112,7 @@ class Echo:
     def finish(self):
         self._is_over.set()
         for task in self._tasks:
-            task.finish()
+            task.finish(PATIENCE)
         assert len(self._trips) == len(self._sent)
 
 
@@ -260,7 +235,7 @@ class Traffic:
     def finish(self):
         """Everything has arrived, whole and in order; the seconds that it took."""
         for task in self._tasks:
-            task.finish()
+            task.finish(PATIENCE)
         seconds = time.monotonic() - self._began
         self.up.check()
         self.down.check()

@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from crossing import Crossing, Task, Traffic
+from crossing import Crossing, Traffic
 from culvert.process import eventually
+from culvert.task import Task
 
 pytestmark = [pytest.mark.wan, pytest.mark.slow]
 
