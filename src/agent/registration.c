@@ -55,6 +55,12 @@ static void detached(struct tunnel *tunnel, int error, const char *why)
     registration->owner->detached(registration, before, why);
 }
 
+static void wants_express(struct tunnel *tunnel)
+{
+    struct registration *registration = tunnel->holder;
+    registration->owner->wants_express(registration);
+}
+
 static void lost(struct tunnel *tunnel, int error, const char *why)
 {
     struct registration *registration = tunnel->holder;
@@ -65,6 +71,7 @@ static const struct tunnel_owner tunnel_handlers = {
     .peer_opened = peer_opened,
     .welcomed = welcomed,
     .went_away = went_away,
+    .wants_express = wants_express,
     .detached = detached,
     .lost = lost,
 };
@@ -163,6 +170,14 @@ int registration_rejoin(struct registration *registration, struct carrier *carri
     registration->state = REGISTRATION_REJOINING;
     registration->refusal = 0;
     return 0;
+}
+
+int registration_add_express(struct registration *registration, struct carrier *carrier,
+                             const uint8_t nonce[static LINK_NONCE_SIZE])
+{
+    const struct agent_config *config = registration->config;
+    return native_tunnel_add_express(registration->native, carrier, config->name, config->key,
+                                     nonce);
 }
 
 void registration_drain(struct registration *registration)

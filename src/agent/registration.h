@@ -40,6 +40,8 @@ struct registration_owner {
                      const char *why);
     /* It is over, or has not come about (`state` tells); the owner closes it. */
     void (*lost)(struct registration *registration, int error, const char *why);
+    /* It would be served by an express carrier. */
+    void (*wants_express)(struct registration *registration);
     /* The gateway is about to stop. */
     void (*went_away)(struct registration *registration, const struct message_goaway *goaway);
     /* After registration_drain: it has no sessions any more; the owner closes it. */
@@ -82,6 +84,11 @@ bool registration_can_resume(const struct registration *registration);
  * error the carrier is still the caller's and nothing has changed. */
 int registration_rejoin(struct registration *registration, struct carrier *carrier,
                         const uint8_t nonce[static LINK_NONCE_SIZE]);
+
+/* Takes the carrier beside the one that it has, for small messages. On an error the carrier is
+ * still the caller's. */
+int registration_add_express(struct registration *registration, struct carrier *carrier,
+                             const uint8_t nonce[static LINK_NONCE_SIZE]);
 
 /* The gateway is left: `drained` follows once no session is open. */
 void registration_drain(struct registration *registration);

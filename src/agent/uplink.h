@@ -5,7 +5,7 @@
  * one try is an approach (agent/approach.h); a link is a registration (agent/registration.h).
  *
  * While the link is up there may be one try beside it: to register at another gateway before this
- * one is left, or to go on by WebSocket instead of long poll.
+ * one is left, to go on by WebSocket instead of long poll, or to get an express carrier.
  */
 #ifndef AGENT_UPLINK_H
 #define AGENT_UPLINK_H
@@ -64,9 +64,10 @@ struct uplink_place {
 };
 
 enum uplink_aim {
-    UPLINK_HOME,   /* to be registered: by resuming the link that waits, or afresh */
-    UPLINK_RETURN, /* to register at a preferred gateway while the link to another goes on */
-    UPLINK_TRIAL,  /* to go on by WebSocket while long poll carries the link */
+    UPLINK_HOME,    /* to be registered: by resuming the link that waits, or afresh */
+    UPLINK_RETURN,  /* to register at a preferred gateway while the link to another goes on */
+    UPLINK_TRIAL,   /* to go on by WebSocket while long poll carries the link */
+    UPLINK_EXPRESS, /* to have a second carrier beside the link's, for small messages */
 };
 
 /* A try, from its start until the gateway has answered the handshake. */

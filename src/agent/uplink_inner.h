@@ -25,6 +25,8 @@ void uplink_try_later(struct uplink *uplink, const char *what, const char *url, 
 uint64_t uplink_back_off(struct uplink *uplink);
 /* Milliseconds until a lost connection is replaced: at once unless it is lost again and again. */
 uint64_t uplink_redial_delay(struct uplink *uplink);
+/* Looks for an express carrier, unless something else is under way. */
+void uplink_try_express(struct uplink *uplink);
 /* Ends the try that is under way beside the link. */
 void uplink_cancel_side(struct uplink *uplink);
 /* Sees to it that what is due beside the link is done. */

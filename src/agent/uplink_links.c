@@ -47,8 +47,8 @@ static bool is_for_home(const struct uplink *uplink, const struct approach_resul
     if (home == NULL || home->place != uplink->attempt.place || !result->is_native ||
         !registration_can_resume(home))
         return false;
-    return uplink->attempt.aim == UPLINK_TRIAL ? home->state == REGISTRATION_UP
-                                               : home->state == REGISTRATION_DETACHED;
+    bool is_beside = uplink->attempt.aim == UPLINK_TRIAL || uplink->attempt.aim == UPLINK_EXPRESS;
+    return home->state == (is_beside ? REGISTRATION_UP : REGISTRATION_DETACHED);
 }
 
 static const struct registration_owner registration_handlers;
@@ -69,10 +69,13 @@ static int begin_link(struct uplink *uplink, const struct approach_result *resul
 
 void uplink_take_carrier(struct uplink *uplink, const struct approach_result *result)
 {
+    enum uplink_aim aim = uplink->attempt.aim;
     int error = 0;
-    if (is_for_home(uplink, result))
+    if (is_for_home(uplink, result) && aim == UPLINK_EXPRESS)
+        error = registration_add_express(uplink->home, result->carrier, result->nonce);
+    else if (is_for_home(uplink, result))
         error = registration_rejoin(uplink->home, result->carrier, result->nonce);
-    else if (uplink->attempt.aim == UPLINK_TRIAL)
+    else if (aim == UPLINK_TRIAL || aim == UPLINK_EXPRESS)
         error = CULVERT_ERROR_CLOSED;
     else
         error = begin_link(uplink, result);
@@ -310,6 +313,13 @@ static void leave_only_gateway(struct uplink *uplink)
     loop_timer_start(&uplink->timer, uplink_back_off(uplink));
 }
 
+static void on_wants_express(struct registration *registration)
+{
+    struct uplink *uplink = registration->holder;
+    if (registration == uplink->home)
+        uplink_try_express(uplink);
+}
+
 static void on_went_away(struct registration *registration, const struct message_goaway *goaway)
 {
     struct uplink *uplink = registration->holder;
@@ -347,6 +357,7 @@ static const struct registration_owner registration_handlers = {
     .resumed = on_resumed,
     .detached = on_detached,
     .lost = on_lost,
+    .wants_express = on_wants_express,
     .went_away = on_went_away,
     .drained = on_drained,
     .peer_opened = on_peer_opened,

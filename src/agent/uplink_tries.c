@@ -168,7 +168,9 @@ static void side_failed(struct uplink *uplink, const char *why, bool other_rung)
     const struct uplink_try tried = uplink->attempt;
     struct uplink_place *place = &uplink->places[tried.place];
     uint64_t now = loop_now(uplink->loop);
-    if (tried.aim == UPLINK_TRIAL) {
+    if (tried.aim == UPLINK_EXPRESS) {
+        log_info("%s gives no second connection, for small messages: %s", place->text, why);
+    } else if (tried.aim == UPLINK_TRIAL) {
         log_info("WebSocket does not pass to %s yet: %s", place->text, why);
     } else if (other_rung) {
         start_try(uplink, tried.aim, tried.place, ladder_next(&place->ladder, now));
@@ -190,7 +192,9 @@ void uplink_failed(struct uplink *uplink, enum ladder_outcome outcome, const cha
     enum ladder_rung rung = uplink->attempt.rung;
     struct uplink_place *place = tried_place(uplink);
     uint64_t now = loop_now(uplink->loop);
-    bool other_rung = ladder_tried(&place->ladder, rung, outcome, now);
+    /* The link's own carrier says more of what passes. */
+    bool other_rung =
+        uplink->attempt.aim != UPLINK_EXPRESS && ladder_tried(&place->ladder, rung, outcome, now);
     if (uplink->attempt.aim != UPLINK_HOME) {
         side_failed(uplink, why, other_rung);
         return;
@@ -282,6 +286,12 @@ void uplink_side_timer_fired(struct loop_timer *timer)
     } else {
         uplink_arm_side(uplink);
     }
+}
+
+void uplink_try_express(struct uplink *uplink)
+{
+    if (!is_busy(uplink) && uplink->home->rung == LADDER_WEBSOCKET)
+        start_try(uplink, UPLINK_EXPRESS, uplink->home->place, LADDER_WEBSOCKET);
 }
 
 void uplink_cancel_side(struct uplink *uplink)

@@ -45,6 +45,8 @@ enum message_type {
     MESSAGE_GOAWAY = 0x0B,
     MESSAGE_SKIP = 0x0F,
     MESSAGE_END = 0x10,
+    MESSAGE_EXPRESS = 0x40,
+    MESSAGE_EARLY = 0x41,
     MESSAGE_ACK = 0xFF,
 };
 
@@ -62,7 +64,7 @@ enum message_type {
 
 /*
  * The first message of a carrier, agent to gateway. `Key` and `Features` may be left out. Of
- * `Link`, `Proof` and `Received` all must be there or none.
+ * `Link`, `Proof` and `Received` all must be there or none. `Express` is true or left out.
  */
 struct message_handshake {
     struct text version; /* "1" */
@@ -77,11 +79,13 @@ struct message_handshake {
     uint8_t link[MESSAGE_LINK_ID_SIZE];
     uint8_t proof[MESSAGE_PROOF_SIZE];
     uint64_t received;
+    bool is_express; /* the carrier goes beside the one that the link has */
 };
 
 /*
- * The gateway's answer to a handshake (type 0xFF with a map). When it is ok, all keys but `Code`
- * and `Message` must be there, and these two are ignored; when not, it is the other way round.
+ * The gateway's answer to a handshake (type 0xFF with a map). When it is ok, all keys but `Code`,
+ * `Message` and `Express` must be there, and the first two are ignored; when not, it is the other
+ * way round.
  */
 struct message_welcome {
     bool ok;
@@ -95,6 +99,7 @@ struct message_welcome {
     uint32_t keepalive; /* seconds */
     uint32_t resume;    /* seconds that the link is kept without a carrier; 0: not at all */
     uint32_t window;
+    bool takes_express; /* the link may have an express carrier as well */
 };
 
 struct message_open {
@@ -130,6 +135,13 @@ struct message_end {
     struct text reason;
 };
 
+/* On an express carrier: tells of the data message behind it, which the link's carrier brings too.
+ */
+struct message_early {
+    uint64_t number; /* among the counted messages, at least 1 */
+    uint64_t before; /* that of the data before it of the same stream; 0: it is the first */
+};
+
 struct message {
     enum message_type type;
     bool is_handshake_ack; /* type MESSAGE_ACK: `welcome` is set, not `ack` */
@@ -147,11 +159,13 @@ struct message {
         struct message_ack ack;
         struct message_goaway goaway;
         struct message_end end;
+        struct message_early early;
         uint32_t payload;  /* data, datagram: bytes that follow the decoded part; 0 to 64 KiB */
         uint64_t credit;   /* bytes, 1 to 2^31 - 1 */
         uint64_t opaque;   /* ping, pong */
         uint64_t received; /* count */
         uint64_t skip;     /* count, at least 1 */
+        uint64_t express;  /* epoch of the carrier that an express one shall go beside */
     };
 };
 
@@ -162,8 +176,9 @@ struct message {
  * soon as a length is declared that cannot be), or CULVERT_ERROR_NO_MEMORY. Unknown types are
  * measured, also against MESSAGE_MAX_CONTROL, and skipped (is_known false). Data without a payload
  * is let through, because that is its stream's error and not the link's. The types that come often
- * (data, datagram, fin, credit, ping, pong, received, skip) are decoded without an allocation;
- * the others take some 24 bytes per value from the heap, and give them back before this returns.
+ * (data, datagram, fin, credit, ping, pong, received, skip, early) are decoded without an
+ * allocation; the others take some 24 bytes per value from the heap, and give them back before this
+ * returns.
  */
 int message_decode(const uint8_t *data, size_t size, struct message *message, size_t *used);
 

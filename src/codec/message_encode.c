@@ -80,6 +80,8 @@ static bool is_wanted(const struct message_field *field, const struct message *m
         return message_field_is_there(field, message);
     if (field->kind == MESSAGE_FIELD_FEATURES)
         return message->handshake.feature_count > 0;
+    if (field->kind == MESSAGE_FIELD_BOOL)
+        return *(const bool *)at;
     return ((const struct text *)at)->size > 0;
 }
 

@@ -418,7 +418,7 @@ static void test_unknown_types(void **state)
     CHECK(rows);
     struct message message;
     size_t used = 0;
-    assert_int_equal(message_decode((const uint8_t *)"\x41\x92\x01\x02\xFF", 5, &message, &used),
+    assert_int_equal(message_decode((const uint8_t *)"\x42\x92\x01\x02\xFF", 5, &message, &used),
                      0);
     assert_int_equal(used, 4);
     assert_false(message.is_known);

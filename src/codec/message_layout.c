@@ -28,6 +28,7 @@ static const struct message_field handshake_fields[] = {
     SIZED("Link", handshake.link, MESSAGE_FIELD_BYTES, MESSAGE_LINK_ID_SIZE, MESSAGE_IF_RESUMES),
     SIZED("Proof", handshake.proof, MESSAGE_FIELD_BYTES, MESSAGE_PROOF_SIZE, MESSAGE_IF_RESUMES),
     SIZED("Received", handshake.received, MESSAGE_FIELD_UINT64, UINT64_MAX, MESSAGE_IF_RESUMES),
+    SIZED("Express", handshake.is_express, MESSAGE_FIELD_BOOL, 0, MESSAGE_IF_SET),
 };
 
 /* `Ok` stands first, because the presence of the others depends on it. */
@@ -43,6 +44,7 @@ static const struct message_field welcome_fields[] = {
     SIZED("Keepalive", welcome.keepalive, MESSAGE_FIELD_UINT32, UINT32_MAX, MESSAGE_IF_OK),
     SIZED("Resume", welcome.resume, MESSAGE_FIELD_UINT32, UINT32_MAX, MESSAGE_IF_OK),
     SIZED("Window", welcome.window, MESSAGE_FIELD_UINT32, MAX_CREDIT, MESSAGE_IF_OK),
+    SIZED("Express", welcome.takes_express, MESSAGE_FIELD_BOOL, 0, MESSAGE_IF_SET),
 };
 
 static const struct message_field open_fields[] = {
@@ -90,6 +92,15 @@ static const struct message_field skip_fields[] = {
     NUMBER(NULL, skip, MESSAGE_FIELD_UINT64, 1, UINT64_MAX),
 };
 
+static const struct message_field express_fields[] = {
+    NUMBER(NULL, express, MESSAGE_FIELD_UINT64, 0, UINT64_MAX),
+};
+
+static const struct message_field early_fields[] = {
+    NUMBER(NULL, early.number, MESSAGE_FIELD_UINT64, 1, UINT64_MAX),
+    NUMBER(NULL, early.before, MESSAGE_FIELD_UINT64, 0, UINT64_MAX),
+};
+
 static const struct message_field end_fields[] = {
     NUMBER(NULL, end.code, MESSAGE_FIELD_INT, 0, INT32_MAX),
     ITEM_TEXT(end.reason, MESSAGE_MAX_REASON),
@@ -119,6 +130,8 @@ static const struct message_layout layouts[] = {
     [MESSAGE_GOAWAY] = LAYOUT(goaway_fields, false, false),
     [MESSAGE_SKIP] = LAYOUT(skip_fields, false, true),
     [MESSAGE_END] = LAYOUT(end_fields, false, false),
+    [MESSAGE_EXPRESS] = LAYOUT(express_fields, false, true),
+    [MESSAGE_EARLY] = LAYOUT(early_fields, false, true),
 };
 
 static const struct message_layout welcome_layout = LAYOUT(welcome_fields, true, false);

@@ -59,6 +59,20 @@ static const struct sample samples[] = {
                     .link = LINK_BYTES,
                     .proof = PROOF_BYTES,
                     .received = UINT64_C(1) << 32}}},
+    {"express handshake",
+     "01 89 a756657273696f6e a131 a44e616d65 a161 a657696e646f77 ce00010000 a545706f6368 02"
+     "a54669727374 01 a44c696e6b " LINK_HEX "a550726f6f66" PROOF_HEX "a85265636569766564 00"
+     "a745787072657373 c3",
+     {.type = MESSAGE_HANDSHAKE,
+      .handshake = {.version = TEXT("1"),
+                    .name = TEXT("a"),
+                    .window = 65536,
+                    .epoch = 2,
+                    .first = 1,
+                    .resumes = true,
+                    .link = LINK_BYTES,
+                    .proof = PROOF_BYTES,
+                    .is_express = true}}},
     {"open",
      "02 97 01 a3746370 a66167656e7432 a93132372e302e302e31 16 a16b 82 a6736f75726365"
      "a66167656e7431 a6636c69656e74 ad31302e302e302e313a35303030",
@@ -89,6 +103,10 @@ static const struct sample samples[] = {
     {"end",
      "10 92 0c a462796521",
      {.type = MESSAGE_END, .end = {.code = 12, .reason = TEXT("bye!")}}},
+    {"express",
+     "40 91 cf0000000100000000",
+     {.type = MESSAGE_EXPRESS, .express = UINT64_C(1) << 32}},
+    {"early", "41 92 cc80 7f", {.type = MESSAGE_EARLY, .early = {.number = 128, .before = 127}}},
     {"ack", "ff 94 01 c3 00 a0", {.type = MESSAGE_ACK, .sid = 1, .ack = {.ok = true}}},
     {"refusing ack",
      "ff 94 02 c2 03 a4676f6e65",
@@ -107,6 +125,21 @@ static const struct sample samples[] = {
                   .keepalive = 20,
                   .resume = 60,
                   .window = 262144}}},
+    {"welcome of a link that takes an express carrier",
+     "ff 8a a24f6b c3 a44c696e6b" LINK_HEX "a6536563726574" PROOF_HEX
+     "a545706f6368 01 a54669727374 01 a85265636569766564 00 a94b656570616c697665 14"
+     "a6526573756d65 3c a657696e646f77 ce00040000 a745787072657373 c3",
+     {.type = MESSAGE_ACK,
+      .is_handshake_ack = true,
+      .welcome = {.ok = true,
+                  .link = LINK_BYTES,
+                  .secret = PROOF_BYTES,
+                  .epoch = 1,
+                  .first = 1,
+                  .keepalive = 20,
+                  .resume = 60,
+                  .window = 262144,
+                  .takes_express = true}}},
     {"refusing welcome",
      "ff 83 a24f6b c2 a4436f6465 02 a74d657373616765 a977726f6e67206b6579",
      {.type = MESSAGE_ACK,
@@ -144,6 +177,7 @@ static void assert_handshake(const struct message_handshake *a, const struct mes
     assert_memory_equal(a->link, b->link, sizeof a->link);
     assert_memory_equal(a->proof, b->proof, sizeof a->proof);
     assert_int_equal(a->received, b->received);
+    assert_int_equal(a->is_express, b->is_express);
 }
 
 static void assert_welcome(const struct message_welcome *a, const struct message_welcome *b)
@@ -159,6 +193,7 @@ static void assert_welcome(const struct message_welcome *a, const struct message
     assert_int_equal(a->received, b->received);
     assert_int_equal(a->keepalive, b->keepalive);
     assert_int_equal(a->window, b->window);
+    assert_int_equal(a->takes_express, b->takes_express);
 }
 
 static void assert_open(const struct message_open *a, const struct message_open *b)
@@ -221,7 +256,12 @@ static void assert_message(const struct message *a, const struct message *b)
     case MESSAGE_PONG:
     case MESSAGE_RECEIVED:
     case MESSAGE_SKIP:
+    case MESSAGE_EXPRESS:
         assert_int_equal(a->opaque, b->opaque); /* they share one place */
+        break;
+    case MESSAGE_EARLY:
+        assert_int_equal(a->early.number, b->early.number);
+        assert_int_equal(a->early.before, b->early.before);
         break;
     }
 }

@@ -73,6 +73,10 @@ static const char *object(const struct message_handshake *handshake, int *code)
         *code = REASON_UNSUPPORTED;
         return "this gateway speaks version 1 of the protocol";
     }
+    if (handshake->is_express && !handshake->resumes) {
+        *code = REASON_PROTOCOL;
+        return "an express connection is one more of a link that it names and proves";
+    }
     if (!handshake->resumes && (handshake->epoch == 0 || handshake->first != 1)) {
         *code = REASON_PROTOCOL;
         return "a new link begins with the first of its connections and of its messages";

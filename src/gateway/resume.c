@@ -61,7 +61,9 @@ static enum resume_verdict judge(const struct resumption *resumption, const stru
         !link_proof_is_right(tunnel->identity.secret, resumption->nonce, handshake->epoch,
                              handshake->proof))
         return RESUME_WRONG;
-    return handshake->epoch > tunnel->link.epoch ? RESUME_RIGHT : RESUME_UNKNOWN;
+    bool is_next = handshake->is_express ? handshake->epoch == tunnel->link.epoch
+                                         : handshake->epoch > tunnel->link.epoch;
+    return is_next ? RESUME_RIGHT : RESUME_UNKNOWN;
 }
 
 static void check_arrived(struct loop *loop, struct loop_message *message)
@@ -102,6 +104,17 @@ void resume_begin(struct visitor *visitor, const struct message_handshake *hands
 
 /* ---- the carrier ---- */
 
+static int give(struct member *member, const struct member_login *login, struct carrier *carrier)
+{
+    if (member == NULL)
+        return CULVERT_ERROR_REFUSED;
+    if (!login->handshake->is_express)
+        return member_resume(member, login, carrier);
+    struct native_tunnel *tunnel = member_resumable(member);
+    return tunnel != NULL ? native_tunnel_take_express(tunnel, carrier, login->handshake)
+                          : CULVERT_ERROR_REFUSED;
+}
+
 /* On the member's worker; takes the carrier. */
 static void hand_over(struct worker *worker, const struct resumption *resumption,
                       struct carrier *carrier)
@@ -115,8 +128,7 @@ static void hand_over(struct worker *worker, const struct resumption *resumption
         .dialect = &dialect_native,
         .handshake = &resumption->handshake,
     };
-    struct member *member = member_find(worker, login.id);
-    int error = member != NULL ? member_resume(member, &login, carrier) : CULVERT_ERROR_REFUSED;
+    int error = give(member_find(worker, login.id), &login, carrier);
     if (error == 0)
         return;
     login_answer_no(worker, login.dialect, carrier, REASON_LINK_LOST, not_known);

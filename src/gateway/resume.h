@@ -1,5 +1,5 @@
 /*
- * A link gets another carrier. The handshake's numbers and proof travel to the worker of the member
+ * A link gets another carrier, or an express one beside it. The handshake's numbers and proof travel to the worker of the member
  * whose link it names, which alone knows the link's secret, and come back with a verdict before a
  * key or a script costs anything. Then key and script are asked as for any login, and the carrier
  * goes over to the member's worker. Whoever is not let in hears the same sentence, whatever was

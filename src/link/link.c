@@ -199,6 +199,51 @@ int link_acknowledged(struct link *link, uint64_t count, uint64_t now)
     return 0;
 }
 
+/* ---- what comes early ---- */
+
+static uint64_t *early_word(struct link *link, uint64_t number)
+{
+    return &link->early[number % LINK_EARLY_WINDOW / 64];
+}
+
+static uint64_t early_bit(uint64_t number)
+{
+    return UINT64_C(1) << (number % 64);
+}
+
+/* Whether it has been acted on. */
+static bool is_taken(struct link *link, uint64_t number)
+{
+    if (number <= link->received)
+        return true;
+    return number - link->received <= LINK_EARLY_WINDOW &&
+           (*early_word(link, number) & early_bit(number)) != 0;
+}
+
+int link_take_early(struct link *link, uint64_t number, uint64_t before)
+{
+    if (number == 0 || before >= number)
+        return CULVERT_ERROR_PROTOCOL;
+    if (is_taken(link, number) || number - link->received > LINK_EARLY_WINDOW ||
+        !is_taken(link, before))
+        return 0;
+    *early_word(link, number) |= early_bit(number);
+    return 1;
+}
+
+/* All numbers above `received` up to `last` come in their places: returns whether the last had come
+ * early. */
+static bool forget_early(struct link *link, uint64_t last)
+{
+    bool was_early = is_taken(link, last);
+    uint64_t number = link->received + 1;
+    for (; number <= last && number - link->received <= LINK_EARLY_WINDOW; number++)
+        *early_word(link, number) &= ~early_bit(number);
+    return was_early;
+}
+
+/* ---- what comes in its place ---- */
+
 /* Counts the messages from link->expected to `last`. */
 static int take_up_to(struct link *link, uint64_t last, size_t bytes, uint64_t now)
 {
@@ -209,9 +254,10 @@ static int take_up_to(struct link *link, uint64_t last, size_t bytes, uint64_t n
         return 0;
     if (link->received == link->reported)
         link->unreported_since = now;
+    bool was_early = forget_early(link, last);
     link->received = last;
     link->unreported_bytes += bytes + LINK_MESSAGE_COST;
-    return 1;
+    return was_early ? 0 : 1;
 }
 
 int link_take(struct link *link, size_t bytes, uint64_t now)

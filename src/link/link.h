@@ -7,6 +7,10 @@
  * has a small reserve of its own, past which it waits too (link_has_control_room). The bound tunes
  * itself to rate times round trip between LINK_MIN_KEPT and LINK_MAX_KEPT. What is kept is charged
  * to the account.
+ *
+ * A message may come early, on another way, and again in its place on the carrier: it is acted on
+ * once, whichever is first. What comes early is neither counted nor acknowledged, so nothing
+ * depends on that way.
  */
 #ifndef LINK_LINK_H
 #define LINK_LINK_H
@@ -29,6 +33,7 @@ enum {
     LINK_QUICK_TRIP = 20 * 1000,       /* a round trip of data that is quick on any path */
     LINK_COPY_LIMIT = 1024,            /* a smaller payload is copied behind its header */
     LINK_HEAD_SIZE = 32,
+    LINK_EARLY_WINDOW = 4096, /* how far ahead of those counted a message may come early */
     LINK_MAX_DATA_COST = MESSAGE_MAX_DATA + LINK_HEAD_SIZE + LINK_MESSAGE_COST,
 };
 
@@ -58,7 +63,8 @@ struct link {
     size_t unreported_bytes;   /* with LINK_MESSAGE_COST each, as the sender counts them */
     uint64_t unreported_since; /* when the first unreported message came */
     uint64_t epoch;
-    uint64_t expected; /* number of the next counted message on this carrier */
+    uint64_t expected;                      /* number of the next counted message on this carrier */
+    uint64_t early[LINK_EARLY_WINDOW / 64]; /* those above `received` that came early, by number */
 };
 
 /* `pool` and `account` are borrowed and outlive the link. */
@@ -94,12 +100,20 @@ int link_acknowledged(struct link *link, uint64_t count, uint64_t now);
 
 /*
  * A whole counted message of `bytes` bytes came from the carrier. Returns 1: it is new, act on it;
- * 0: it was taken in before (a replay), ignore it; CULVERT_ERROR_PROTOCOL: there is a gap.
+ * 0: it was taken in before (a replay, or it came early), ignore it; CULVERT_ERROR_PROTOCOL: there
+ * is a gap.
  */
 int link_take(struct link *link, size_t bytes, uint64_t now);
 /* The same for a skip message, which stands for `messages` messages and is not one itself; new if
  * any of them is. CULVERT_ERROR_PROTOCOL also for a number of messages that cannot be. */
 int link_take_skip(struct link *link, uint64_t messages, uint64_t now);
+
+/*
+ * The message of this number came early. `before`: the number of the one that must be acted on
+ * before it, 0 if none. Returns 1: act on it; 0: ignore it, since it was taken in before, or is to
+ * be acted on when it comes in its place; CULVERT_ERROR_PROTOCOL: the numbers cannot be.
+ */
+int link_take_early(struct link *link, uint64_t number, uint64_t before);
 
 /* Whether a `received` should go out now; the count is link->received, then call link_reported. */
 bool link_report_is_due(const struct link *link, uint64_t now);

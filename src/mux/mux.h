@@ -32,6 +32,7 @@ enum {
     MUX_STREAM_COST = 64,
     MUX_MAX_STREAMS = 65536,      /* that a peer may have open */
     MUX_SMALLEST_DATA = 4096,     /* that the payload of data messages can be limited to */
+    MUX_SMALL_DATA = 1024,        /* payload of what MUX_MAY_SMALL lets through */
     MUX_MAX_CONTROL = 256 * 1024, /* bytes of queued control messages, past which the link is cut */
     MUX_COMPACT_SLICES = 64,      /* newly queued, before parked slices are compacted again */
 };
@@ -59,6 +60,7 @@ struct mux_stream {
     struct credit_sender send;
     struct credit_receiver receive;
     uint64_t consumed; /* by the holder, not yet credited */
+    uint64_t mark;     /* for whoever pulls; 0 at first */
     uint32_t deficit;
     bool is_ours;     /* we opened it */
     bool is_accepted; /* the ack was sent or came */
@@ -137,19 +139,32 @@ static inline struct mux_stream *mux_stream_from(struct stream *stream)
 int mux_receive(struct mux *mux, const struct message *message, struct slice_queue *payload,
                 uint64_t now);
 
+/* What may be pulled; what then stays behind is not asked for again by wants_to_send. */
+enum mux_may {
+    MUX_MAY_CONTROL, /* no data, since the link has no room for any */
+    MUX_MAY_SMALL,   /* of data only small messages of streams that were idle */
+    MUX_MAY_ALL,
+};
+
 /* A message to send: head, then body, either of which may be empty. All of them are counted. */
 struct mux_output {
     uint8_t head[MESSAGE_MAX_HEADER]; /* of data; all of a fin or credit */
     size_t head_size;
     struct slice body; /* payload; all of an open, ack or reset */
+    uint64_t *mark;    /* of the stream whose data it is, valid until the next call; else NULL */
     bool is_control;
 };
 
-/* The next message, taken by the caller. `may_send_data` is false while the link has no room for
- * data; what then stays behind is not asked for again by wants_to_send. Reports `written` and
- * `finished`, so streams may end within. Returns 1, 0 if there is none, or an error as
- * mux_receive. */
-int mux_pull(struct mux *mux, bool may_send_data, struct mux_output *output, uint64_t now);
+/* The next message, taken by the caller. Reports `written` and `finished`, so streams may end
+ * within. Returns 1, 0 if there is none, or an error as mux_receive. */
+int mux_pull(struct mux *mux, enum mux_may may, struct mux_output *output, uint64_t now);
+
+/* Whether data is there that MUX_MAY_SMALL lets through. */
+bool mux_has_small(struct mux *mux);
+
+/* Whether the stream can take data now, though what the peer sent before on a slower way may be
+ * missing: it is open here, and accepted if we opened it. */
+bool mux_takes_data(const struct mux *mux, uint64_t sid);
 
 /* Nothing can be sent now, since the link has no carrier or no room: takes back that wants_to_send
  * was called, so that it is called for what comes, and tells streams that broke. Returns 0 or what

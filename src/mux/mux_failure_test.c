@@ -37,7 +37,7 @@ static void abort_resets_each_stream_once(void **state)
     assert_int_equal(1, near->resets);
 
     struct mux_output output;
-    assert_int_equal(CULVERT_ERROR_CLOSED, mux_pull(&pair.a.mux, true, &output, 0));
+    assert_int_equal(CULVERT_ERROR_CLOSED, mux_pull(&pair.a.mux, MUX_MAY_ALL, &output, 0));
     struct message_open open = {.kind = text_of("tcp")};
     struct mux_stream *stream;
     assert_int_equal(CULVERT_ERROR_CLOSED, mux_open(&pair.a.mux, &open, &stream));
@@ -154,7 +154,7 @@ static void run_with_hook(void (*hook)(struct fake_holder *), enum event event)
     static struct fake_message pulled;
     struct mux_output output;
     for (int i = 0; i < 10; i++) {
-        int result = mux_pull(&pair.a.mux, true, &output, pair.a.now);
+        int result = mux_pull(&pair.a.mux, MUX_MAY_ALL, &output, pair.a.now);
         if (result == 1)
             slice_drop(&output.body);
         if (!fake_pull(&pair.b, &pulled))

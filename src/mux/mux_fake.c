@@ -205,7 +205,7 @@ void fake_close(struct fake_holder *holder)
 bool fake_pull(struct fake_end *end, struct fake_message *out)
 {
     struct mux_output output;
-    int result = mux_pull(&end->mux, true, &output, end->now);
+    int result = mux_pull(&end->mux, MUX_MAY_ALL, &output, end->now);
     assert_true(result >= 0);
     if (result == 0)
         return false;

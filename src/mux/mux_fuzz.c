@@ -171,10 +171,10 @@ static int receive(struct fuzz *fuzz, uint8_t kind)
     return result == CULVERT_ERROR_PROTOCOL ? 0 : result;
 }
 
-static void pull(struct fuzz *fuzz, bool may_send_data)
+static void pull(struct fuzz *fuzz, enum mux_may may)
 {
     struct mux_output output;
-    if (mux_pull(&fuzz->mux, may_send_data, &output, fuzz->now) == 1)
+    if (mux_pull(&fuzz->mux, may, &output, fuzz->now) == 1)
         slice_drop(&output.body);
 }
 
@@ -235,7 +235,7 @@ static void run(struct fuzz *fuzz)
             operate(fuzz, instruction);
             break;
         case 5:
-            pull(fuzz, instruction % 2 == 0);
+            pull(fuzz, (enum mux_may)(instruction % 3));
             break;
         case 6:
             if (mux_open(&fuzz->mux, &open, &made) == 0)

@@ -181,7 +181,7 @@ static void control_past_its_bound_cuts_the_link(void **state)
     assert_int_equal(CULVERT_ERROR_LIMIT, result);
     assert_true(pair.b.mux.control.bytes <= MUX_MAX_CONTROL);
     struct mux_output output;
-    assert_int_equal(CULVERT_ERROR_LIMIT, mux_pull(&pair.b.mux, true, &output, 0));
+    assert_int_equal(CULVERT_ERROR_LIMIT, mux_pull(&pair.b.mux, MUX_MAY_ALL, &output, 0));
     assert_int_equal(CULVERT_ERROR_LIMIT, fake_receive_open(&pair.b, id));
 }
 

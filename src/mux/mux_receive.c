@@ -134,6 +134,12 @@ static int receive_for_stream(struct mux *mux, const struct message *message,
     return mux->failure;
 }
 
+bool mux_takes_data(const struct mux *mux, uint64_t sid)
+{
+    const struct mux_stream *stream = map_find(&mux->streams, sid);
+    return stream != NULL && (!stream->is_ours || stream->is_accepted);
+}
+
 int mux_receive(struct mux *mux, const struct message *message, struct slice_queue *payload,
                 uint64_t now)
 {

@@ -4,8 +4,10 @@
 
 #include <assert.h>
 
-/* An idle stream does not keep a larger ring. */
-enum { MAX_IDLE_SLOTS = 8 };
+enum {
+    MAX_IDLE_SLOTS = 8, /* an idle stream does not keep a larger ring */
+    MAX_LOOKS = 32,     /* at streams that were idle, for a small message among them */
+};
 
 static bool has_something(const struct mux_stream *stream)
 {
@@ -86,12 +88,35 @@ static struct mux_stream *choose(struct mux *mux)
     }
 }
 
+/* A stream that was idle and whose next message is small data, or NULL. It need not be the first in
+ * line. */
+static struct mux_stream *choose_small(struct mux *mux)
+{
+    struct list_node *next, *node = list_first(&mux->fresh);
+    for (unsigned looks = 0; node != NULL && looks < MAX_LOOKS; node = next, looks++) {
+        struct mux_stream *stream = CONTAINER_OF(node, struct mux_stream, scheduled);
+        size_t size = next_size(stream);
+        next = list_next(&mux->fresh, node);
+        if (!has_something(stream))
+            pause(stream);
+        else if (size > 0 && size <= MUX_SMALL_DATA && size <= stream->deficit)
+            return stream;
+    }
+    return NULL;
+}
+
+bool mux_has_small(struct mux *mux)
+{
+    return choose_small(mux) != NULL;
+}
+
 static bool pull_control(struct mux *mux, struct mux_output *output)
 {
     if (mux->control.count == 0)
         return false;
     output->head_size = 0;
     output->body = slice_queue_take(&mux->control, MESSAGE_MAX_CONTROL);
+    output->mark = NULL;
     output->is_control = true;
     return true;
 }
@@ -103,6 +128,7 @@ static void put_head(struct mux_output *output, const struct message *message)
     assert(size > 0);
     output->head_size = (size_t)size;
     output->body = SLICE_NULL;
+    output->mark = NULL;
     output->is_control = true;
 }
 
@@ -138,9 +164,9 @@ static void pull_fin(struct mux_stream *stream, struct mux_output *output)
         stream->stream.events->finished(&stream->stream);
 }
 
-static bool pull_data(struct mux *mux, struct mux_output *output)
+static bool pull_data(struct mux *mux, enum mux_may may, struct mux_output *output)
 {
-    struct mux_stream *stream = choose(mux);
+    struct mux_stream *stream = may == MUX_MAY_ALL ? choose(mux) : choose_small(mux);
     if (stream == NULL)
         return false;
     size_t size = next_size(stream);
@@ -151,6 +177,7 @@ static bool pull_data(struct mux *mux, struct mux_output *output)
     size_t before = mux_stream_cost(stream);
     output->body = slice_queue_take(&stream->out, size);
     output->head_size = message_encode_data_header(stream->id, (uint32_t)size, output->head);
+    output->mark = &stream->mark;
     output->is_control = false;
     mux->queued = mux->queued - before + mux_stream_cost(stream);
     credit_sender_spend(&stream->send, size);
@@ -167,12 +194,12 @@ int mux_hold(struct mux *mux)
     return mux->failure;
 }
 
-int mux_pull(struct mux *mux, bool may_send_data, struct mux_output *output, uint64_t now)
+int mux_pull(struct mux *mux, enum mux_may may, struct mux_output *output, uint64_t now)
 {
     int error = mux_hold(mux);
     if (error != 0)
         return error;
     if (pull_control(mux, output) || pull_credit(mux, output, now))
         return 1;
-    return may_send_data && pull_data(mux, output) ? 1 : 0;
+    return may != MUX_MAY_CONTROL && pull_data(mux, may, output) ? 1 : 0;
 }

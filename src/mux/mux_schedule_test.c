@@ -74,10 +74,10 @@ static void data_waits_while_the_link_has_no_room(void **state)
     bulk->stream->operations->finish(bulk->stream);
     struct fake_holder *late = fake_open(&a);
     struct mux_output output;
-    assert_int_equal(1, mux_pull(&a.mux, false, &output, 0));
+    assert_int_equal(1, mux_pull(&a.mux, MUX_MAY_CONTROL, &output, 0));
     assert_true(output.is_control);
     slice_drop(&output.body);
-    assert_int_equal(0, mux_pull(&a.mux, false, &output, 0));
+    assert_int_equal(0, mux_pull(&a.mux, MUX_MAY_CONTROL, &output, 0));
     assert_int_equal(0, bulk->written);
     fake_expect(&a, MESSAGE_DATA, bulk->id);
     fake_expect(&a, MESSAGE_FIN, bulk->id);
@@ -115,7 +115,7 @@ static void payload_is_not_copied(void **state)
     bulk->stream->operations->write(bulk->stream, &queue);
     slice_queue_deinit(&queue);
     struct mux_output output;
-    assert_int_equal(1, mux_pull(&a.mux, true, &output, 0));
+    assert_int_equal(1, mux_pull(&a.mux, MUX_MAY_ALL, &output, 0));
     assert_ptr_equal(place, output.body.data);
     slice_drop(&output.body);
 }
@@ -159,6 +159,96 @@ static void small_message_leaves_ahead_of_bulk(void **state)
         pull_data(&id);
         assert_int_not_equal(echo->id, id);
     }
+}
+
+static bool pull_small(struct mux_output *output)
+{
+    int result = mux_pull(&a.mux, MUX_MAY_SMALL, output, 0);
+    assert_in_range(result, 0, 1);
+    if (result == 1)
+        slice_drop(&output->body);
+    return result == 1;
+}
+
+static void small_messages_can_be_pulled_alone(void **state)
+{
+    (void)state;
+    struct fake_holder *bulk = open_with_credit(BIG_WINDOW);
+    struct fake_holder *small = open_with_credit(BIG_WINDOW);
+    struct mux_output output;
+    fake_write(bulk, 3 * MUX_QUANTUM);
+    assert_false(mux_has_small(&a.mux));
+    assert_false(pull_small(&output));
+    fake_write(small, MUX_SMALL_DATA);
+    assert_true(mux_has_small(&a.mux));
+    assert_true(pull_small(&output));
+    assert_false(output.is_control);
+    assert_int_equal(*output.mark, 0);
+    *output.mark = 17;
+    assert_false(mux_has_small(&a.mux));
+    assert_false(pull_small(&output));
+    assert_int_equal(small->written, MUX_SMALL_DATA);
+    assert_int_equal(bulk->written, 0);
+    fake_write(small, 1);
+    assert_true(pull_small(&output));
+    assert_int_equal(*output.mark, 17);
+    fake_write(small, MUX_SMALL_DATA + 1);
+    assert_false(pull_small(&output));
+    uint64_t id;
+    assert_int_equal(pull_data(&id), MESSAGE_MAX_DATA);
+    assert_int_equal(pull_data(&id), MUX_SMALL_DATA + 1);
+    assert_int_equal(id, small->id);
+}
+
+/* What a stream said before goes first in any case; and so does control. */
+static void small_messages_wait_for_control(void **state)
+{
+    (void)state;
+    mux_set_peer_window(&a.mux, BIG_WINDOW);
+    struct fake_holder *late = fake_open(&a);
+    struct mux_output output;
+    fake_write(late, 10);
+    assert_true(mux_has_small(&a.mux));
+    assert_true(pull_small(&output));
+    assert_true(output.is_control);
+    assert_null(output.mark);
+    assert_true(pull_small(&output));
+    assert_false(output.is_control);
+    late->stream->operations->finish(late->stream);
+    assert_false(pull_small(&output)); /* an end is in no hurry */
+    fake_expect(&a, MESSAGE_FIN, late->id);
+}
+
+/* One that has had its quantum waits its turn, however small what it says. */
+static void small_messages_have_a_quantum_too(void **state)
+{
+    (void)state;
+    struct fake_holder *bulk = open_with_credit(BIG_WINDOW);
+    struct fake_holder *chatty = open_with_credit(BIG_WINDOW);
+    struct mux_output output;
+    fake_write(bulk, 3 * MUX_QUANTUM);
+    unsigned pulled = 0;
+    for (unsigned i = 0; i < 2 * MUX_QUANTUM / MUX_SMALL_DATA; i++) {
+        fake_write(chatty, MUX_SMALL_DATA);
+        pulled += pull_small(&output);
+    }
+    assert_int_equal(pulled, MUX_QUANTUM / MUX_SMALL_DATA);
+}
+
+static void data_can_be_taken_once_the_stream_is_there(void **state)
+{
+    (void)state;
+    assert_false(mux_takes_data(&a.mux, 1));
+    struct fake_holder *ours = fake_open(&a);
+    assert_false(mux_takes_data(&a.mux, ours->id));
+    assert_false(mux_takes_data(&b.mux, ours->id));
+    fake_deliver(&a, &b);
+    assert_true(mux_takes_data(&b.mux, ours->id));
+    struct message ack = {.type = MESSAGE_ACK, .sid = ours->id, .ack = {.ok = true}};
+    assert_int_equal(0, fake_receive(&a, &ack, NULL, 0));
+    assert_true(mux_takes_data(&a.mux, ours->id));
+    fake_reset(ours, REASON_RESET, NULL);
+    assert_false(mux_takes_data(&a.mux, ours->id));
 }
 
 static void bulk_streams_share_within_a_quantum(void **state)
@@ -480,6 +570,10 @@ int main(void)
         TEST(payload_is_not_copied),
         TEST(data_messages_are_as_small_as_the_line_wants_them),
         TEST(small_message_leaves_ahead_of_bulk),
+        TEST(small_messages_can_be_pulled_alone),
+        TEST(small_messages_wait_for_control),
+        TEST(small_messages_have_a_quantum_too),
+        TEST(data_can_be_taken_once_the_stream_is_there),
         TEST(bulk_streams_share_within_a_quantum),
         TEST(stream_that_keeps_running_empty_gets_no_more),
         TEST(new_stream_goes_first_for_one_quantum),

@@ -158,6 +158,7 @@ void native_timer_fired(struct loop_timer *timer)
         native_tunnel_cut(tunnel, CULVERT_ERROR_TIMED_OUT, why);
         return;
     }
+    native_express_look(tunnel);
     if (tunnel->is_fresh && now >= ping_due(tunnel))
         tunnel->ping_wanted = true;
     /* The flush does what is due and arms the timer for what comes next. */

@@ -46,6 +46,12 @@ static int take_uncounted(struct native_tunnel *tunnel, const struct message *me
         return 0;
     case MESSAGE_END:
         return take_end(tunnel, &message->end);
+    case MESSAGE_EXPRESS:
+        if (!tunnel->dials)
+            return CULVERT_ERROR_PROTOCOL;
+        if (message->express == tunnel->link.epoch)
+            native_express_want(tunnel);
+        return 0;
     default:
         return CULVERT_ERROR_PROTOCOL;
     }
@@ -88,8 +94,7 @@ int native_take_message(struct inbound *inbound, const struct message *message,
     return error;
 }
 
-/* The words for a protocol error say what kind of thing was wrong, for the log of both sides. */
-static const char *explain(int error)
+const char *native_explain(int error)
 {
     switch (error) {
     case CULVERT_ERROR_PROTOCOL:
@@ -112,7 +117,7 @@ static void on_data(struct carrier *carrier, struct slice piece)
     }
     int error = inbound_take(&tunnel->inbound, piece);
     if (error != 0 && tunnel->failure == 0)
-        native_tunnel_fail(tunnel, error, explain(error));
+        native_tunnel_fail(tunnel, error, native_explain(error));
 }
 
 static void on_message_end(struct carrier *carrier)

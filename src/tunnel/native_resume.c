@@ -76,19 +76,28 @@ int native_tunnel_register(struct native_tunnel *tunnel, struct carrier *carrier
     return native_tunnel_attach(tunnel, carrier, &handshake);
 }
 
+int native_make_proof(const struct native_tunnel *tunnel, const char *name, const char *key,
+                      uint64_t epoch, const uint8_t nonce[static LINK_NONCE_SIZE],
+                      struct message_handshake *handshake)
+{
+    *handshake = make_handshake(tunnel, name, key, epoch);
+    handshake->resumes = true;
+    handshake->received = tunnel->link.received;
+    memcpy(handshake->link, tunnel->identity.link, sizeof(handshake->link));
+    return link_proof_make(tunnel->identity.secret, nonce, epoch, handshake->proof);
+}
+
 int native_tunnel_rejoin(struct native_tunnel *tunnel, struct carrier *carrier, const char *name,
                          const char *key, const uint8_t nonce[static LINK_NONCE_SIZE])
 {
-    struct message_handshake handshake = make_handshake(tunnel, name, key, tunnel->epoch + 1);
+    struct message_handshake handshake;
     if (!native_is_resumable(tunnel))
         return CULVERT_ERROR_CLOSED;
-    int error = link_proof_make(tunnel->identity.secret, nonce, handshake.epoch, handshake.proof);
+    /* Its Received is true as of the attaching, which closes the old carrier before anything else
+     * is read. */
+    int error = native_make_proof(tunnel, name, key, tunnel->epoch + 1, nonce, &handshake);
     if (error != 0)
         return error;
-    handshake.resumes = true;
-    memcpy(handshake.link, tunnel->identity.link, sizeof(handshake.link));
-    /* True as of the attaching, which closes the old carrier before anything else is read. */
-    handshake.received = tunnel->link.received;
     tunnel->epoch = handshake.epoch;
     error = native_tunnel_attach(tunnel, carrier, &handshake);
     if (error != 0)
@@ -140,6 +149,7 @@ int native_take_welcome(struct native_tunnel *tunnel, const struct message *mess
     }
     tunnel->resume_seconds =
         welcome->resume < NATIVE_LONGEST_RESUME ? welcome->resume : NATIVE_LONGEST_RESUME;
+    tunnel->express.is_offered = welcome->takes_express;
     native_tunnel_begin(tunnel, welcome->window);
     tunnel->base.owner->welcomed(&tunnel->base, welcome);
     return 0;
@@ -147,8 +157,7 @@ int native_take_welcome(struct native_tunnel *tunnel, const struct message *mess
 
 /* ---- the gateway's side ---- */
 
-/* `secret` is NULL where the link has crossed before. */
-static int push_welcome(struct native_tunnel *tunnel, const uint8_t *secret)
+struct message native_make_welcome(const struct native_tunnel *tunnel, const uint8_t *secret)
 {
     struct message message = {.type = MESSAGE_ACK, .is_handshake_ack = true, .is_known = true};
     struct message_welcome *welcome = &message.welcome;
@@ -159,9 +168,16 @@ static int push_welcome(struct native_tunnel *tunnel, const uint8_t *secret)
     welcome->keepalive = TUNNEL_KEEPALIVE;
     welcome->window = MUX_WINDOW;
     welcome->resume = tunnel->resume_seconds;
+    welcome->takes_express = tunnel->resume_seconds > 0;
     memcpy(welcome->link, tunnel->identity.link, sizeof(welcome->link));
     if (secret != NULL)
         memcpy(welcome->secret, secret, sizeof(welcome->secret));
+    return message;
+}
+
+static int push_welcome(struct native_tunnel *tunnel, const uint8_t *secret)
+{
+    struct message message = native_make_welcome(tunnel, secret);
     return native_push(tunnel, &message);
 }
 

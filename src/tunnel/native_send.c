@@ -39,19 +39,30 @@ static int push_liveness(struct native_tunnel *tunnel)
     return error;
 }
 
-/* Moves the mux's next message into the link. Returns 1, 0 if there is none, or an error. */
-static int pull(struct native_tunnel *tunnel)
+int native_pull(struct native_tunnel *tunnel, enum mux_may may, struct message_early *early)
 {
     struct mux_output output;
     uint64_t now = loop_now(tunnel->base.loop);
+    uint64_t number = tunnel->link.next;
     if (!link_has_control_room(&tunnel->link))
         return mux_hold(&tunnel->mux);
-    int result = mux_pull(&tunnel->mux, link_has_room(&tunnel->link), &output, now);
+    if (!link_has_room(&tunnel->link))
+        may = MUX_MAY_CONTROL;
+    int result = mux_pull(&tunnel->mux, may, &output, now);
     if (result <= 0)
         return result;
     int error = link_append(&tunnel->link, output.head, output.head_size, output.body,
                             output.is_control, now);
-    return error != 0 ? error : 1;
+    if (error != 0)
+        return error;
+    if (early != NULL)
+        *early = (struct message_early){0};
+    if (output.mark != NULL) {
+        if (early != NULL)
+            *early = (struct message_early){.number = number, .before = *output.mark};
+        *output.mark = number;
+    }
+    return 1;
 }
 
 static int push_counted(struct native_tunnel *tunnel, size_t limit)
@@ -62,7 +73,7 @@ static int push_counted(struct native_tunnel *tunnel, size_t limit)
     while (tunnel->batch.bytes < limit) {
         const struct link_entry *entry = link_unsent(&tunnel->link, sent);
         if (entry == NULL) {
-            int result = pull(tunnel);
+            int result = native_pull(tunnel, MUX_MAY_ALL, NULL);
             if (result == 1)
                 continue;
             error = result;
@@ -97,23 +108,29 @@ static int fill(struct native_tunnel *tunnel)
     return error;
 }
 
-static void send_batches(struct native_tunnel *tunnel)
+/* Returns 0 or an error of the link. */
+static int send_batches(struct native_tunnel *tunnel)
 {
     struct carrier *carrier = tunnel->carrier;
     while (tunnel->failure == 0 && carrier->operations->is_ready(carrier)) {
         int error = fill(tunnel);
-        if (error != 0) {
-            native_tunnel_fail(tunnel, error,
-                               error == CULVERT_ERROR_LIMIT
-                                   ? "the peer does not take our control messages"
-                                   : error_text(error));
-            return;
-        }
-        if (tunnel->batch.bytes == 0)
-            return;
+        if (error != 0 || tunnel->batch.bytes == 0)
+            return error;
         carrier->operations->send(carrier, &tunnel->batch);
         carrier->operations->flush(carrier);
     }
+    return 0;
+}
+
+static void send_all(struct native_tunnel *tunnel)
+{
+    int error = native_express_flush(tunnel);
+    if (error == 0)
+        error = send_batches(tunnel);
+    if (error == CULVERT_ERROR_LIMIT)
+        native_tunnel_fail(tunnel, error, "the peer does not take our control messages");
+    else if (error != 0)
+        native_tunnel_fail(tunnel, error, error_text(error));
 }
 
 /* What the mux is told while nothing of it can be sent. */
@@ -169,7 +186,7 @@ void native_flush(struct loop_task *task)
     if (tunnel->is_closed || tunnel->is_over)
         return;
     if (tunnel->carrier != NULL)
-        send_batches(tunnel);
+        send_all(tunnel);
     if (!tunnel->is_fresh)
         look_after_mux(tunnel);
     mux_turn_ends(&tunnel->mux);

@@ -66,6 +66,7 @@ int native_tunnel_new(const struct tunnel_owner *owner, void *holder, struct loo
     link_init(&tunnel->link, &loop->pool, loop->account);
     slice_arena_init(&tunnel->arena, &loop->pool);
     inbound_init(&tunnel->inbound, native_take_message);
+    inbound_init(&tunnel->express.inbound, native_express_take_message);
     *out = tunnel;
     return 0;
 }
@@ -74,6 +75,7 @@ void native_detach(struct native_tunnel *tunnel, int error, const char *reason)
 {
     if (tunnel->carrier == NULL)
         return;
+    native_express_close(tunnel, error, reason);
     carrier_close(tunnel->carrier, error, reason);
     tunnel->carrier = NULL;
     tunnel->is_fresh = false;
@@ -110,8 +112,7 @@ int native_tunnel_attach(struct native_tunnel *tunnel, struct carrier *carrier,
     return native_push(tunnel, &message);
 }
 
-/* Encodes into the arena. */
-static int encode(struct native_tunnel *tunnel, const struct message *message, struct slice *out)
+int native_encode(struct native_tunnel *tunnel, const struct message *message, struct slice *out)
 {
     uint8_t encoded[MESSAGE_MAX_CONTROL];
     int size = message_encode(message, encoded, sizeof(encoded));
@@ -128,7 +129,7 @@ static int encode(struct native_tunnel *tunnel, const struct message *message, s
 int native_push(struct native_tunnel *tunnel, const struct message *message)
 {
     struct slice slice;
-    int error = encode(tunnel, message, &slice);
+    int error = native_encode(tunnel, message, &slice);
     if (error == 0)
         error = slice_queue_push(&tunnel->batch, slice);
     loop_defer(tunnel->base.loop, &tunnel->flush);
@@ -140,7 +141,7 @@ int native_tunnel_send(struct native_tunnel *tunnel, const struct message *messa
     if (!message_type_is_counted((uint8_t)message->type))
         return tunnel->carrier != NULL ? native_push(tunnel, message) : 0;
     struct slice slice;
-    int error = encode(tunnel, message, &slice);
+    int error = native_encode(tunnel, message, &slice);
     if (error == 0)
         error = link_append(&tunnel->link, NULL, 0, slice, true, loop_now(tunnel->base.loop));
     loop_defer(tunnel->base.loop, &tunnel->flush);
@@ -251,6 +252,7 @@ static void close_tunnel(struct tunnel *base, int code, const char *reason)
     link_deinit(&tunnel->link);
     inbound_deinit(&tunnel->inbound);
     slice_queue_deinit(&tunnel->batch);
+    slice_queue_deinit(&tunnel->express.batch);
     slice_arena_deinit(&tunnel->arena);
     explicit_bzero(&tunnel->identity, sizeof(tunnel->identity));
     /* mux_abort's streams may have asked for a flush. */

@@ -22,6 +22,8 @@ enum {
     NATIVE_FIRST_EPOCH = 1,            /* of a link's first carrier */
     NATIVE_WELCOME_PATIENCE = 10,      /* seconds that a handshake waits for its answer */
     NATIVE_LONGEST_RESUME = 24 * 3600, /* seconds, whatever a gateway promises */
+    NATIVE_EXPRESS_PAUSE = 10,         /* seconds until an express carrier is asked for again */
+    NATIVE_EXPRESS_IDLE = 60,          /* seconds after which an agent closes one without use */
 };
 
 /* What has failed, and so who must be told. */
@@ -38,11 +40,29 @@ struct native_gap {
     uint64_t bytes;
 };
 
+/*
+ * A second carrier for small messages, while the first is full of others. They are counted as all
+ * are and go on the first too, where nothing is missing when this one is lost; whichever comes
+ * first is acted on.
+ */
+struct native_express {
+    struct carrier *carrier; /* NULL: there is none */
+    struct inbound inbound;
+    struct slice_queue batch;
+    struct message_early early; /* of the data message that comes next; number 0: none was told */
+    uint64_t asked;             /* when one was wanted last, 0: never */
+    uint64_t used;              /* when something went or came on it last */
+    uint64_t looked;            /* when it was looked at last whether the peer's system answers */
+    bool is_up;                 /* the handshake is through */
+    bool is_offered;            /* the gateway takes one; the agent's side */
+};
+
 struct native_tunnel {
     struct tunnel base;
     struct link link;
     struct mux mux;
     struct carrier *carrier; /* NULL while detached */
+    struct native_express express;
     struct inbound inbound;
     struct loop_task flush;
     struct loop_task burial;
@@ -125,6 +145,18 @@ int native_tunnel_rejoin(struct native_tunnel *tunnel, struct carrier *carrier, 
  */
 int native_tunnel_resume(struct native_tunnel *tunnel, struct carrier *carrier,
                          const struct message_handshake *handshake);
+
+/* The agent's side, when its owner was told `wants_express`: takes the carrier beside the one that
+ * the link has. `nonce` is the gateway's, of this carrier. CULVERT_ERROR_CLOSED where the link has
+ * none, or an express one already. On an error the carrier is still the caller's. */
+int native_tunnel_add_express(struct native_tunnel *tunnel, struct carrier *carrier,
+                              const char *name, const char *key,
+                              const uint8_t nonce[static LINK_NONCE_SIZE]);
+/* The gateway's side, for an express handshake whose proof is right: takes the carrier, in place of
+ * an older express one. CULVERT_ERROR_REFUSED where the link has lost the carrier that it was to go
+ * beside: the carrier is still the caller's. */
+int native_tunnel_take_express(struct native_tunnel *tunnel, struct carrier *carrier,
+                               const struct message_handshake *handshake);
 
 /* Puts a message that is not counted, or a goaway, on the way. Without a carrier the former is lost
  * and the latter kept. */

@@ -43,6 +43,11 @@ void pace_settle(struct pace *pace)
     pace->has_settled = true;
 }
 
+bool pace_is_crowded(const struct pace *pace, bool is_full, uint64_t now)
+{
+    return pace->has_settled && (is_full || now - pace->full <= PACE_QUIET);
+}
+
 size_t pace_unsent(const struct pace *pace)
 {
     if (!pace->has_settled)

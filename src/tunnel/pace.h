@@ -45,6 +45,9 @@ void pace_wrote(struct pace *pace, size_t bytes, uint64_t now);
 bool pace_is_full(struct pace *pace, uint64_t now);
 void pace_settle(struct pace *pace);
 
+/* Whether bytes wait on a slow line: the socket is full (`is_full`), or was a moment ago. */
+bool pace_is_crowded(const struct pace *pace, bool is_full, uint64_t now);
+
 /* The bytes that the kernel may hold unsent. */
 size_t pace_unsent(const struct pace *pace);
 

@@ -125,6 +125,23 @@ static void a_fast_line_has_not_settled(void **state)
     assert_true(run_line(&pace, &now, 12500, 200));
 }
 
+static void a_slow_line_is_crowded_while_it_is_full(void **state)
+{
+    (void)state;
+    struct pace pace;
+    uint64_t now = SECOND;
+    pace_init(&pace);
+    assert_false(pace_is_crowded(&pace, true, now)); /* it is not known to be slow */
+    run_line(&pace, &now, 12500, 200);
+    pace_settle(&pace);
+    assert_true(pace_is_crowded(&pace, true, now));
+    assert_true(pace_is_crowded(&pace, false, now + PACE_QUIET));
+    assert_false(pace_is_crowded(&pace, false, now + PACE_QUIET + 1));
+    assert_true(pace_is_crowded(&pace, true, now + SECOND));
+    run_line(&pace, &now, 200000, 200);
+    assert_false(pace_is_crowded(&pace, true, now));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -136,6 +153,7 @@ int main(void)
         cmocka_unit_test(an_idle_sender_tells_nothing_of_the_line),
         cmocka_unit_test(little_stays_unsent_once_a_slow_line_has_settled),
         cmocka_unit_test(a_fast_line_has_not_settled),
+        cmocka_unit_test(a_slow_line_is_crowded_while_it_is_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

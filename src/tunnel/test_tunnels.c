@@ -59,6 +59,7 @@ static void write_more(struct test_side *side)
 static void opened(struct stream *stream)
 {
     holder_of(stream)->is_opened = true;
+    look(holder_of(stream)->pair);
 }
 
 static void data(struct stream *stream, struct slice_queue *queue)
@@ -157,6 +158,12 @@ static void welcomed(struct tunnel *tunnel, const struct message_welcome *welcom
     look(pair);
 }
 
+static void wants_express(struct tunnel *tunnel)
+{
+    side_of(tunnel)->pair->express_wanted++;
+    look(side_of(tunnel)->pair);
+}
+
 static void keep_why(struct test_side *side, const char *why)
 {
     assert_non_null(why);
@@ -190,6 +197,7 @@ static const struct tunnel_owner owner = {
     .peer_opened = peer_opened,
     .welcomed = welcomed,
     .went_away = went_away,
+    .wants_express = wants_express,
     .ponged = ponged,
     .detached = detached,
     .lost = lost,
@@ -231,7 +239,10 @@ static void answer(struct loop_task *task)
         assert_memory_equal(handshake->link, pair->door.identity.link, sizeof(handshake->link));
         assert_true(link_proof_is_right(pair->door.identity.secret, pair->door.nonce,
                                         handshake->epoch, handshake->proof));
-        pair->door.result = native_tunnel_resume(pair->gateway.tunnel, carrier, handshake);
+        pair->door.result =
+            handshake->is_express
+                ? native_tunnel_take_express(pair->gateway.tunnel, carrier, handshake)
+                : native_tunnel_resume(pair->gateway.tunnel, carrier, handshake);
         if (pair->door.result != 0)
             carrier_close(carrier, pair->door.result, "cannot be");
     } else {
@@ -326,6 +337,14 @@ void test_tunnels_rejoin(struct test_tunnels *pair)
     struct carrier *carrier = test_tunnels_dial(pair);
     assert_int_equal(
         native_tunnel_rejoin(pair->agent.tunnel, carrier, "agent1", "key", pair->door.nonce), 0);
+}
+
+void test_tunnels_add_express(struct test_tunnels *pair)
+{
+    struct carrier *carrier = test_tunnels_dial(pair);
+    assert_int_equal(
+        native_tunnel_add_express(pair->agent.tunnel, carrier, "agent1", "key", pair->door.nonce),
+        0);
 }
 
 static void rejoin(struct loop_task *task)

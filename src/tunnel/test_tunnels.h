@@ -39,7 +39,7 @@ struct test_tunnels {
     bool (*is_over)(struct test_tunnels *pair); /* when true the loop ends */
     bool timed_out;
     bool rejoins_by_itself; /* the agent, as soon as it is detached */
-    unsigned welcomes, refusals;
+    unsigned welcomes, refusals, express_wanted;
     int refused; /* the last one's code */
     /* What stands for a gateway's login. */
     struct {
@@ -65,6 +65,8 @@ void test_tunnels_start(struct test_tunnels *pair, unsigned resume_seconds);
 struct carrier *test_tunnels_dial(struct test_tunnels *pair);
 /* The agent dials and resumes. */
 void test_tunnels_rejoin(struct test_tunnels *pair);
+/* The agent dials and has an express carrier. */
+void test_tunnels_add_express(struct test_tunnels *pair);
 /* Runs until is_over says so. */
 void test_tunnels_run(struct test_tunnels *pair, bool (*is_over)(struct test_tunnels *));
 /* Runs until the streams of both sides may go. */

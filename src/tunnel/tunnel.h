@@ -33,6 +33,9 @@ struct tunnel_owner {
     void (*welcomed)(struct tunnel *tunnel, const struct message_welcome *welcome);
     /* The peer is about to stop. */
     void (*went_away)(struct tunnel *tunnel, const struct message_goaway *goaway);
+    /* Small messages wait behind others, here or at the gateway: an express carrier would help
+     * (agents only; NULL at a gateway). Not more than once in some seconds. */
+    void (*wants_express)(struct tunnel *tunnel);
     /* The peer answered a ping. May be NULL. */
     void (*ponged)(struct tunnel *tunnel);
     /* The carrier is dead and already closed, but the link waits for another: its streams stay, and

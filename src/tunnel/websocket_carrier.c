@@ -254,6 +254,12 @@ static size_t batch_limit(const struct carrier *carrier)
     return from_base(carrier)->pace.batch;
 }
 
+static bool is_crowded(const struct carrier *carrier)
+{
+    const struct websocket_carrier *self = from_base(carrier);
+    return pace_is_crowded(&self->pace, self->out_was_short, loop_now(self->loop));
+}
+
 static uint64_t unacknowledged(const struct carrier *carrier)
 {
     return conn_unacknowledged(from_base(carrier)->conn);
@@ -483,6 +489,7 @@ static const struct carrier_operations operations = {
     .flush = flush,
     .is_ready = is_ready,
     .batch_limit = batch_limit,
+    .is_crowded = is_crowded,
     .unacknowledged = unacknowledged,
     .ping = ping,
     .read = read_on,

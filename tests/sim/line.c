@@ -103,6 +103,12 @@ static size_t batch_limit(const struct carrier *carrier)
     return CONTAINER_OF(carrier, const struct line_end, carrier)->line->batch;
 }
 
+static bool is_crowded(const struct carrier *carrier)
+{
+    const struct line_end *end = CONTAINER_OF(carrier, const struct line_end, carrier);
+    return end->stuck > 0 || end->free_at > end->line->trial->now * 1000;
+}
+
 static void ping(struct carrier *carrier)
 {
     (void)carrier;
@@ -147,6 +153,7 @@ static const struct carrier_operations operations = {
     .flush = flush_sent,
     .is_ready = is_ready,
     .batch_limit = batch_limit,
+    .is_crowded = is_crowded,
     .ping = ping,
     .read = turn_reading,
     .depart = depart,

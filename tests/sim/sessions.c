@@ -27,8 +27,8 @@ static void write_piece(struct session_half *half)
 {
     struct trial *trial = trial_of(half);
     static uint8_t bytes[SESSION_MAX_PIECE];
-    uint64_t most = trial_chance(trial, 30) ? 200 : SESSION_MAX_PIECE;
-    uint64_t size = 1 + trial_below(trial, most);
+    uint64_t size =
+        1 + trial_below(trial, trial_chance(trial, half->small) ? 200 : SESSION_MAX_PIECE);
     if (size > half->to_send - half->sent)
         size = half->to_send - half->sent;
     for (uint64_t i = 0; i < size; i++)
@@ -253,6 +253,7 @@ static void init_half(struct trial *trial, struct session_half *half)
     if (half->to_send > 1)
         half->to_send = 1 + trial_below(trial, half->to_send);
     half->pause = pauses[trial_below(trial, 4)];
+    half->small = trial_chance(trial, 40) ? 100 : 30;
     half->hasty = (unsigned)trial_below(trial, 3) * 40;
     half->reads = !trial_chance(trial, 10);
     if (!half->reads || trial_chance(trial, 15))

@@ -32,6 +32,7 @@ struct session_half {
     uint64_t wake;
     uint64_t reset_time;
     uint64_t pause; /* microseconds between actions, at most */
+    unsigned small; /* per cent of the pieces that it writes */
     unsigned hasty; /* per cent of the events it acts upon from within */
     bool reads;     /* otherwise it takes nothing until the reset */
     bool needs_accept, is_done;

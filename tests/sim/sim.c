@@ -225,7 +225,8 @@ static int send_one(struct sim_end *end, uint64_t now)
 {
     if (end->link.unsent == 0) {
         struct mux_output output;
-        int result = mux_pull(&end->mux, link_has_room(&end->link), &output, now);
+        enum mux_may may = link_has_room(&end->link) ? MUX_MAY_ALL : MUX_MAY_CONTROL;
+        int result = mux_pull(&end->mux, may, &output, now);
         if (result <= 0)
             return result;
         result = link_append(&end->link, output.head, output.head_size, output.body,

@@ -1,9 +1,9 @@
 /*
  * An agent and a gateway, each with the native tunnel as it is, over lines that break, stall, go
  * silent, are replaced while they still work and again before the handshake is answered; whose
- * handshakes overtake one another, are refused, and whose links are given up. Sessions from both
- * sides go on over all of it, and what they are told is checked, as are memory and credit. How to
- * run many seeds, or one: trial.h.
+ * handshakes overtake one another, are refused, and whose links are given up. Some have an express
+ * line as well. Sessions from both sides go on over all of it, and what they are told is checked,
+ * as are memory and credit. How to run many seeds, or one: trial.h.
  */
 #include "doorway.h"
 #include "line.h"
@@ -38,7 +38,7 @@ struct side {
 
 /* How often it came to what should be tried. */
 struct tally {
-    uint64_t links, resumed, refused, late, lost, replayed, kept_carrier;
+    uint64_t links, resumed, refused, late, lost, replayed, kept_carrier, express, early;
 };
 
 struct world {
@@ -54,6 +54,7 @@ struct world {
     uint64_t event_time;
     uint64_t dial_time;    /* when the agent begins to dial */
     uint64_t connect_time; /* when it has a carrier */
+    uint64_t express_time; /* when it has an express carrier */
     struct tally tally;
     size_t most_memory;
 };
@@ -134,6 +135,19 @@ static void on_went_away(struct tunnel *tunnel, const struct message_goaway *goa
     side->stops_heard = goaway->seconds;
 }
 
+static void express_soon(struct world *world)
+{
+    uint64_t time = world->trial.now + 1 + trial_below(&world->trial, 100000);
+    trial_earlier(&world->express_time, time);
+}
+
+static void on_wants_express(struct tunnel *tunnel)
+{
+    struct world *world = world_of(tunnel);
+    TRIAL_CHECK(&world->trial, side_of(tunnel) == &world->sides[AGENT]);
+    express_soon(world);
+}
+
 static void on_detached(struct tunnel *tunnel, int error, const char *why)
 {
     struct world *world = world_of(tunnel);
@@ -164,6 +178,7 @@ static const struct tunnel_owner owner = {
     .peer_opened = on_peer_opened,
     .welcomed = on_welcomed,
     .went_away = on_went_away,
+    .wants_express = on_wants_express,
     .detached = on_detached,
     .lost = on_lost,
 };
@@ -226,6 +241,21 @@ static void welcome(struct world *world, struct carrier *carrier,
     world->tally.links++;
 }
 
+/* Beside the carrier that the link has; only if that is still the one that was meant. */
+static void take_express(struct world *world, struct carrier *carrier,
+                         const struct message_handshake *handshake)
+{
+    struct native_tunnel *tunnel = world->sides[GATEWAY].tunnel;
+    bool is_meant = tunnel->is_fresh && handshake->epoch == tunnel->link.epoch;
+    int error = native_tunnel_take_express(tunnel, carrier, handshake);
+    TRIAL_CHECK(&world->trial, error == 0 || error == CULVERT_ERROR_REFUSED);
+    TRIAL_CHECK(&world->trial, error != 0 || is_meant);
+    if (error != 0)
+        refuse(world, carrier, REASON_LINK_LOST);
+    else
+        world->tally.express++;
+}
+
 static void resume(struct world *world, struct line *line,
                    const struct message_handshake *handshake)
 {
@@ -240,6 +270,10 @@ static void resume(struct world *world, struct line *line,
     }
     TRIAL_CHECK(&world->trial, link_proof_is_right(world->identity.secret, line->nonce,
                                                    handshake->epoch, handshake->proof));
+    if (handshake->is_express) {
+        take_express(world, carrier, handshake);
+        return;
+    }
     uint64_t epoch = tunnel->link.epoch, count = tunnel->link.count;
     bool had_carrier = tunnel->carrier != NULL;
     int error = native_tunnel_resume(tunnel, carrier, handshake);
@@ -273,14 +307,34 @@ static void decide(struct world *world, struct visitor *visitor)
 
 /* ---- the agent ---- */
 
+static struct line *connect_line(struct world *world)
+{
+    struct line *line = line_new(&world->trial, world->sessions.pools);
+    TRIAL_CHECK(&world->trial, line != NULL);
+    list_append(&world->lines, &line->node);
+    visit(world, line);
+    return line;
+}
+
+static void express_connected(struct world *world)
+{
+    struct native_tunnel *tunnel = world->sides[AGENT].tunnel;
+    world->express_time = TRIAL_NEVER;
+    if (tunnel == NULL)
+        return;
+    struct line *line = connect_line(world);
+    struct carrier *carrier = &line->ends[AGENT].carrier;
+    int error = native_tunnel_add_express(tunnel, carrier, "agent1", NULL, line->nonce);
+    TRIAL_CHECK(&world->trial, error == 0 || error == CULVERT_ERROR_CLOSED);
+    if (error != 0)
+        carrier_close(carrier, error, NULL);
+}
+
 static void connected(struct world *world)
 {
     struct trial *trial = &world->trial;
     struct side *side = &world->sides[AGENT];
-    struct line *line = line_new(trial, world->sessions.pools);
-    TRIAL_CHECK(trial, line != NULL);
-    list_append(&world->lines, &line->node);
-    visit(world, line);
+    struct line *line = connect_line(world);
     struct carrier *carrier = &line->ends[AGENT].carrier;
     int error;
     unsigned seconds;
@@ -342,7 +396,7 @@ static void harm_link(struct world *world)
     int which = (int)trial_below(trial, 2);
     struct side *side = &world->sides[which];
     bool is_begun = side->tunnel != NULL && side->tunnel->link.epoch > 0;
-    switch (trial_below(trial, 8)) {
+    switch (trial_below(trial, 10)) {
     case 0:
         if (side->tunnel != NULL)
             end_link(world, which);
@@ -361,6 +415,11 @@ static void harm_link(struct world *world)
     case 4:
         if (is_begun)
             tunnel_ping(&side->tunnel->base);
+        break;
+    case 5:
+    case 6:
+    case 7:
+        express_soon(world);
         break;
     default: /* the agent's address changes, say */
         dial_soon(world);
@@ -402,9 +461,18 @@ static void init_world(struct world *world)
     world->event_time = world->events > 0 ? trial_below(trial, second) : TRIAL_NEVER;
     world->dial_time = trial->now;
     world->connect_time = TRIAL_NEVER;
+    world->express_time = TRIAL_NEVER;
     world->sessions.trial = trial;
     world->sessions.open = open_stream;
     sessions_init(&world->sessions);
+}
+
+static bool has_early(const struct link *link)
+{
+    for (size_t i = 0; i < sizeof link->early / sizeof link->early[0]; i++)
+        if (link->early[i] != 0)
+            return true;
+    return false;
 }
 
 static void check_bounds(struct world *world)
@@ -421,6 +489,7 @@ static void check_bounds(struct world *world)
         TRIAL_CHECK(trial, link->bound <= LINK_MAX_KEPT);
         TRIAL_CHECK(trial, link->kept <= link->bound + LINK_CONTROL_RESERVE);
         sessions_check_bounds(&world->sessions, i, &side->tunnel->mux);
+        world->tally.early += has_early(link);
     }
 }
 
@@ -435,13 +504,17 @@ static bool side_is_quiet(const struct side *side)
 static bool is_over(const struct world *world)
 {
     if (!sessions_are_over(&world->sessions) || world->event_time != TRIAL_NEVER ||
-        world->dial_time != TRIAL_NEVER || world->connect_time != TRIAL_NEVER)
+        world->dial_time != TRIAL_NEVER || world->connect_time != TRIAL_NEVER ||
+        world->express_time != TRIAL_NEVER)
         return false;
     if (!side_is_quiet(&world->sides[0]) || !side_is_quiet(&world->sides[1]))
         return false;
+    unsigned quiet = 0;
     struct list_node *node = list_first(&world->lines);
-    return node != NULL && list_next(&world->lines, node) == NULL &&
-           line_is_quiet(CONTAINER_OF(node, struct line, node));
+    for (; node != NULL; node = list_next(&world->lines, node), quiet++)
+        if (!line_is_quiet(CONTAINER_OF(node, struct line, node)))
+            return false;
+    return quiet == 1 || (quiet == 2 && world->sides[AGENT].tunnel->express.is_up);
 }
 
 static uint64_t next_time(const struct world *world)
@@ -450,6 +523,7 @@ static uint64_t next_time(const struct world *world)
     trial_earlier(&next, world->event_time);
     trial_earlier(&next, world->dial_time);
     trial_earlier(&next, world->connect_time);
+    trial_earlier(&next, world->express_time);
     for (int i = 0; i < 2; i++) {
         trial_earlier(&next, world->sides[i].give_up_time);
         trial_earlier(&next, virtual_loop_next(&world->sides[i].loop));
@@ -503,6 +577,8 @@ static void run_timers(struct world *world)
         dial(world);
     if (world->trial.now >= world->connect_time)
         connected(world);
+    if (world->trial.now >= world->express_time)
+        express_connected(world);
 }
 
 static void step(struct world *world)
@@ -520,6 +596,8 @@ static void end_world(struct world *world)
 {
     struct trial *trial = &world->trial;
     sessions_close(&world->sessions);
+    for (int i = 0; i < 2; i++) /* what came early has come in its place */
+        TRIAL_CHECK(trial, !has_early(&world->sides[i].tunnel->link));
     for (int i = 0; i < 2; i++)
         tunnel_close(&world->sides[i].tunnel->base, REASON_SHUTDOWN, NULL);
     run_lines(world);
@@ -565,15 +643,17 @@ int main(int argc, char **argv)
     if (count == 0)
         return 1;
     printf("%llu seeds: %llu links, %llu lost at one end, %llu resumed (%llu over a carrier that "
-           "was there), %llu refused, %llu of them late, %llu messages sent again, at most %zu KiB "
-           "in one end\n",
+           "was there), %llu refused, %llu of them late, %llu messages sent again, %llu express "
+           "carriers, %llu times something was early, at most %zu KiB in one end\n",
            (unsigned long long)count, (unsigned long long)tally->links,
            (unsigned long long)tally->lost, (unsigned long long)tally->resumed,
            (unsigned long long)tally->kept_carrier, (unsigned long long)tally->refused,
            (unsigned long long)tally->late, (unsigned long long)tally->replayed,
+           (unsigned long long)tally->express, (unsigned long long)tally->early,
            world.most_memory / 1024);
     /* The default seeds must have tried all of it. */
     bool is_rich = tally->lost > 0 && tally->resumed > 0 && tally->kept_carrier > 0 &&
-                   tally->refused > 0 && tally->late > 0 && tally->replayed > 0;
+                   tally->refused > 0 && tally->late > 0 && tally->replayed > 0 &&
+                   tally->express > 0 && tally->early > 0;
     return argc == 1 && !is_rich ? 1 : 0;
 }

@@ -1,0 +1,411 @@
+/* A second carrier, on which small messages overtake what fills the first one. */
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/reason.h"
+#include "tunnel/test_tunnels.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+enum { WINDOW = 60, SMALL = 500 };
+
+/* ---- a first carrier that is full ---- */
+
+static struct carrier_operations full, crowded;
+static const struct carrier_operations *as_it_was;
+
+static bool yes(const struct carrier *carrier)
+{
+    (void)carrier;
+    return true;
+}
+
+static bool no(const struct carrier *carrier)
+{
+    (void)carrier;
+    return false;
+}
+
+static void fill(struct test_side *side)
+{
+    as_it_was = side->tunnel->carrier->operations;
+    full = crowded = *as_it_was;
+    full.is_crowded = crowded.is_crowded = yes;
+    full.is_ready = no;
+    side->tunnel->carrier->operations = &full;
+}
+
+/* It takes something, but what it takes has to wait. */
+static void crowd(struct test_side *side)
+{
+    fill(side);
+    side->tunnel->carrier->operations = &crowded;
+}
+
+static void flush(struct test_side *side)
+{
+    loop_defer(side->tunnel->base.loop, &side->tunnel->flush);
+}
+
+static void drain(struct test_side *side)
+{
+    side->tunnel->carrier->operations = as_it_was;
+    flush(side);
+}
+
+/* ---- what is waited for ---- */
+
+static size_t awaited;
+
+static bool gateway_got_it(struct test_tunnels *pair)
+{
+    return pair->gateway.got >= awaited;
+}
+
+static bool is_opened(struct test_tunnels *pair)
+{
+    return pair->agent.is_opened;
+}
+
+static bool express_is_up(struct test_tunnels *pair)
+{
+    return pair->agent.tunnel->express.is_up;
+}
+
+static bool agent_heard_pong(struct test_tunnels *pair)
+{
+    return pair->agent.pongs > 0;
+}
+
+static bool express_is_gone(struct test_tunnels *pair)
+{
+    return pair->agent.tunnel->express.carrier == NULL;
+}
+
+static bool all_is_counted(struct test_tunnels *pair)
+{
+    return pair->gateway.tunnel->link.received == pair->agent.tunnel->link.next - 1 &&
+           pair->agent.tunnel->link.count == 0;
+}
+
+/* ---- the pair ---- */
+
+static void begin(struct test_tunnels *pair)
+{
+    test_tunnels_start(pair, WINDOW);
+    test_tunnels_settle(pair);
+    test_tunnels_open(pair);
+    test_tunnels_run(pair, is_opened);
+}
+
+static void begin_with_express(struct test_tunnels *pair)
+{
+    begin(pair);
+    test_tunnels_add_express(pair);
+    while (!express_is_up(pair)) { /* which nobody tells of: looks at each answer to a ping */
+        pair->agent.pongs = 0;
+        tunnel_ping(&pair->agent.tunnel->base);
+        test_tunnels_run(pair, agent_heard_pong);
+    }
+}
+
+static void say(struct test_side *side, size_t size)
+{
+    static const uint8_t bytes[64 * 1024];
+    struct slice slice;
+    struct slice_queue queue = SLICE_QUEUE_NULL;
+    assert_int_equal(slice_copy(&side->tunnel->base.loop->pool, bytes, size, &slice), 0);
+    assert_int_equal(slice_queue_push(&queue, slice), 0);
+    side->outstanding += size;
+    side->stream->operations->write(side->stream, &queue);
+    slice_queue_deinit(&queue);
+}
+
+/* ---- overtaking ---- */
+
+static void small_messages_overtake(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    begin_with_express(&pair);
+    uint64_t before = pair.gateway.tunnel->link.received;
+    fill(&pair.agent);
+    for (unsigned i = 1; i <= 3; i++) {
+        say(&pair.agent, SMALL);
+        awaited = i * SMALL;
+        test_tunnels_run(&pair, gateway_got_it);
+    }
+    assert_int_equal(pair.gateway.tunnel->link.received, before);
+    drain(&pair.agent);
+    say(&pair.agent, 1);
+    awaited++;
+    test_tunnels_run(&pair, gateway_got_it);
+    assert_int_equal(pair.gateway.got, awaited); /* none came twice */
+    assert_int_equal(pair.gateway.tunnel->link.received, before + 4);
+    assert_int_equal(pair.agent.lost, 0);
+    test_tunnels_end(&pair);
+}
+
+static void what_is_behind_something_large_waits_for_it(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    begin_with_express(&pair);
+    fill(&pair.agent);
+    say(&pair.agent, 10 * SMALL);
+    flush(&pair.agent);
+    say(&pair.agent, SMALL);
+    drain(&pair.agent);
+    awaited = 11 * SMALL;
+    test_tunnels_run(&pair, gateway_got_it);
+    assert_int_equal(pair.gateway.got, awaited);
+    assert_int_equal(pair.agent.lost, 0);
+    test_tunnels_end(&pair);
+}
+
+static void without_a_crowd_there_is_no_second_copy(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    begin_with_express(&pair);
+    uint64_t used = pair.agent.tunnel->express.used;
+    say(&pair.agent, SMALL);
+    awaited = SMALL;
+    test_tunnels_run(&pair, gateway_got_it);
+    assert_int_equal(pair.agent.tunnel->express.used, used);
+    crowd(&pair.agent);
+    say(&pair.agent, SMALL);
+    awaited += SMALL;
+    test_tunnels_run(&pair, gateway_got_it);
+    assert_true(pair.agent.tunnel->express.used > used);
+    drain(&pair.agent);
+    test_tunnels_end(&pair);
+}
+
+/* ---- its life ---- */
+
+static bool it_was_asked_for(struct test_tunnels *pair)
+{
+    return pair->express_wanted > 0;
+}
+
+static void an_agent_that_is_crowded_wants_one(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    begin(&pair);
+    fill(&pair.agent);
+    flush(&pair.agent);
+    assert_int_equal(pair.express_wanted, 0);
+    say(&pair.agent, SMALL);
+    test_tunnels_run(&pair, it_was_asked_for);
+    say(&pair.agent, SMALL);
+    drain(&pair.agent);
+    awaited = 2 * SMALL;
+    test_tunnels_run(&pair, gateway_got_it);
+    assert_int_equal(pair.express_wanted, 1); /* not again so soon */
+    test_tunnels_end(&pair);
+}
+
+static void a_gateway_that_is_crowded_asks_its_agent(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    begin(&pair);
+    crowd(&pair.gateway);
+    say(&pair.gateway, SMALL);
+    test_tunnels_run(&pair, it_was_asked_for);
+    drain(&pair.gateway);
+    test_tunnels_end(&pair);
+}
+
+static void nobody_asks_where_links_are_not_resumed(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    test_tunnels_start(&pair, 0);
+    test_tunnels_settle(&pair);
+    test_tunnels_open(&pair);
+    test_tunnels_run(&pair, is_opened);
+    assert_false(pair.agent.tunnel->express.is_offered);
+    crowd(&pair.agent);
+    say(&pair.agent, SMALL);
+    awaited = SMALL;
+    test_tunnels_run(&pair, gateway_got_it);
+    assert_int_equal(pair.express_wanted, 0);
+    drain(&pair.agent);
+    test_tunnels_end(&pair);
+}
+
+static void one_that_is_cut_takes_nothing_with_it(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    begin_with_express(&pair);
+    fill(&pair.agent);
+    shutdown(pair.gateway.fd, SHUT_RDWR);
+    say(&pair.agent, SMALL);
+    drain(&pair.agent);
+    awaited = SMALL;
+    test_tunnels_run(&pair, gateway_got_it);
+    say(&pair.agent, SMALL);
+    awaited += SMALL;
+    test_tunnels_run(&pair, gateway_got_it);
+    assert_int_equal(pair.gateway.got, awaited);
+    assert_int_equal(pair.agent.detachments, 0);
+    assert_null(pair.gateway.tunnel->express.carrier);
+    test_tunnels_end(&pair);
+}
+
+static void it_ends_with_the_first_carrier(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    begin_with_express(&pair);
+    fill(&pair.agent);
+    say(&pair.agent, SMALL);
+    awaited = SMALL;
+    test_tunnels_run(&pair, gateway_got_it);
+    test_tunnels_rejoin(&pair);
+    assert_null(pair.agent.tunnel->express.carrier);
+    test_tunnels_settle(&pair);
+    say(&pair.agent, 1);
+    awaited++;
+    test_tunnels_run(&pair, gateway_got_it);
+    test_tunnels_run(&pair, all_is_counted);
+    assert_int_equal(pair.gateway.got, awaited); /* what had been early was sent again */
+    assert_null(pair.gateway.tunnel->express.carrier);
+    test_tunnels_end(&pair);
+}
+
+static void a_refused_one_harms_nothing(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    begin(&pair);
+    pair.door.refuses = REASON_LIMIT;
+    test_tunnels_add_express(&pair);
+    say(&pair.agent, SMALL);
+    awaited = SMALL;
+    test_tunnels_run(&pair, gateway_got_it);
+    while (!express_is_gone(&pair)) {
+        awaited += SMALL;
+        say(&pair.agent, SMALL);
+        test_tunnels_run(&pair, gateway_got_it);
+    }
+    assert_int_equal(pair.agent.detachments, 0);
+    assert_int_equal(pair.agent.lost, 0);
+    test_tunnels_end(&pair);
+}
+
+static void it_must_be_meant_for_the_carrier_that_is_there(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    begin(&pair);
+    struct message_handshake handshake = {.is_express = true, .resumes = true, .epoch = 2};
+    struct carrier *carrier = test_tunnels_dial(&pair);
+    assert_int_equal(native_tunnel_take_express(pair.gateway.tunnel, carrier, &handshake),
+                     CULVERT_ERROR_REFUSED);
+    assert_null(pair.gateway.tunnel->express.carrier);
+    carrier_close(carrier, 0, NULL);
+    test_tunnels_end(&pair);
+}
+
+static void a_second_one_is_not_wanted(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    begin_with_express(&pair);
+    struct carrier *carrier = test_tunnels_dial(&pair);
+    assert_int_equal(
+        native_tunnel_add_express(pair.agent.tunnel, carrier, "agent1", "key", pair.door.nonce),
+        CULVERT_ERROR_CLOSED);
+    carrier_close(carrier, 0, NULL);
+    test_tunnels_end(&pair);
+}
+
+static void memory_may_run_out(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    begin(&pair);
+    struct carrier *carrier = test_tunnels_dial(&pair);
+    memory_fail_after(1);
+    int error =
+        native_tunnel_add_express(pair.agent.tunnel, carrier, "agent1", "key", pair.door.nonce);
+    memory_fail_after(0);
+    if (error != 0) {
+        assert_null(pair.agent.tunnel->express.carrier);
+        carrier_close(carrier, error, NULL);
+    }
+    say(&pair.agent, SMALL);
+    awaited = SMALL;
+    test_tunnels_run(&pair, gateway_got_it);
+    assert_int_equal(pair.agent.lost, 0);
+    test_tunnels_end(&pair);
+}
+
+/* ---- a peer that breaks the rules ---- */
+
+static bool gateway_lost_it(struct test_tunnels *pair)
+{
+    return pair->gateway.lost != 0;
+}
+
+/* The agent sends this on its express carrier as one message. */
+static void misbehave(const char *bytes, size_t size)
+{
+    struct test_tunnels pair;
+    begin_with_express(&pair);
+    struct carrier *carrier = pair.agent.tunnel->express.carrier;
+    struct slice slice;
+    struct slice_queue batch = SLICE_QUEUE_NULL;
+    assert_int_equal(slice_copy(&pair.loop.pool, (const uint8_t *)bytes, size, &slice), 0);
+    assert_int_equal(slice_queue_push(&batch, slice), 0);
+    carrier->operations->send(carrier, &batch);
+    carrier->operations->flush(carrier);
+    slice_queue_deinit(&batch);
+    test_tunnels_run(&pair, gateway_lost_it);
+    assert_int_equal(pair.gateway.lost, CULVERT_ERROR_PROTOCOL);
+    test_tunnels_end(&pair);
+}
+
+#define MISBEHAVE(text) misbehave((text), sizeof(text) - 1)
+
+static void rules_are_kept(void **state)
+{
+    (void)state;
+    MISBEHAVE("\x08\x91\x01");                          /* a ping */
+    MISBEHAVE("\x03\x92\x01\xC4\x01x");                 /* data that nobody told of */
+    MISBEHAVE("\x41\x92\x09\x00");                      /* nothing behind what tells of it */
+    MISBEHAVE("\x41\x92\x09\x00\x41\x92\x0A\x00");      /* twice */
+    MISBEHAVE("\x41\x92\x09\x00\x05\x91\x01");          /* an end */
+    MISBEHAVE("\x41\x92\x09\x09\x03\x92\x01\xC4\x01x"); /* behind itself */
+    MISBEHAVE("\x41\x92\x00\x00\x03\x92\x01\xC4\x01x"); /* no number */
+    MISBEHAVE("\x41\x92\x09\x00\x03\x92\x01\xC4\x02x"); /* half of it */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(small_messages_overtake),
+        cmocka_unit_test(what_is_behind_something_large_waits_for_it),
+        cmocka_unit_test(without_a_crowd_there_is_no_second_copy),
+        cmocka_unit_test(an_agent_that_is_crowded_wants_one),
+        cmocka_unit_test(a_gateway_that_is_crowded_asks_its_agent),
+        cmocka_unit_test(nobody_asks_where_links_are_not_resumed),
+        cmocka_unit_test(one_that_is_cut_takes_nothing_with_it),
+        cmocka_unit_test(it_ends_with_the_first_carrier),
+        cmocka_unit_test(a_refused_one_harms_nothing),
+        cmocka_unit_test(it_must_be_meant_for_the_carrier_that_is_there),
+        cmocka_unit_test(a_second_one_is_not_wanted),
+        cmocka_unit_test(memory_may_run_out),
+        cmocka_unit_test(rules_are_kept),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
