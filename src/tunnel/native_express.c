@@ -148,6 +148,7 @@ static int take_answer(struct native_tunnel *tunnel, const struct message *messa
     if (!message->welcome.ok)
         return CULVERT_ERROR_REFUSED;
     tunnel->express.is_up = true;
+    log_info("small messages have a connection of their own while large ones fill the first");
     return 0;
 }
 

@@ -6,8 +6,8 @@ import pytest
 
 from culvert.peers import connect, expect_gone
 from culvert.process import eventually
-from culvert.wire import (ACK, BINARY, CLOSE, CONTINUATION, CREDIT, DATA, FIN, GOAWAY, HANDSHAKE,
-                          OPEN, RECEIVED, TEXT, answer_upgrade, encode, frame)
+from culvert.wire import (ACK, BINARY, CLOSE, CONTINUATION, CREDIT, DATA, EARLY, EXPRESS, FIN,
+                          GOAWAY, HANDSHAKE, OPEN, RECEIVED, TEXT, answer_upgrade, encode, frame)
 from culvert.world import MEGABYTE
 
 WELCOME = {"Ok": True, "Message": "", "Link": bytes(16), "Secret": bytes(32), "Epoch": 1,
@@ -158,3 +158,54 @@ def test_a_gateway_that_resumes_a_link_and_cuts_it_again_and_again(world):
     assert times[35] - times[33] > 0.9, times
     assert agent.count("^registered as") == 1
     assert agent.count("resumed the link") >= 30
+
+
+# ---- express connections ----
+
+
+def serve_express(world, answer):
+    """A false gateway that asks for an express connection again and again. `answer`: what it sends
+    on whatever comes then."""
+    first = []
+
+    def handle(connection):
+        answer_upgrade(connection)
+        if first:
+            connection.recv(65536)
+            connection.sendall(answer)
+        else:
+            first.append(connection)
+            welcome = {**WELCOME, "Resume": 60, "Express": True}
+            connection.sendall(server_frame(encode(ACK, welcome)))
+            connection.sendall(server_frame(encode(EXPRESS, [1]) * 1000))
+        while connection.recv(65536):
+            pass
+
+    return world.server(handle)
+
+
+REFUSAL = server_frame(encode(ACK, {"Ok": False, "Code": 10, "Message": "no more of them"}))
+
+
+@pytest.mark.parametrize("answer", [b"", REFUSAL], ids=["silent", "refusing"])
+def test_an_agent_is_asked_for_many_express_connections(world, answer):
+    """It tries once, and goes on with what it has."""
+    server = serve_express(world, answer)
+    agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{server.port}", "--name",
+                             "agent1", "--transport", "websocket")
+    agent.wait_for("registered as agent1")
+    eventually(lambda: server.accepted == 2, 5.0, "it did not try")
+    agent.stop()
+    assert server.accepted == 2
+    assert agent.count("lost the connection") == 0
+
+
+@pytest.mark.parametrize("data", [encode(DATA, [2, b"x"]), encode(EARLY, [0, 0]), b"\xC1"])
+def test_an_express_connection_that_is_wrong_ends_the_link(world, data):
+    welcome = server_frame(encode(ACK, {**WELCOME, "Resume": 60}))
+    server = serve_express(world, welcome + server_frame(data))
+    agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{server.port}", "--name",
+                             "agent1", "--transport", "websocket")
+    agent.wait_for("registered as agent1")
+    agent.wait_for("lost the link to", stream="err")
+    assert agent.is_running()

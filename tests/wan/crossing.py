@@ -104,10 +104,17 @@ class Echo:
                 self._changed.wait(0.1)
             return next(back for sent, back in self._trips if sent >= moment) - moment
 
+    def trips(self, since=0.0):
+        """The seconds that each took that was begun since then."""
+        with self._changed:
+            return [back - sent for sent, back in self._trips if sent >= since]
+
+    def wait_for_trips(self, since, count):
+        eventually(lambda: len(self.trips(since)) >= count, PATIENCE, "the echo stands still")
+
     def round_trip(self):
         """The median in seconds."""
-        with self._changed:
-            return statistics.median(back - sent for sent, back in self._trips)
+        return statistics.median(self.trips())
 
     def finish(self):
         self._is_over.set()

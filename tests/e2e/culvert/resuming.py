@@ -82,6 +82,17 @@ class ResumingAgent:
         return answer
 
 
+    def ask_express(self, **changes):
+        """Asks for an express connection; returns it and the gateway's answer."""
+        return self.ask(**{"Express": True, "Epoch": self.epoch, **changes})
+
+    def express(self, **changes):
+        """An express connection beside the one that there is."""
+        link, answer = self.ask_express(**changes)
+        assert answer["Ok"] is True, answer
+        return link
+
+
 class Pair:
     """Two raw agents, and a stream from the one to the other."""
 
