@@ -1,10 +1,12 @@
 /*
  * A hostile peer of a native tunnel: whatever it says in messages, in handshakes that resume (at a
- * gateway) and in welcomes (at an agent), whole or in raw bytes, on one carrier after another. The
- * input is a list of instructions, each a byte and its arguments. A refused handshake must change
- * nothing, what is kept stays bounded, and nothing is left at the end.
+ * gateway) and in welcomes (at an agent), whole or in raw bytes, on one carrier after another, and
+ * on express carriers beside them. The input is a list of instructions, each a byte and its
+ * arguments. A refused handshake must change nothing, what is kept stays bounded, and nothing is
+ * left at the end.
  */
 #include "virtual_loop.h"
+#include "wire.h"
 
 #include "base/error.h"
 #include "base/reason.h"
@@ -17,11 +19,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { MAX_STREAMS = 16, RESUME_SECONDS = 60 };
 
-struct wire {
-    struct carrier carrier;
-    bool is_ready, is_reading, is_closed;
-};
-
 struct fuzz {
     const uint8_t *data;
     size_t size;
@@ -31,6 +28,8 @@ struct fuzz {
     struct native_tunnel *tunnel;
     struct wire wires[2]; /* that of the tunnel, and the one that comes next */
     unsigned current;
+    struct wire express[2]; /* the same for express carriers */
+    unsigned current_express;
     struct link_identity identity;
     struct stream *streams[MAX_STREAMS];
     bool is_over;
@@ -64,87 +63,11 @@ static uint64_t next_number(struct fuzz *fuzz, uint64_t near)
     return number;
 }
 
-/* ---- the carrier ---- */
-
-static struct wire *wire_of(struct carrier *carrier)
-{
-    return CONTAINER_OF(carrier, struct wire, carrier);
-}
-
-static void send_batch(struct carrier *carrier, struct slice_queue *batch)
-{
-    require(!wire_of(carrier)->is_closed && wire_of(carrier)->is_ready && batch->bytes > 0);
-    slice_queue_clear(batch);
-}
-
-static void ignore(struct carrier *carrier)
-{
-    (void)carrier;
-}
-
-static bool is_ready(const struct carrier *carrier)
-{
-    return CONTAINER_OF(carrier, const struct wire, carrier)->is_ready;
-}
-
-static size_t batch_limit(const struct carrier *carrier)
-{
-    (void)carrier;
-    return 64 * 1024;
-}
-
-static void turn_reading(struct carrier *carrier, bool on)
-{
-    wire_of(carrier)->is_reading = on;
-}
-
-static void close_wire(struct carrier *carrier, int error, const char *reason)
-{
-    (void)error;
-    (void)reason;
-    require(!wire_of(carrier)->is_closed);
-    wire_of(carrier)->is_closed = true;
-}
-
-static const struct carrier_operations operations = {
-    .send = send_batch,
-    .flush = ignore,
-    .is_ready = is_ready,
-    .batch_limit = batch_limit,
-    .ping = ignore,
-    .read = turn_reading,
-    .close = close_wire,
-};
-
-/* Before a tunnel has taken it. */
-static void drop_piece(struct carrier *carrier, struct slice piece)
-{
-    (void)carrier;
-    slice_drop(&piece);
-}
-
-static void ignore_loss(struct carrier *carrier, int error, const char *why)
-{
-    (void)carrier;
-    (void)error;
-    (void)why;
-}
-
-static const struct carrier_events no_events = {
-    .data = drop_piece,
-    .message_end = ignore,
-    .read_end = ignore,
-    .ready = ignore,
-    .lost = ignore_loss,
-};
+/* ---- the carriers ---- */
 
 static struct carrier *next_carrier(struct fuzz *fuzz)
 {
-    struct wire *wire = &fuzz->wires[1 - fuzz->current];
-    *wire = (struct wire){.is_ready = true};
-    wire->carrier.operations = &operations;
-    wire->carrier.events = &no_events;
-    return &wire->carrier;
+    return wire_open(&fuzz->wires[1 - fuzz->current]);
 }
 
 static void take_next(struct fuzz *fuzz)
@@ -283,43 +206,38 @@ static const struct tunnel_owner owner = {
 
 /* ---- what the peer does ---- */
 
-static void deliver(struct fuzz *fuzz, const uint8_t *bytes, size_t size)
+static struct wire *wire_now(struct fuzz *fuzz, bool is_express)
 {
-    struct wire *wire = &fuzz->wires[fuzz->current];
-    struct slice piece;
-    if (wire->is_closed || !wire->is_reading || size == 0)
-        return;
-    require(slice_copy(&fuzz->loop.loop.pool, bytes, size, &piece) == 0);
-    wire->carrier.events->data(&wire->carrier, piece);
-    wire->carrier.events->read_end(&wire->carrier);
+    return is_express ? &fuzz->express[fuzz->current_express] : &fuzz->wires[fuzz->current];
 }
 
-static void deliver_raw(struct fuzz *fuzz)
+static void deliver_raw(struct fuzz *fuzz, bool is_express)
 {
     size_t size = next_byte(fuzz);
     if (size > fuzz->size)
         size = fuzz->size;
-    deliver(fuzz, fuzz->data, size);
+    wire_deliver(wire_now(fuzz, is_express), &fuzz->loop.loop.pool, fuzz->data, size);
     fuzz->data += size;
     fuzz->size -= size;
 }
 
-static void deliver_message(struct fuzz *fuzz, struct message *message)
+static void deliver_message(struct fuzz *fuzz, bool is_express, struct message *message)
 {
     static uint8_t bytes[MESSAGE_MAX_CONTROL + MESSAGE_MAX_DATA];
     int size = message_encode(message, bytes, MESSAGE_MAX_CONTROL);
     if (size < 0)
         return;
     size_t payload = message->type == MESSAGE_DATA ? message->payload : 0;
-    deliver(fuzz, bytes, (size_t)size + payload);
+    wire_deliver(wire_now(fuzz, is_express), &fuzz->loop.loop.pool, bytes, (size_t)size + payload);
 }
 
 /* A counted message or one of those that are not. */
 static void say(struct fuzz *fuzz)
 {
     static const enum message_type types[] = {
-        MESSAGE_OPEN, MESSAGE_DATA,     MESSAGE_RESET,  MESSAGE_FIN,  MESSAGE_CREDIT, MESSAGE_PING,
-        MESSAGE_PONG, MESSAGE_RECEIVED, MESSAGE_GOAWAY, MESSAGE_SKIP, MESSAGE_END,    MESSAGE_ACK,
+        MESSAGE_OPEN, MESSAGE_DATA, MESSAGE_RESET,    MESSAGE_FIN,    MESSAGE_CREDIT,
+        MESSAGE_PING, MESSAGE_PONG, MESSAGE_RECEIVED, MESSAGE_GOAWAY, MESSAGE_SKIP,
+        MESSAGE_END,  MESSAGE_ACK,  MESSAGE_EXPRESS,
     };
     const struct link *link = &fuzz->tunnel->link;
     struct message message = {.type = types[next_byte(fuzz) % (sizeof types / sizeof types[0])]};
@@ -335,6 +253,9 @@ static void say(struct fuzz *fuzz)
     case MESSAGE_RECEIVED:
         message.received = next_number(fuzz, link->next - 1 - link->unsent);
         break;
+    case MESSAGE_EXPRESS:
+        message.express = next_number(fuzz, link->epoch);
+        break;
     case MESSAGE_SKIP:
     case MESSAGE_CREDIT:
     case MESSAGE_PING:
@@ -347,10 +268,23 @@ static void say(struct fuzz *fuzz)
     default:
         break;
     }
-    deliver_message(fuzz, &message);
+    deliver_message(fuzz, false, &message);
 }
 
-static void say_welcome(struct fuzz *fuzz)
+static void say_early(struct fuzz *fuzz)
+{
+    uint64_t next = fuzz->tunnel->link.received + 1;
+    struct message early = {.type = MESSAGE_EARLY};
+    struct message data = {.type = MESSAGE_DATA};
+    early.early.number = next_number(fuzz, next);
+    early.early.before = next_number(fuzz, next);
+    data.sid = next_number(fuzz, fuzz->tunnel->mux.highest_peer_id);
+    data.payload = next_byte(fuzz);
+    deliver_message(fuzz, true, &early);
+    deliver_message(fuzz, true, &data);
+}
+
+static void say_welcome(struct fuzz *fuzz, bool is_express)
 {
     const struct link *link = &fuzz->tunnel->link;
     struct message message = {.type = MESSAGE_ACK, .is_handshake_ack = true};
@@ -361,8 +295,9 @@ static void say_welcome(struct fuzz *fuzz)
     message.welcome.received = next_number(fuzz, link->next - 1 - link->unsent);
     message.welcome.window = MUX_WINDOW;
     message.welcome.resume = RESUME_SECONDS;
+    message.welcome.takes_express = true;
     memset(message.welcome.link, next_byte(fuzz) == 255, sizeof message.welcome.link);
-    deliver_message(fuzz, &message);
+    deliver_message(fuzz, is_express, &message);
 }
 
 /* ---- new carriers ---- */
@@ -428,12 +363,59 @@ static void rejoin(struct fuzz *fuzz)
         take_next(fuzz);
 }
 
+static void begin_express(struct fuzz *fuzz)
+{
+    static const uint8_t nonce[LINK_NONCE_SIZE];
+    const struct native_tunnel *tunnel = fuzz->tunnel;
+    struct message_handshake handshake = {.resumes = true, .is_express = true};
+    struct carrier *carrier = wire_open(&fuzz->express[1 - fuzz->current_express]);
+    int error;
+    if (tunnel->dials) {
+        error = native_tunnel_add_express(fuzz->tunnel, carrier, "agent1", NULL, nonce);
+        require(error == 0 || error == CULVERT_ERROR_CLOSED);
+    } else {
+        handshake.epoch = next_number(fuzz, tunnel->link.epoch);
+        error = native_tunnel_take_express(fuzz->tunnel, carrier, &handshake);
+        require(error == 0 || error == CULVERT_ERROR_REFUSED);
+        require(error != 0 || handshake.epoch == tunnel->link.epoch);
+    }
+    require(!wire_of(carrier)->is_closed);
+    if (error != 0)
+        return;
+    require(fuzz->express[fuzz->current_express].is_closed);
+    fuzz->current_express = 1 - fuzz->current_express;
+}
+
+/* What may be with any carrier. */
+static void change_wire(struct wire *wire, uint8_t what)
+{
+    const struct carrier_events *events = wire->carrier.events;
+    if (wire->is_closed)
+        return;
+    switch (what % 4) {
+    case 0:
+        events->lost(&wire->carrier, CULVERT_ERROR_CLOSED, "lost");
+        break;
+    case 1:
+        wire->is_ready = !wire->is_ready;
+        if (wire->is_ready)
+            events->ready(&wire->carrier);
+        break;
+    case 2:
+        wire->is_crowded = !wire->is_crowded;
+        break;
+    default:
+        events->message_end(&wire->carrier);
+        break;
+    }
+}
+
 static void begin(struct fuzz *fuzz, bool is_agent)
 {
     account_init(&fuzz->account, SIZE_MAX);
     virtual_loop_init(&fuzz->loop, &fuzz->trial, &fuzz->account);
     require(native_tunnel_new(&owner, fuzz, &fuzz->loop.loop, is_agent, &fuzz->tunnel) == 0);
-    fuzz->wires[0].is_closed = true;
+    fuzz->wires[0].is_closed = fuzz->express[0].is_closed = true;
     struct message_handshake handshake = {.window = MUX_WINDOW, .epoch = 1, .first = 1};
     struct carrier *carrier = next_carrier(fuzz);
     if (is_agent)
@@ -444,53 +426,80 @@ static void begin(struct fuzz *fuzz, bool is_agent)
     take_next(fuzz);
 }
 
-static void act(struct fuzz *fuzz)
+static void open_stream(struct fuzz *fuzz)
 {
-    struct wire *wire = &fuzz->wires[fuzz->current];
     struct message_open open = {.kind = text_of("tcp"), .host = text_of("h")};
     struct stream *stream;
-    uint8_t what = next_byte(fuzz);
-    switch (what % 12) {
-    case 0:
-        deliver_raw(fuzz);
-        break;
+    /* An agent's streams wait outside until it is registered. */
+    if (fuzz->tunnel->link.epoch > 0 && tunnel_open(&fuzz->tunnel->base, &open, &stream) == 0)
+        hold(fuzz, stream);
+}
+
+static void act_on_carriers(struct fuzz *fuzz, uint8_t what)
+{
+    bool is_agent = fuzz->tunnel->dials;
+    switch (what) {
     case 1:
-        if (!fuzz->tunnel->dials)
+        if (!is_agent)
             visit_raw(fuzz);
         break;
     case 2:
-        if (!wire->is_closed)
-            wire->carrier.events->lost(&wire->carrier, CULVERT_ERROR_CLOSED, "lost");
-        break;
-    case 3:
-        fuzz->trial.now += next_number(fuzz, 1000000) % 100000000;
+        change_wire(wire_now(fuzz, false), 0);
         break;
     case 4:
-        wire->is_ready = !wire->is_ready;
-        if (wire->is_ready && !wire->is_closed)
-            wire->carrier.events->ready(&wire->carrier);
-        break;
-    case 5:
-        /* An agent's streams wait outside until it is registered. */
-        if (fuzz->tunnel->link.epoch > 0 && tunnel_open(&fuzz->tunnel->base, &open, &stream) == 0)
-            hold(fuzz, stream);
-        break;
-    case 6:
-        use_stream(fuzz);
+        change_wire(wire_now(fuzz, false), 1);
         break;
     case 7:
     case 8:
-        if (fuzz->tunnel->dials)
+        if (is_agent)
             rejoin(fuzz);
         else
             resume(fuzz);
         break;
-    case 9:
-        if (fuzz->tunnel->dials)
-            say_welcome(fuzz);
+    case 12:
+        begin_express(fuzz);
         break;
     default:
+        change_wire(wire_now(fuzz, next_byte(fuzz) % 2 != 0), next_byte(fuzz));
+        break;
+    }
+}
+
+static void act(struct fuzz *fuzz)
+{
+    uint8_t what = next_byte(fuzz);
+    switch (what % 16) {
+    case 0:
+        deliver_raw(fuzz, false);
+        break;
+    case 3:
+        fuzz->trial.now += next_number(fuzz, 1000000) % 100000000;
+        break;
+    case 5:
+        open_stream(fuzz);
+        break;
+    case 6:
+        use_stream(fuzz);
+        break;
+    case 9:
+        if (fuzz->tunnel->dials)
+            say_welcome(fuzz, false);
+        break;
+    case 10:
+    case 11:
         say(fuzz);
+        break;
+    case 13:
+        if (next_byte(fuzz) % 8 == 0)
+            say_welcome(fuzz, true);
+        else
+            say_early(fuzz);
+        break;
+    case 14:
+        deliver_raw(fuzz, true);
+        break;
+    default:
+        act_on_carriers(fuzz, what % 16);
         break;
     }
     /* Without a turn in between now and then, as what one read brings. */
@@ -513,7 +522,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         require(link->expected <= link->received + 1);
     }
     tunnel_close(&fuzz.tunnel->base, REASON_SHUTDOWN, NULL);
-    require(fuzz.wires[fuzz.current].is_closed);
+    require(fuzz.wires[fuzz.current].is_closed && fuzz.express[fuzz.current_express].is_closed);
     for (size_t i = 0; i < MAX_STREAMS; i++)
         if (fuzz.streams[i] != NULL)
             forget(fuzz.streams[i]);
