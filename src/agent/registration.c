@@ -55,10 +55,10 @@ static void detached(struct tunnel *tunnel, int error, const char *why)
     registration->owner->detached(registration, before, why);
 }
 
-static void wants_express(struct tunnel *tunnel)
+static void express(struct tunnel *tunnel, enum tunnel_express what, const char *why)
 {
     struct registration *registration = tunnel->holder;
-    registration->owner->wants_express(registration);
+    registration->owner->express(registration, what, why);
 }
 
 static void lost(struct tunnel *tunnel, int error, const char *why)
@@ -71,7 +71,7 @@ static const struct tunnel_owner tunnel_handlers = {
     .peer_opened = peer_opened,
     .welcomed = welcomed,
     .went_away = went_away,
-    .wants_express = wants_express,
+    .express = express,
     .detached = detached,
     .lost = lost,
 };

@@ -40,8 +40,8 @@ struct registration_owner {
                      const char *why);
     /* It is over, or has not come about (`state` tells); the owner closes it. */
     void (*lost)(struct registration *registration, int error, const char *why);
-    /* It would be served by an express carrier. */
-    void (*wants_express)(struct registration *registration);
+    /* It would be served by an express carrier, has one, or has lost it. */
+    void (*express)(struct registration *registration, enum tunnel_express what, const char *why);
     /* The gateway is about to stop. */
     void (*went_away)(struct registration *registration, const struct message_goaway *goaway);
     /* After registration_drain: it has no sessions any more; the owner closes it. */

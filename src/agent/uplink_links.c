@@ -313,11 +313,24 @@ static void leave_only_gateway(struct uplink *uplink)
     loop_timer_start(&uplink->timer, uplink_back_off(uplink));
 }
 
-static void on_wants_express(struct registration *registration)
+static void on_express(struct registration *registration, enum tunnel_express what, const char *why)
 {
     struct uplink *uplink = registration->holder;
-    if (registration == uplink->home)
-        uplink_try_express(uplink);
+    const char *url = url_of(uplink, registration);
+    switch (what) {
+    case TUNNEL_EXPRESS_WANTED:
+        if (registration == uplink->home)
+            uplink_try_express(uplink);
+        break;
+    case TUNNEL_EXPRESS_UP:
+        log_info("small messages to %s have a connection of their own while large ones fill the "
+                 "first",
+                 url);
+        break;
+    case TUNNEL_EXPRESS_OVER:
+        log_info("small messages to %s have no connection of their own any more: %s", url, why);
+        break;
+    }
 }
 
 static void on_went_away(struct registration *registration, const struct message_goaway *goaway)
@@ -357,7 +370,7 @@ static const struct registration_owner registration_handlers = {
     .resumed = on_resumed,
     .detached = on_detached,
     .lost = on_lost,
-    .wants_express = on_wants_express,
+    .express = on_express,
     .went_away = on_went_away,
     .drained = on_drained,
     .peer_opened = on_peer_opened,

@@ -1,9 +1,9 @@
 /*
- * A link gets another carrier, or an express one beside it. The handshake's numbers and proof travel to the worker of the member
- * whose link it names, which alone knows the link's secret, and come back with a verdict before a
- * key or a script costs anything. Then key and script are asked as for any login, and the carrier
- * goes over to the member's worker. Whoever is not let in hears the same sentence, whatever was
- * wrong, and the link goes on as it was.
+ * A link gets another carrier, or an express one beside it. The handshake's numbers and proof
+ * travel to the worker of the member whose link it names, which alone knows the link's secret, and
+ * come back with a verdict before a key or a script costs anything. Then key and script are asked
+ * as for any login, and the carrier goes over to the member's worker. Whoever is not let in hears
+ * the same sentence, whatever was wrong, and the link goes on as it was.
  */
 #ifndef GATEWAY_RESUME_H
 #define GATEWAY_RESUME_H

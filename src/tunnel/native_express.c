@@ -1,7 +1,5 @@
 /* The express carrier: how small messages overtake what fills the first one. */
 #include "base/error.h"
-#include "base/log.h"
-#include "base/reason.h"
 #include "tunnel/native_inner.h"
 
 enum {
@@ -24,16 +22,21 @@ void native_express_close(struct native_tunnel *tunnel, int error, const char *r
     slice_queue_clear(&express->batch);
 }
 
+static void tell(struct native_tunnel *tunnel, enum tunnel_express what, const char *why)
+{
+    if (tunnel->base.owner->express != NULL)
+        tunnel->base.owner->express(&tunnel->base, what, why);
+}
+
 static void give_up(struct native_tunnel *tunnel, int error, const char *why)
 {
-    log_debug("the express connection of a link ends: %s", why);
     native_express_close(tunnel, error, why);
+    tell(tunnel, TUNNEL_EXPRESS_OVER, why);
 }
 
 void native_express_want(struct native_tunnel *tunnel)
 {
     struct native_express *express = &tunnel->express;
-    const struct tunnel_owner *owner = tunnel->base.owner;
     uint64_t now = loop_now(tunnel->base.loop);
     bool is_soon =
         express->asked != 0 && now - express->asked < (uint64_t)NATIVE_EXPRESS_PAUSE * SECOND;
@@ -44,8 +47,8 @@ void native_express_want(struct native_tunnel *tunnel)
         struct message message = {.type = MESSAGE_EXPRESS, .express = tunnel->link.epoch};
         /* Without memory for it, it is asked for later. */
         (void)native_push(tunnel, &message);
-    } else if (express->is_offered && owner->wants_express != NULL) {
-        owner->wants_express(&tunnel->base);
+    } else if (express->is_offered) {
+        tell(tunnel, TUNNEL_EXPRESS_WANTED, NULL);
     }
 }
 
@@ -148,7 +151,7 @@ static int take_answer(struct native_tunnel *tunnel, const struct message *messa
     if (!message->welcome.ok)
         return CULVERT_ERROR_REFUSED;
     tunnel->express.is_up = true;
-    log_info("small messages have a connection of their own while large ones fill the first");
+    tell(tunnel, TUNNEL_EXPRESS_UP, NULL);
     return 0;
 }
 

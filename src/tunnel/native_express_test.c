@@ -76,11 +76,6 @@ static bool express_is_up(struct test_tunnels *pair)
     return pair->agent.tunnel->express.is_up;
 }
 
-static bool agent_heard_pong(struct test_tunnels *pair)
-{
-    return pair->agent.pongs > 0;
-}
-
 static bool express_is_gone(struct test_tunnels *pair)
 {
     return pair->agent.tunnel->express.carrier == NULL;
@@ -106,11 +101,7 @@ static void begin_with_express(struct test_tunnels *pair)
 {
     begin(pair);
     test_tunnels_add_express(pair);
-    while (!express_is_up(pair)) { /* which nobody tells of: looks at each answer to a ping */
-        pair->agent.pongs = 0;
-        tunnel_ping(&pair->agent.tunnel->base);
-        test_tunnels_run(pair, agent_heard_pong);
-    }
+    test_tunnels_run(pair, express_is_up);
 }
 
 static void say(struct test_side *side, size_t size)
@@ -190,7 +181,7 @@ static void without_a_crowd_there_is_no_second_copy(void **state)
 
 static bool it_was_asked_for(struct test_tunnels *pair)
 {
-    return pair->express_wanted > 0;
+    return pair->express[TUNNEL_EXPRESS_WANTED] > 0;
 }
 
 static void an_agent_that_is_crowded_wants_one(void **state)
@@ -200,14 +191,14 @@ static void an_agent_that_is_crowded_wants_one(void **state)
     begin(&pair);
     fill(&pair.agent);
     flush(&pair.agent);
-    assert_int_equal(pair.express_wanted, 0);
+    assert_int_equal(pair.express[TUNNEL_EXPRESS_WANTED], 0);
     say(&pair.agent, SMALL);
     test_tunnels_run(&pair, it_was_asked_for);
     say(&pair.agent, SMALL);
     drain(&pair.agent);
     awaited = 2 * SMALL;
     test_tunnels_run(&pair, gateway_got_it);
-    assert_int_equal(pair.express_wanted, 1); /* not again so soon */
+    assert_int_equal(pair.express[TUNNEL_EXPRESS_WANTED], 1); /* not again so soon */
     test_tunnels_end(&pair);
 }
 
@@ -236,7 +227,7 @@ static void nobody_asks_where_links_are_not_resumed(void **state)
     say(&pair.agent, SMALL);
     awaited = SMALL;
     test_tunnels_run(&pair, gateway_got_it);
-    assert_int_equal(pair.express_wanted, 0);
+    assert_int_equal(pair.express[TUNNEL_EXPRESS_WANTED], 0);
     drain(&pair.agent);
     test_tunnels_end(&pair);
 }
@@ -249,6 +240,7 @@ static void one_that_is_cut_takes_nothing_with_it(void **state)
     fill(&pair.agent);
     shutdown(pair.gateway.fd, SHUT_RDWR);
     say(&pair.agent, SMALL);
+    test_tunnels_run(&pair, express_is_gone);
     drain(&pair.agent);
     awaited = SMALL;
     test_tunnels_run(&pair, gateway_got_it);
@@ -292,11 +284,9 @@ static void a_refused_one_harms_nothing(void **state)
     say(&pair.agent, SMALL);
     awaited = SMALL;
     test_tunnels_run(&pair, gateway_got_it);
-    while (!express_is_gone(&pair)) {
-        awaited += SMALL;
-        say(&pair.agent, SMALL);
-        test_tunnels_run(&pair, gateway_got_it);
-    }
+    test_tunnels_run(&pair, express_is_gone);
+    assert_int_equal(pair.express[TUNNEL_EXPRESS_UP], 0);
+    assert_int_equal(pair.express[TUNNEL_EXPRESS_OVER], 1);
     assert_int_equal(pair.agent.detachments, 0);
     assert_int_equal(pair.agent.lost, 0);
     test_tunnels_end(&pair);

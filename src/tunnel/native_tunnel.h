@@ -146,9 +146,9 @@ int native_tunnel_rejoin(struct native_tunnel *tunnel, struct carrier *carrier, 
 int native_tunnel_resume(struct native_tunnel *tunnel, struct carrier *carrier,
                          const struct message_handshake *handshake);
 
-/* The agent's side, when its owner was told `wants_express`: takes the carrier beside the one that
- * the link has. `nonce` is the gateway's, of this carrier. CULVERT_ERROR_CLOSED where the link has
- * none, or an express one already. On an error the carrier is still the caller's. */
+/* The agent's side, when its owner was told TUNNEL_EXPRESS_WANTED: takes the carrier beside the one
+ * that the link has. `nonce` is the gateway's, of this carrier. CULVERT_ERROR_CLOSED where the link
+ * has none, or an express one already. On an error the carrier is still the caller's. */
 int native_tunnel_add_express(struct native_tunnel *tunnel, struct carrier *carrier,
                               const char *name, const char *key,
                               const uint8_t nonce[static LINK_NONCE_SIZE]);

@@ -158,10 +158,12 @@ static void welcomed(struct tunnel *tunnel, const struct message_welcome *welcom
     look(pair);
 }
 
-static void wants_express(struct tunnel *tunnel)
+static void express(struct tunnel *tunnel, enum tunnel_express what, const char *why)
 {
-    side_of(tunnel)->pair->express_wanted++;
-    look(side_of(tunnel)->pair);
+    struct test_tunnels *pair = side_of(tunnel)->pair;
+    assert_true((why != NULL) == (what == TUNNEL_EXPRESS_OVER));
+    pair->express[what]++;
+    look(pair);
 }
 
 static void keep_why(struct test_side *side, const char *why)
@@ -197,7 +199,7 @@ static const struct tunnel_owner owner = {
     .peer_opened = peer_opened,
     .welcomed = welcomed,
     .went_away = went_away,
-    .wants_express = wants_express,
+    .express = express,
     .ponged = ponged,
     .detached = detached,
     .lost = lost,

@@ -39,8 +39,9 @@ struct test_tunnels {
     bool (*is_over)(struct test_tunnels *pair); /* when true the loop ends */
     bool timed_out;
     bool rejoins_by_itself; /* the agent, as soon as it is detached */
-    unsigned welcomes, refusals, express_wanted;
-    int refused; /* the last one's code */
+    unsigned welcomes, refusals;
+    unsigned express[TUNNEL_EXPRESS_OVER + 1]; /* how often each was told */
+    int refused;                               /* the last one's code */
     /* What stands for a gateway's login. */
     struct {
         struct link_identity identity;

@@ -22,6 +22,13 @@ enum {
 
 struct tunnel;
 
+enum tunnel_express {
+    TUNNEL_EXPRESS_WANTED, /* small messages wait behind others, here or at the gateway: one would
+                              help. Told at most every NATIVE_EXPRESS_PAUSE seconds */
+    TUNNEL_EXPRESS_UP,   /* small messages go on it from now on, while the first carrier is full */
+    TUNNEL_EXPRESS_OVER, /* it is gone; the link goes on */
+};
+
 struct tunnel_owner {
     /* The peer opened a stream. The owner joins it with another, holds it, or refuses it before it
      * returns. `open` is borrowed for the call. */
@@ -33,9 +40,9 @@ struct tunnel_owner {
     void (*welcomed)(struct tunnel *tunnel, const struct message_welcome *welcome);
     /* The peer is about to stop. */
     void (*went_away)(struct tunnel *tunnel, const struct message_goaway *goaway);
-    /* Small messages wait behind others, here or at the gateway: an express carrier would help
-     * (agents only; NULL at a gateway). Not more than once in some seconds. */
-    void (*wants_express)(struct tunnel *tunnel);
+    /* What has become of an express carrier (agents only; NULL at a gateway); `why` is a sentence's
+     * end for TUNNEL_EXPRESS_OVER, else NULL. */
+    void (*express)(struct tunnel *tunnel, enum tunnel_express what, const char *why);
     /* The peer answered a ping. May be NULL. */
     void (*ponged)(struct tunnel *tunnel);
     /* The carrier is dead and already closed, but the link waits for another: its streams stay, and

@@ -5,367 +5,16 @@
  * line as well. Sessions from both sides go on over all of it, and what they are told is checked,
  * as are memory and credit. How to run many seeds, or one: trial.h.
  */
-#include "doorway.h"
-#include "line.h"
-#include "sessions.h"
-#include "virtual_loop.h"
+#include "tunnel_world.h"
 
 #include "base/error.h"
 #include "base/reason.h"
-#include "tunnel/native_tunnel.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
-enum {
-    MAX_MEMORY = 64 * 1024 * 1024,
-    SEEDS = 2000,
-    MAX_LINES = 64, /* at one time */
-    AGENT = 0,
-    GATEWAY = 1,
-};
-
-static const uint64_t second = 1000000;
-
-struct side {
-    struct account account;
-    struct virtual_loop loop;
-    struct native_tunnel *tunnel;
-    uint64_t give_up_time;
-    uint64_t stops_announced, stops_heard; /* goaway messages, which a link counts as well */
-};
-
-/* How often it came to what should be tried. */
-struct tally {
-    uint64_t links, resumed, refused, late, lost, replayed, kept_carrier, express, early;
-};
-
-struct world {
-    struct trial trial;
-    struct side sides[2];
-    struct sessions sessions;
-    struct list lines;
-    struct visitor visitors[MAX_LINES];
-    struct link_identity identity;
-    unsigned resume_seconds;
-    unsigned events; /* that are still to come over it */
-    uint64_t tempo;  /* microseconds between two of them, at most */
-    uint64_t event_time;
-    uint64_t dial_time;    /* when the agent begins to dial */
-    uint64_t connect_time; /* when it has a carrier */
-    uint64_t express_time; /* when it has an express carrier */
-    struct tally tally;
-    size_t most_memory;
-};
-
-static struct world *world_of(struct tunnel *tunnel)
-{
-    return tunnel->holder;
-}
-
-static struct side *side_of(struct tunnel *tunnel)
-{
-    struct world *world = world_of(tunnel);
-    return &world->sides[tunnel->loop == &world->sides[GATEWAY].loop.loop];
-}
-
-/* ---- links ---- */
-
-static void end_link(struct world *world, int which)
-{
-    struct side *side = &world->sides[which];
-    struct native_tunnel *tunnel = side->tunnel;
-    side->tunnel = NULL;
-    side->give_up_time = TRIAL_NEVER;
-    world->sessions.is_losing = true;
-    tunnel_close(&tunnel->base, REASON_LINK_LOST, "given up");
-    world->sessions.is_losing = false;
-    world->tally.lost++;
-}
-
-static void dial_soon(struct world *world)
-{
-    uint64_t time = world->trial.now + trial_below(&world->trial, 600000);
-    trial_earlier(&world->dial_time, time);
-}
-
-static const struct tunnel_owner owner;
-
-/* Some links may keep so little that they are full most of the time. */
-static void begin_link(struct world *world, int which)
-{
-    struct side *side = &world->sides[which];
-    struct trial *trial = &world->trial;
-    bool dials = which == AGENT;
-    TRIAL_CHECK(trial,
-                native_tunnel_new(&owner, world, &side->loop.loop, dials, &side->tunnel) == 0);
-    if (trial_chance(trial, 30))
-        side->tunnel->link.bound = LINK_MAX_DATA_COST + trial_below(trial, 2 * LINK_MAX_DATA_COST);
-}
-
-static void on_peer_opened(struct tunnel *tunnel, struct stream *stream,
-                           const struct message_open *open)
-{
-    struct world *world = world_of(tunnel);
-    sessions_peer_opened(&world->sessions, side_of(tunnel) == &world->sides[GATEWAY], stream, open);
-}
-
-static void on_welcomed(struct tunnel *tunnel, const struct message_welcome *welcome)
-{
-    struct world *world = world_of(tunnel);
-    struct native_tunnel *native = world->sides[AGENT].tunnel;
-    TRIAL_CHECK(&world->trial, &native->base == tunnel);
-    if (!welcome->ok)
-        return;
-    TRIAL_CHECK(&world->trial, welcome->epoch == native->link.epoch);
-    world->sides[AGENT].give_up_time = TRIAL_NEVER;
-    world->tally.replayed += native->gap.messages;
-    TRIAL_CHECK(&world->trial, native->gap.messages <= native->link.count);
-}
-
-static void on_went_away(struct tunnel *tunnel, const struct message_goaway *goaway)
-{
-    struct world *world = world_of(tunnel);
-    struct side *side = side_of(tunnel);
-    /* Each once and in order; those of a link that was given up are lost. */
-    TRIAL_CHECK(&world->trial, goaway->seconds > side->stops_heard);
-    TRIAL_CHECK(&world->trial, side != &world->sides[AGENT] ||
-                                   goaway->seconds <= world->sides[GATEWAY].stops_announced);
-    side->stops_heard = goaway->seconds;
-}
-
-static void express_soon(struct world *world)
-{
-    uint64_t time = world->trial.now + 1 + trial_below(&world->trial, 100000);
-    trial_earlier(&world->express_time, time);
-}
-
-static void on_wants_express(struct tunnel *tunnel)
-{
-    struct world *world = world_of(tunnel);
-    TRIAL_CHECK(&world->trial, side_of(tunnel) == &world->sides[AGENT]);
-    express_soon(world);
-}
-
-static void on_detached(struct tunnel *tunnel, int error, const char *why)
-{
-    struct world *world = world_of(tunnel);
-    struct side *side = side_of(tunnel);
-    TRIAL_CHECK(&world->trial, error != 0 && why != NULL && &side->tunnel->base == tunnel);
-    TRIAL_CHECK(&world->trial, side->tunnel->carrier == NULL && world->resume_seconds > 0);
-    if (side->give_up_time == TRIAL_NEVER)
-        side->give_up_time = world->trial.now + world->resume_seconds * second;
-    if (side == &world->sides[AGENT])
-        dial_soon(world);
-}
-
-static void on_lost(struct tunnel *tunnel, int error, const char *why)
-{
-    struct world *world = world_of(tunnel);
-    struct side *side = side_of(tunnel);
-    TRIAL_CHECK(&world->trial, error != CULVERT_ERROR_PROTOCOL && error != CULVERT_ERROR_TOO_LARGE);
-    TRIAL_CHECK(&world->trial, error != CULVERT_ERROR_LIMIT && why != NULL);
-    TRIAL_CHECK(&world->trial, &side->tunnel->base == tunnel);
-    /* One that holds more than any of its streams is ended by sessions_relieve. */
-    TRIAL_CHECK(&world->trial, error != CULVERT_ERROR_NO_MEMORY || strcmp(why, "at random") == 0);
-    end_link(world, side == &world->sides[GATEWAY]);
-    if (side == &world->sides[AGENT])
-        dial_soon(world);
-}
-
-static const struct tunnel_owner owner = {
-    .peer_opened = on_peer_opened,
-    .welcomed = on_welcomed,
-    .went_away = on_went_away,
-    .wants_express = on_wants_express,
-    .detached = on_detached,
-    .lost = on_lost,
-};
-
-static struct stream *open_stream(struct sessions *sessions, int which,
-                                  const struct message_open *open)
-{
-    struct world *world = CONTAINER_OF(sessions, struct world, sessions);
-    struct native_tunnel *tunnel = world->sides[which].tunnel;
-    struct stream *stream = NULL;
-    /* An agent's streams wait outside until it is registered. */
-    if (tunnel == NULL || tunnel->link.epoch == 0)
-        return NULL;
-    int error = tunnel_open(&tunnel->base, open, &stream);
-    TRIAL_CHECK(&world->trial, error == 0 || error == CULVERT_ERROR_CLOSED);
-    return error == 0 ? stream : NULL;
-}
-
-/* ---- the gateway ---- */
-
-static void visit(struct world *world, struct line *line)
-{
-    size_t i = 0;
-    while (i < MAX_LINES && world->visitors[i].line != NULL)
-        i++;
-    TRIAL_CHECK(&world->trial, i < MAX_LINES);
-    visitor_begin(&world->visitors[i], line);
-}
-
-static void refuse(struct world *world, struct carrier *carrier, int code)
-{
-    struct message message = {.type = MESSAGE_ACK, .is_handshake_ack = true, .is_known = true};
-    message.welcome.code = code;
-    message.welcome.message = text_of("not now");
-    uint8_t encoded[MESSAGE_MAX_CONTROL];
-    int size = message_encode(&message, encoded, sizeof encoded);
-    struct slice slice;
-    struct slice_queue batch = SLICE_QUEUE_NULL;
-    struct chunk_pool *pool = &world->sides[GATEWAY].loop.loop.pool;
-    TRIAL_CHECK(&world->trial, size > 0 && slice_copy(pool, encoded, (size_t)size, &slice) == 0);
-    TRIAL_CHECK(&world->trial, slice_queue_push(&batch, slice) == 0);
-    carrier->operations->send(carrier, &batch);
-    slice_queue_deinit(&batch);
-    carrier_close(carrier, 0, "refused");
-    world->tally.refused++;
-}
-
-static void welcome(struct world *world, struct carrier *carrier,
-                    const struct message_handshake *handshake)
-{
-    struct side *side = &world->sides[GATEWAY];
-    if (side->tunnel != NULL)
-        end_link(world, GATEWAY);
-    struct trial *trial = &world->trial;
-    TRIAL_CHECK(trial, link_identity_new(&world->identity) == 0);
-    TRIAL_CHECK(trial,
-                native_tunnel_new(&owner, world, &side->loop.loop, false, &side->tunnel) == 0);
-    TRIAL_CHECK(trial, native_tunnel_welcome(side->tunnel, carrier, handshake, &world->identity,
-                                             world->resume_seconds) == 0);
-    world->tally.links++;
-}
-
-/* Beside the carrier that the link has; only if that is still the one that was meant. */
-static void take_express(struct world *world, struct carrier *carrier,
-                         const struct message_handshake *handshake)
-{
-    struct native_tunnel *tunnel = world->sides[GATEWAY].tunnel;
-    bool is_meant = tunnel->is_fresh && handshake->epoch == tunnel->link.epoch;
-    int error = native_tunnel_take_express(tunnel, carrier, handshake);
-    TRIAL_CHECK(&world->trial, error == 0 || error == CULVERT_ERROR_REFUSED);
-    TRIAL_CHECK(&world->trial, error != 0 || is_meant);
-    if (error != 0)
-        refuse(world, carrier, REASON_LINK_LOST);
-    else
-        world->tally.express++;
-}
-
-static void resume(struct world *world, struct line *line,
-                   const struct message_handshake *handshake)
-{
-    struct side *side = &world->sides[GATEWAY];
-    struct native_tunnel *tunnel = side->tunnel;
-    struct carrier *carrier = &line->ends[GATEWAY].carrier;
-    bool is_known = tunnel != NULL &&
-                    memcmp(handshake->link, world->identity.link, sizeof world->identity.link) == 0;
-    if (!is_known || world->resume_seconds == 0) {
-        refuse(world, carrier, REASON_LINK_LOST);
-        return;
-    }
-    TRIAL_CHECK(&world->trial, link_proof_is_right(world->identity.secret, line->nonce,
-                                                   handshake->epoch, handshake->proof));
-    if (handshake->is_express) {
-        take_express(world, carrier, handshake);
-        return;
-    }
-    uint64_t epoch = tunnel->link.epoch, count = tunnel->link.count;
-    bool had_carrier = tunnel->carrier != NULL;
-    int error = native_tunnel_resume(tunnel, carrier, handshake);
-    TRIAL_CHECK(&world->trial, error == (handshake->epoch > epoch ? 0 : CULVERT_ERROR_REFUSED));
-    if (error != 0) {
-        TRIAL_CHECK(&world->trial, tunnel->link.epoch == epoch && tunnel->link.count == count);
-        TRIAL_CHECK(&world->trial, (tunnel->carrier != NULL) == had_carrier);
-        refuse(world, carrier, REASON_LINK_LOST);
-        world->tally.late++;
-        return;
-    }
-    side->give_up_time = TRIAL_NEVER;
-    world->tally.resumed++;
-    world->tally.kept_carrier += had_carrier;
-    world->tally.replayed += tunnel->gap.messages;
-}
-
-static void decide(struct world *world, struct visitor *visitor)
-{
-    struct line *line = visitor_leave(visitor);
-    if (line == NULL)
-        return;
-    struct carrier *carrier = &line->ends[GATEWAY].carrier;
-    if (trial_chance(&world->trial, 5))
-        refuse(world, carrier, REASON_LIMIT);
-    else if (visitor->handshake.resumes)
-        resume(world, line, &visitor->handshake);
-    else
-        welcome(world, carrier, &visitor->handshake);
-}
-
-/* ---- the agent ---- */
-
-static struct line *connect_line(struct world *world)
-{
-    struct line *line = line_new(&world->trial, world->sessions.pools);
-    TRIAL_CHECK(&world->trial, line != NULL);
-    list_append(&world->lines, &line->node);
-    visit(world, line);
-    return line;
-}
-
-static void express_connected(struct world *world)
-{
-    struct native_tunnel *tunnel = world->sides[AGENT].tunnel;
-    world->express_time = TRIAL_NEVER;
-    if (tunnel == NULL)
-        return;
-    struct line *line = connect_line(world);
-    struct carrier *carrier = &line->ends[AGENT].carrier;
-    int error = native_tunnel_add_express(tunnel, carrier, "agent1", NULL, line->nonce);
-    TRIAL_CHECK(&world->trial, error == 0 || error == CULVERT_ERROR_CLOSED);
-    if (error != 0)
-        carrier_close(carrier, error, NULL);
-}
-
-static void connected(struct world *world)
-{
-    struct trial *trial = &world->trial;
-    struct side *side = &world->sides[AGENT];
-    struct line *line = connect_line(world);
-    struct carrier *carrier = &line->ends[AGENT].carrier;
-    int error;
-    unsigned seconds;
-    world->connect_time = TRIAL_NEVER;
-    if (side->tunnel != NULL && native_tunnel_can_resume(side->tunnel, &seconds)) {
-        TRIAL_CHECK(trial, seconds == world->resume_seconds);
-        error = native_tunnel_rejoin(side->tunnel, carrier, "agent1", NULL, line->nonce);
-    } else {
-        if (side->tunnel != NULL)
-            end_link(world, AGENT);
-        begin_link(world, AGENT);
-        error = native_tunnel_register(side->tunnel, carrier, "agent1", NULL);
-    }
-    TRIAL_CHECK(trial, error == 0);
-    if (world->events == 0)
-        return;
-    /* Some are not there when they seem to be; some handshakes are late, or overtaken. */
-    if (trial_chance(trial, 10))
-        line_silence(line, (int)trial_below(trial, 2));
-    bool is_late = trial_chance(trial, 20);
-    if (is_late)
-        line_hold_up(line, trial_below(trial, 500000));
-    if (trial_chance(trial, is_late ? 70 : 15))
-        world->dial_time = trial->now + trial_below(trial, 100000);
-}
-
-static void dial(struct world *world)
-{
-    world->dial_time = TRIAL_NEVER;
-    world->connect_time = world->trial.now + 1 + trial_below(&world->trial, 100000);
-}
+enum { MAX_MEMORY = 64 * 1024 * 1024, SEEDS = 2000 };
 
 /* ---- what happens to them ---- */
 
@@ -374,7 +23,8 @@ static void harm_lines(struct world *world)
 {
     struct trial *trial = &world->trial;
     uint64_t what = trial_below(trial, 14);
-    uint64_t hold_up = trial_below(trial, trial_chance(trial, 20) ? 12 * second : second / 2);
+    uint64_t hold_up =
+        trial_below(trial, trial_chance(trial, 20) ? 12 * WORLD_SECOND : WORLD_SECOND / 2);
     int which = (int)trial_below(trial, 2);
     struct list_node *node = list_first(&world->lines);
     for (; node != NULL; node = list_next(&world->lines, node)) {
@@ -399,9 +49,9 @@ static void harm_link(struct world *world)
     switch (trial_below(trial, 10)) {
     case 0:
         if (side->tunnel != NULL)
-            end_link(world, which);
-        if (which == AGENT)
-            dial_soon(world);
+            world_end_link(world, which);
+        if (which == WORLD_AGENT)
+            world_dial_soon(world);
         break;
     case 1:
     case 2:
@@ -419,10 +69,10 @@ static void harm_link(struct world *world)
     case 5:
     case 6:
     case 7:
-        express_soon(world);
+        world_express_soon(world);
         break;
     default: /* the agent's address changes, say */
-        dial_soon(world);
+        world_dial_soon(world);
         break;
     }
 }
@@ -458,12 +108,12 @@ static void init_world(struct world *world)
     world->resume_seconds = windows[trial_below(trial, sizeof windows / sizeof windows[0])];
     world->tempo = tempos[trial_below(trial, sizeof tempos / sizeof tempos[0])];
     world->events = (unsigned)trial_below(trial, 16);
-    world->event_time = world->events > 0 ? trial_below(trial, second) : TRIAL_NEVER;
+    world->event_time = world->events > 0 ? trial_below(trial, WORLD_SECOND) : TRIAL_NEVER;
     world->dial_time = trial->now;
     world->connect_time = TRIAL_NEVER;
     world->express_time = TRIAL_NEVER;
     world->sessions.trial = trial;
-    world->sessions.open = open_stream;
+    world->sessions.open = world_open_stream;
     sessions_init(&world->sessions);
 }
 
@@ -514,7 +164,7 @@ static bool is_over(const struct world *world)
     for (; node != NULL; node = list_next(&world->lines, node), quiet++)
         if (!line_is_quiet(CONTAINER_OF(node, struct line, node)))
             return false;
-    return quiet == 1 || (quiet == 2 && world->sides[AGENT].tunnel->express.is_up);
+    return quiet == 1 || (quiet == 2 && world->sides[WORLD_AGENT].tunnel->express.is_up);
 }
 
 static uint64_t next_time(const struct world *world)
@@ -528,7 +178,7 @@ static uint64_t next_time(const struct world *world)
         trial_earlier(&next, world->sides[i].give_up_time);
         trial_earlier(&next, virtual_loop_next(&world->sides[i].loop));
     }
-    for (int i = 0; i < MAX_LINES; i++) {
+    for (int i = 0; i < WORLD_LINES; i++) {
         const struct visitor *visitor = &world->visitors[i];
         if (visitor->line != NULL)
             trial_earlier(&next, visitor->decision_time);
@@ -555,9 +205,9 @@ static void run_lines(struct world *world)
 
 static void run_visitors(struct world *world)
 {
-    for (int i = 0; i < MAX_LINES; i++)
+    for (int i = 0; i < WORLD_LINES; i++)
         if (visitor_is_due(&world->visitors[i]))
-            decide(world, &world->visitors[i]);
+            world_decide(world, &world->visitors[i]);
 }
 
 static void run_timers(struct world *world)
@@ -567,18 +217,18 @@ static void run_timers(struct world *world)
         if (side->give_up_time > world->trial.now)
             continue;
         side->give_up_time = TRIAL_NEVER;
-        end_link(world, i);
-        if (i == AGENT)
-            dial_soon(world);
+        world_end_link(world, i);
+        if (i == WORLD_AGENT)
+            world_dial_soon(world);
     }
     if (world->trial.now >= world->event_time)
         happen(world);
     if (world->trial.now >= world->dial_time)
-        dial(world);
+        world_dial(world);
     if (world->trial.now >= world->connect_time)
-        connected(world);
+        world_connected(world);
     if (world->trial.now >= world->express_time)
-        express_connected(world);
+        world_express_connected(world);
 }
 
 static void step(struct world *world)
@@ -616,7 +266,7 @@ static void run(struct trial *trial)
     while (!is_over(world)) {
         uint64_t next = next_time(world);
         TRIAL_CHECK(trial, next != TRIAL_NEVER);
-        TRIAL_CHECK(trial, next < 1000 * second);
+        TRIAL_CHECK(trial, next < 1000 * WORLD_SECOND);
         trial->now = next > trial->now ? next : trial->now + 1;
         step(world);
     }
