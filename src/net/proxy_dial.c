@@ -107,6 +107,8 @@ static int take_socket(struct proxy_dial *dial)
 static int take_pump(struct proxy_dial *dial)
 {
     int fd = -1;
+    /* The dial is gone before the connection. */
+    dial->curl->easy_setopt(dial->easy, CURLOPT_ERRORBUFFER, NULL);
     int error =
         proxy_pump_start(dial->loop, dial->curl, curl_loop_multi(dial->transfers), dial->easy, &fd);
     if (error != 0)

@@ -277,7 +277,8 @@ def test_a_lost_link_comes_back_through_the_proxy(world, secured):
         "--proxy-user-file", login_file(world), "--transport", "websocket"])
     descriptors = agent.descriptors()
     for count in range(1, 7):
-        front.cut()
+        # A TLS session of which nothing can be sent any more ends in another way.
+        (front.reset if count % 2 else front.cut)()
         eventually(lambda count=count: agent.count("resumed the link") >= count, 10.0,
                    "the agent has not come back")
     assert agent.descriptors() <= descriptors + 2, "descriptors leak"
