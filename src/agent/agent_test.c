@@ -21,12 +21,21 @@
 
 #include <cmocka.h>
 
-static struct url gateway; /* of the config that was made last */
+/* Of all configs but those that say otherwise: a gateway that is not there, at the discard port of
+ * loopback. Agents of threads that run read it, so it stays as it is. */
+static const struct url nowhere = {
+    .scheme = "ws",
+    .host = "127.0.0.1",
+    .port = 9,
+    .target = "/",
+    .is_loopback = true,
+};
 
-static void set_url(const char *text)
+static void set_url(struct agent_config *config, struct url *url, const char *text)
 {
     char why[256];
-    assert_int_equal(url_parse(text, &gateway, why, sizeof why), 0);
+    assert_int_equal(url_parse(text, url, why, sizeof why), 0);
+    config->urls = url;
 }
 
 static void allow_all(struct agent_config *config)
@@ -36,11 +45,10 @@ static void allow_all(struct agent_config *config)
     assert_int_equal(whitelist_add(&config->whitelist, "*", why, sizeof why), 0);
 }
 
-/* A gateway that is not there: the discard port of loopback. */
 static struct agent_config config_for(const struct rule *rules, size_t count)
 {
     struct agent_config config = {
-        .urls = &gateway,
+        .urls = &nowhere,
         .url_count = 1,
         .name = "agent1",
         .key = "",
@@ -48,7 +56,6 @@ static struct agent_config config_for(const struct rule *rules, size_t count)
         .rule_count = count,
         .max_memory = SIZE_MAX,
     };
-    set_url("ws://127.0.0.1:9");
     allow_all(&config);
     return config;
 }
@@ -172,14 +179,15 @@ static void test_a_key_does_not_cross_a_plain_network(void **state)
     struct agent_config config = config_for(NULL, 0);
     struct agent *agent = NULL;
     struct rule rule;
+    struct url url;
     uint64_t id = 0;
-    set_url("ws://192.0.2.1");
+    set_url(&config, &url, "ws://192.0.2.1");
     assert_int_equal(agent_open(&config, &agent), EXIT_CODE_OK);
     assert_int_equal(add(agent, "0:secret@agent2:127.0.0.1:22", &rule, &id), CULVERT_ERROR_INVALID);
     assert_int_equal(add(agent, "0:agent2:127.0.0.1:22", &rule, &id), 0);
     agent_free(agent);
     config = config_for(NULL, 0);
-    set_url("wss://192.0.2.1");
+    set_url(&config, &url, "wss://192.0.2.1");
     assert_int_equal(agent_open(&config, &agent), EXIT_CODE_OK);
     assert_int_equal(add(agent, "0:secret@agent2:127.0.0.1:22", &rule, &id), 0);
     agent_free(agent);
@@ -315,11 +323,12 @@ static void write_file(const char *text, mode_t mode)
 }
 
 /* What agent_open returns with this as its forwards file or (else) its state file. */
-static int open_with(const char *text, mode_t mode, bool is_forwards, const char *url)
+static int open_with(const char *text, mode_t mode, bool is_forwards, const char *url_text)
 {
     struct agent_config config = config_for(NULL, 0);
     struct agent *agent = NULL;
-    set_url(url);
+    struct url url;
+    set_url(&config, &url, url_text);
     config.forwards_file = is_forwards ? path : NULL;
     config.state_file = is_forwards ? NULL : path;
     write_file(text, mode);
