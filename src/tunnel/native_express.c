@@ -117,8 +117,8 @@ static int push_early(struct native_tunnel *tunnel, const struct message_early *
 int native_express_flush(struct native_tunnel *tunnel)
 {
     const struct carrier *carrier = tunnel->carrier;
-    bool is_crowded =
-        carrier->operations->is_crowded != NULL && carrier->operations->is_crowded(carrier);
+    bool is_crowded = carrier->operations->is_crowded != NULL &&
+                      carrier->operations->is_crowded(carrier, native_round_trip(tunnel));
     if (!tunnel->is_fresh || tunnel->failure != 0 || !is_crowded)
         return 0;
     if (!is_usable(tunnel)) {

@@ -18,9 +18,10 @@ enum { WINDOW = 60, SMALL = 500 };
 static struct carrier_operations full, crowded;
 static const struct carrier_operations *as_it_was;
 
-static bool yes(const struct carrier *carrier)
+static bool is_crowded(const struct carrier *carrier, uint64_t round_trip)
 {
     (void)carrier;
+    (void)round_trip;
     return true;
 }
 
@@ -34,7 +35,7 @@ static void fill(struct test_side *side)
 {
     as_it_was = side->tunnel->carrier->operations;
     full = crowded = *as_it_was;
-    full.is_crowded = crowded.is_crowded = yes;
+    full.is_crowded = crowded.is_crowded = is_crowded;
     full.is_ready = no;
     side->tunnel->carrier->operations = &full;
 }

@@ -58,6 +58,8 @@ void native_express_close(struct native_tunnel *tunnel, int error, const char *r
 void native_timer_fired(struct loop_timer *timer);
 /* Sees to it that the timer fires when the next thing is due. */
 void native_arm_timer(struct native_tunnel *tunnel);
+/* The least of the last ones, in microseconds; 0: none was measured. */
+uint64_t native_round_trip(const struct native_tunnel *tunnel);
 void native_ping(struct tunnel *base);
 void native_heard(struct native_tunnel *tunnel);
 void native_take_pong(struct native_tunnel *tunnel, uint64_t opaque);

@@ -13,7 +13,7 @@ enum {
     LONGEST_PATIENCE = 6 * SECOND,  /* however far the peer is */
 };
 
-static uint64_t round_trip(const struct native_tunnel *tunnel)
+uint64_t native_round_trip(const struct native_tunnel *tunnel)
 {
     uint64_t smallest = UINT64_MAX;
     for (size_t i = 0; i < sizeof(tunnel->round_trips) / sizeof(tunnel->round_trips[0]); i++) {
@@ -31,7 +31,7 @@ void native_take_pong(struct native_tunnel *tunnel, uint64_t opaque)
     tunnel->ping_pending = 0;
     size_t slots = sizeof(tunnel->round_trips) / sizeof(tunnel->round_trips[0]);
     tunnel->round_trips[tunnel->round_trip_next++ % slots] = now > opaque ? now - opaque : 1;
-    mux_set_round_trip(&tunnel->mux, round_trip(tunnel));
+    mux_set_round_trip(&tunnel->mux, native_round_trip(tunnel));
     if (tunnel->base.owner->ponged != NULL)
         tunnel->base.owner->ponged(&tunnel->base);
 }
@@ -86,7 +86,7 @@ static uint64_t ping_due(const struct native_tunnel *tunnel)
 /* How long an answer may take. */
 static uint64_t patience(const struct native_tunnel *tunnel)
 {
-    uint64_t trips = most(4 * round_trip(tunnel), (uint64_t)TUNNEL_PATIENCE * SECOND);
+    uint64_t trips = most(4 * native_round_trip(tunnel), (uint64_t)TUNNEL_PATIENCE * SECOND);
     return least(trips, LONGEST_PATIENCE);
 }
 

@@ -43,13 +43,16 @@ void pace_settle(struct pace *pace)
     pace->has_settled = true;
 }
 
-bool pace_is_crowded(const struct pace *pace, bool is_full, uint64_t now)
+bool pace_is_crowded(const struct pace *pace, bool is_full, uint64_t round_trip, uint64_t now)
 {
-    return pace->has_settled && (is_full || now - pace->full <= PACE_QUIET);
+    bool was_full = pace->full != 0 && now - pace->full <= PACE_QUIET;
+    return (is_full || was_full) && (pace->has_settled || round_trip >= PACE_FAR);
 }
 
 size_t pace_unsent(const struct pace *pace)
 {
+    if (!pace->has_settled && pace->batch < PACE_MOST_UNSENT)
+        return within(32 * (uint64_t)pace->batch, PACE_MOST_UNSENT, PACE_START_UNSENT);
     if (!pace->has_settled)
         return PACE_MOST_UNSENT;
     return within(2 * (uint64_t)pace->batch, 2 * PACE_LEAST_BATCH, PACE_MOST_UNSENT);

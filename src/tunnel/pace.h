@@ -6,8 +6,9 @@
  * Between two moments at which the socket takes no more, all that was written has left: that is the
  * line's rate. A batch is what the line takes in PACE_TIME. What the kernel may hold unsent
  * (TCP_NOTSENT_LOWAT) is two of them, but only once the line has settled: a sender that runs dry
- * while TCP looks for the line's rate is not believed (BBR then never ends its start, and keeps the
- * line's queue full).
+ * while TCP looks for the line's rate is not believed (BBR then goes on with its start, and keeps
+ * the line's queue full). Until then it is 32 of them, since BBR sends three times as fast as it
+ * believes the line to be.
  */
 #ifndef TUNNEL_PACE_H
 #define TUNNEL_PACE_H
@@ -22,8 +23,10 @@ enum {
     PACE_LEAST_BATCH = 8 * 1024,
     PACE_MOST_BATCH = 512 * 1024,
     PACE_MOST_UNSENT = 128 * 1024,   /* a line whose batches are larger is not slow */
+    PACE_START_UNSENT = 512 * 1024,  /* the same while TCP looks for the rate of one that is */
     PACE_LEAST_MEASURE = 10 * 1000,  /* of two moments that tell the rate */
     PACE_MOST_MEASURE = 1000 * 1000, /* further apart, the sender was idle for a while */
+    PACE_FAR = 4 * 1000,             /* round trip of a peer that is far away */
     PACE_QUIET = 100 * 1000,         /* a socket that was not full for so long may get more */
 };
 
@@ -45,8 +48,10 @@ void pace_wrote(struct pace *pace, size_t bytes, uint64_t now);
 bool pace_is_full(struct pace *pace, uint64_t now);
 void pace_settle(struct pace *pace);
 
-/* Whether bytes wait on a slow line: the socket is full (`is_full`), or was a moment ago. */
-bool pace_is_crowded(const struct pace *pace, bool is_full, uint64_t now);
+/* Whether what is sent now waits behind what was sent before, long enough to be noticed: the socket
+ * is full (`is_full`) or was a moment ago, on a line that is slow, or far away. There TCP may have
+ * to send again what is lost, and that may be much, as long as it looks for the line's rate. */
+bool pace_is_crowded(const struct pace *pace, bool is_full, uint64_t round_trip, uint64_t now);
 
 /* The bytes that the kernel may hold unsent. */
 size_t pace_unsent(const struct pace *pace);

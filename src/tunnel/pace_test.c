@@ -101,9 +101,9 @@ static void little_stays_unsent_once_a_slow_line_has_settled(void **state)
     struct pace pace;
     uint64_t now = SECOND;
     pace_init(&pace);
-    assert_int_equal(pace_unsent(&pace), PACE_MOST_UNSENT);
+    assert_int_equal(pace_unsent(&pace), PACE_START_UNSENT);
     assert_true(run_line(&pace, &now, 12500, 200));
-    assert_int_equal(pace_unsent(&pace), PACE_MOST_UNSENT);
+    assert_int_equal(pace_unsent(&pace), 32 * pace.batch);
     pace_settle(&pace);
     assert_int_equal(pace_unsent(&pace), 2 * pace.batch);
     assert_false(run_line(&pace, &now, 12500, 200));
@@ -131,15 +131,28 @@ static void a_slow_line_is_crowded_while_it_is_full(void **state)
     struct pace pace;
     uint64_t now = SECOND;
     pace_init(&pace);
-    assert_false(pace_is_crowded(&pace, true, now)); /* it is not known to be slow */
+    assert_false(pace_is_crowded(&pace, true, 0, now)); /* it is not known to be slow */
     run_line(&pace, &now, 12500, 200);
     pace_settle(&pace);
-    assert_true(pace_is_crowded(&pace, true, now));
-    assert_true(pace_is_crowded(&pace, false, now + PACE_QUIET));
-    assert_false(pace_is_crowded(&pace, false, now + PACE_QUIET + 1));
-    assert_true(pace_is_crowded(&pace, true, now + SECOND));
+    assert_true(pace_is_crowded(&pace, true, 0, now));
+    assert_true(pace_is_crowded(&pace, false, 0, now + PACE_QUIET));
+    assert_false(pace_is_crowded(&pace, false, 0, now + PACE_QUIET + 1));
+    assert_true(pace_is_crowded(&pace, true, 0, now + SECOND));
     run_line(&pace, &now, 200000, 200);
-    assert_false(pace_is_crowded(&pace, true, now));
+    assert_false(pace_is_crowded(&pace, true, 0, now));
+}
+
+static void a_far_line_is_crowded_before_it_has_settled(void **state)
+{
+    (void)state;
+    struct pace pace;
+    pace_init(&pace);
+    assert_false(pace_is_crowded(&pace, false, SECOND, PACE_QUIET / 2)); /* it was never full */
+    assert_false(pace_is_crowded(&pace, true, PACE_FAR - 1, SECOND));
+    assert_true(pace_is_crowded(&pace, true, PACE_FAR, SECOND));
+    (void)pace_is_full(&pace, SECOND);
+    assert_true(pace_is_crowded(&pace, false, PACE_FAR, SECOND + PACE_QUIET));
+    assert_false(pace_is_crowded(&pace, false, PACE_FAR, SECOND + PACE_QUIET + 1));
 }
 
 int main(void)
@@ -154,6 +167,7 @@ int main(void)
         cmocka_unit_test(little_stays_unsent_once_a_slow_line_has_settled),
         cmocka_unit_test(a_fast_line_has_not_settled),
         cmocka_unit_test(a_slow_line_is_crowded_while_it_is_full),
+        cmocka_unit_test(a_far_line_is_crowded_before_it_has_settled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

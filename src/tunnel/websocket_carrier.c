@@ -254,10 +254,10 @@ static size_t batch_limit(const struct carrier *carrier)
     return from_base(carrier)->pace.batch;
 }
 
-static bool is_crowded(const struct carrier *carrier)
+static bool is_crowded(const struct carrier *carrier, uint64_t round_trip)
 {
     const struct websocket_carrier *self = from_base(carrier);
-    return pace_is_crowded(&self->pace, self->out_was_short, loop_now(self->loop));
+    return pace_is_crowded(&self->pace, self->out_was_short, round_trip, loop_now(self->loop));
 }
 
 static uint64_t unacknowledged(const struct carrier *carrier)

@@ -103,8 +103,9 @@ static size_t batch_limit(const struct carrier *carrier)
     return CONTAINER_OF(carrier, const struct line_end, carrier)->line->batch;
 }
 
-static bool is_crowded(const struct carrier *carrier)
+static bool is_crowded(const struct carrier *carrier, uint64_t round_trip)
 {
+    (void)round_trip;
     const struct line_end *end = CONTAINER_OF(carrier, const struct line_end, carrier);
     return end->stuck > 0 || end->free_at > end->line->trial->now * 1000;
 }

@@ -24,8 +24,9 @@ static bool is_ready(const struct carrier *carrier)
     return CONTAINER_OF(carrier, const struct wire, carrier)->is_ready;
 }
 
-static bool is_crowded(const struct carrier *carrier)
+static bool is_crowded(const struct carrier *carrier, uint64_t round_trip)
 {
+    (void)round_trip;
     return CONTAINER_OF(carrier, const struct wire, carrier)->is_crowded;
 }
 
