@@ -59,10 +59,20 @@ bool link_has_room(const struct link *link)
     return link->kept + LINK_MAX_DATA_COST <= link->bound;
 }
 
+/* A control message of any size goes in without passing the limit; a small one of data as well. */
+static bool has_room_up_to(const struct link *link, size_t limit)
+{
+    return link->kept + MESSAGE_MAX_CONTROL + LINK_MESSAGE_COST <= limit;
+}
+
 bool link_has_control_room(const struct link *link)
 {
-    size_t limit = link->bound + LINK_CONTROL_RESERVE;
-    return link->kept + MESSAGE_MAX_CONTROL + LINK_MESSAGE_COST <= limit;
+    return has_room_up_to(link, link->bound + LINK_CONTROL_RESERVE);
+}
+
+bool link_has_small_room(const struct link *link)
+{
+    return has_room_up_to(link, link->bound + LINK_CONTROL_RESERVE / 2);
 }
 
 static int grow_ring(struct link *link)
@@ -108,12 +118,12 @@ static int fill_entry(struct link *link, struct link_entry *entry, const uint8_t
 }
 
 int link_append(struct link *link, const uint8_t *head, size_t head_size, struct slice body,
-                bool is_control, uint64_t now)
+                bool is_urgent, uint64_t now)
 {
     assert(head_size <= LINK_HEAD_SIZE && head_size + body.size > 0);
     size_t cost = head_size + body.size + LINK_MESSAGE_COST;
     int result = CULVERT_ERROR_LIMIT;
-    if (link->kept + cost > link->bound + (is_control ? LINK_CONTROL_RESERVE : 0))
+    if (link->kept + cost > link->bound + (is_urgent ? LINK_CONTROL_RESERVE : 0))
         goto out;
     result = link->count < link->capacity ? 0 : grow_ring(link);
     if (result == 0)

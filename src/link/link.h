@@ -4,7 +4,8 @@
  * the pure rooms: no socket, no clock; time comes in as microseconds of any monotonic clock.
  *
  * What it keeps is bounded. When the bound is reached, data waits (link_has_room says no); control
- * has a small reserve of its own, past which it waits too (link_has_control_room). The bound tunes
+ * has a small reserve of its own, past which it waits too (link_has_control_room). Half of it may
+ * be used by what is in as much of a hurry (link_has_small_room). The bound tunes
  * itself to rate times round trip between LINK_MIN_KEPT and LINK_MAX_KEPT. What is kept is charged
  * to the account.
  *
@@ -78,14 +79,17 @@ bool link_has_room(const struct link *link);
  * makes room by `received`, which needs none. */
 bool link_has_control_room(const struct link *link);
 
+/* The same for a small message of data that is not to wait with the rest. */
+bool link_has_small_room(const struct link *link);
+
 /*
  * Counts and keeps a message: `head` is copied (at most LINK_HEAD_SIZE bytes, none if the body is
- * all), `body` is taken. `is_control` messages may use the reserve. Returns 0, CULVERT_ERROR_LIMIT
- * for control past the reserve and for data past the bound, or CULVERT_ERROR_NO_MEMORY; the body is
- * dropped then and the link must be cut.
+ * all), `body` is taken. `is_urgent` messages may use the reserve: control, and small ones for
+ * which there is room. Returns 0, CULVERT_ERROR_LIMIT for urgent ones past the reserve and for data
+ * past the bound, or CULVERT_ERROR_NO_MEMORY; the body is dropped then and the link must be cut.
  */
 int link_append(struct link *link, const uint8_t *head, size_t head_size, struct slice body,
-                bool is_control, uint64_t now);
+                bool is_urgent, uint64_t now);
 
 /* The message `index` places behind the first one not yet sent on this carrier, borrowed; NULL
  * behind the last. */

@@ -181,6 +181,22 @@ static void test_bound_and_reserve(void **state)
     tear_down(&fixture);
 }
 
+static void test_small_ones_have_half_of_the_reserve(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    set_up(&fixture);
+    struct link *link = &fixture.link;
+    fill(&fixture, 0);
+    assert_false(link_has_room(link));
+    assert_true(link_has_small_room(link));
+    while (link_has_small_room(link))
+        assert_int_equal(append(&fixture, 1024, true, 0), 0);
+    assert_in_range(link->kept, link->bound, link->bound + LINK_CONTROL_RESERVE / 2);
+    assert_true(link_has_control_room(link));
+    tear_down(&fixture);
+}
+
 static void test_bound_grows_with_a_long_path(void **state)
 {
     (void)state;
@@ -572,6 +588,7 @@ int main(void)
         cmocka_unit_test(test_entries_are_the_message),
         cmocka_unit_test(test_acknowledged_is_freed),
         cmocka_unit_test(test_bound_and_reserve),
+        cmocka_unit_test(test_small_ones_have_half_of_the_reserve),
         cmocka_unit_test(test_bound_grows_with_a_long_path),
         cmocka_unit_test(test_bound_stays_when_not_hit),
         cmocka_unit_test(test_bound_stays_on_a_slow_path),

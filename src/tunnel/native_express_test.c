@@ -142,6 +142,27 @@ static void small_messages_overtake(void **state)
     test_tunnels_end(&pair);
 }
 
+/* What the link keeps has reached its bound, since the first carrier takes nothing. */
+static void small_messages_overtake_where_the_link_is_full(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    begin_with_express(&pair);
+    struct link *link = &pair.agent.tunnel->link;
+    size_t bound = link->bound;
+    fill(&pair.agent);
+    link->bound = link->kept;
+    say(&pair.agent, SMALL);
+    awaited = SMALL;
+    test_tunnels_run(&pair, gateway_got_it);
+    assert_true(link->kept > link->bound);
+    link->bound = bound;
+    drain(&pair.agent);
+    test_tunnels_run(&pair, all_is_counted);
+    assert_int_equal(pair.gateway.got, awaited);
+    test_tunnels_end(&pair);
+}
+
 static void what_is_behind_something_large_waits_for_it(void **state)
 {
     (void)state;
@@ -385,6 +406,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small_messages_overtake),
+        cmocka_unit_test(small_messages_overtake_where_the_link_is_full),
         cmocka_unit_test(what_is_behind_something_large_waits_for_it),
         cmocka_unit_test(without_a_crowd_there_is_no_second_copy),
         cmocka_unit_test(an_agent_that_is_crowded_wants_one),

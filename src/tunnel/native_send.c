@@ -46,13 +46,14 @@ int native_pull(struct native_tunnel *tunnel, enum mux_may may, struct message_e
     uint64_t number = tunnel->link.next;
     if (!link_has_control_room(&tunnel->link))
         return mux_hold(&tunnel->mux);
-    if (!link_has_room(&tunnel->link))
+    bool is_small = may == MUX_MAY_SMALL;
+    if (is_small ? !link_has_small_room(&tunnel->link) : !link_has_room(&tunnel->link))
         may = MUX_MAY_CONTROL;
     int result = mux_pull(&tunnel->mux, may, &output, now);
     if (result <= 0)
         return result;
     int error = link_append(&tunnel->link, output.head, output.head_size, output.body,
-                            output.is_control, now);
+                            output.is_control || is_small, now);
     if (error != 0)
         return error;
     if (early != NULL)
