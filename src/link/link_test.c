@@ -412,84 +412,6 @@ static void test_take_skip(void **state)
     tear_down(&fixture);
 }
 
-static void test_early_ones_are_taken_once(void **state)
-{
-    (void)state;
-    struct fixture fixture;
-    set_up(&fixture);
-    struct link *link = &fixture.link;
-    assert_int_equal(link_take_early(link, 3, 0), 1);
-    assert_int_equal(link_take_early(link, 3, 0), 0);
-    assert_int_equal(link->received, 0);
-    assert_false(link_report_is_due(link, UINT64_MAX));
-    assert_int_equal(link_take(link, 10, 0), 1);
-    assert_int_equal(link_take_early(link, 1, 0), 0); /* it came in its place */
-    assert_int_equal(link_take(link, 10, 0), 1);
-    assert_int_equal(link_take(link, 10, 0), 0);
-    assert_int_equal(link->received, 3); /* counted in its place */
-    assert_int_equal(link_take(link, 10, 0), 1);
-    tear_down(&fixture);
-}
-
-static void test_early_ones_wait_for_those_before(void **state)
-{
-    (void)state;
-    struct fixture fixture;
-    set_up(&fixture);
-    struct link *link = &fixture.link;
-    assert_int_equal(link_take_early(link, 5, 2), 0);
-    assert_int_equal(link_take_early(link, 2, 0), 1);
-    assert_int_equal(link_take_early(link, 5, 2), 1);
-    assert_int_equal(link_take_early(link, 7, 1), 0);
-    assert_int_equal(link_take(link, 10, 0), 1);
-    assert_int_equal(link_take_early(link, 7, 1), 1);
-    assert_int_equal(link_take_early(link, 8, 8), CULVERT_ERROR_PROTOCOL);
-    assert_int_equal(link_take_early(link, 8, 9), CULVERT_ERROR_PROTOCOL);
-    assert_int_equal(link_take_early(link, 0, 0), CULVERT_ERROR_PROTOCOL);
-    tear_down(&fixture);
-}
-
-static void test_early_ones_have_a_window(void **state)
-{
-    (void)state;
-    struct fixture fixture;
-    set_up(&fixture);
-    struct link *link = &fixture.link;
-    assert_int_equal(link_take_early(link, LINK_EARLY_WINDOW, 0), 1);
-    assert_int_equal(link_take_early(link, LINK_EARLY_WINDOW + 1, 0), 0);
-    assert_int_equal(link_take_early(link, UINT64_MAX, 0), 0);
-    assert_int_equal(link_take_early(link, UINT64_MAX, UINT64_MAX - 1), 0);
-    /* The place in the window of one that has come is free again. */
-    for (uint64_t number = 1; number < LINK_EARLY_WINDOW; number++)
-        assert_int_equal(link_take(link, 10, 0), 1);
-    assert_int_equal(link_take_early(link, 2 * LINK_EARLY_WINDOW - 1, 0), 1);
-    assert_int_equal(link_take_early(link, 2 * LINK_EARLY_WINDOW, 0), 0);
-    assert_int_equal(link_take(link, 10, 0), 0);
-    assert_int_equal(link_take_early(link, 2 * LINK_EARLY_WINDOW, 0), 1);
-    tear_down(&fixture);
-}
-
-static void test_early_ones_outlive_a_carrier(void **state)
-{
-    (void)state;
-    struct fixture fixture;
-    set_up(&fixture);
-    struct link *link = &fixture.link;
-    assert_int_equal(link_take(link, 10, 0), 1);
-    assert_int_equal(link_take_early(link, 3, 0), 1);
-    assert_int_equal(link_attach(link, 2, 1, 0), 0);
-    assert_int_equal(link_take(link, 10, 0), 0); /* sent again */
-    assert_int_equal(link_take(link, 10, 0), 1);
-    assert_int_equal(link_take(link, 10, 0), 0); /* was early */
-    assert_int_equal(link->received, 3);
-    assert_int_equal(link_take_early(link, 5, 0), 1);
-    assert_int_equal(link_take_skip(link, 4, 0), 1); /* the peer knows that they were taken */
-    assert_int_equal(link_take(link, 10, 0), 1);
-    for (size_t i = 0; i < sizeof link->early / sizeof link->early[0]; i++)
-        assert_int_equal(link->early[i], 0);
-    tear_down(&fixture);
-}
-
 static void test_attach_refuses(void **state)
 {
     (void)state;
@@ -598,10 +520,6 @@ int main(void)
         cmocka_unit_test(test_reports),
         cmocka_unit_test(test_take_drops_replays),
         cmocka_unit_test(test_take_skip),
-        cmocka_unit_test(test_early_ones_are_taken_once),
-        cmocka_unit_test(test_early_ones_wait_for_those_before),
-        cmocka_unit_test(test_early_ones_have_a_window),
-        cmocka_unit_test(test_early_ones_outlive_a_carrier),
         cmocka_unit_test(test_attach_refuses),
         cmocka_unit_test(test_memory_runs_out),
         cmocka_unit_test(test_no_allocation_per_message),
