@@ -328,7 +328,7 @@ static void on_express(struct registration *registration, enum tunnel_express wh
                  url);
         break;
     case TUNNEL_EXPRESS_OVER:
-        log_info("small messages to %s have no connection of their own any more: %s", url, why);
+        log_info("small messages to %s go without a connection of their own: %s", url, why);
         break;
     }
 }

@@ -25,6 +25,11 @@ def digest(services):
 
 
 @pytest.fixture(scope="module")
+def ntlm(services):
+    return Squid(services, "ntlm")
+
+
+@pytest.fixture(scope="module")
 def free(services):
     """Wants no login."""
     return Squid(services, "none")
@@ -65,10 +70,18 @@ def carry(world, secure, proxy, *options, env=None, url=None, urls=("127.0.0.1",
     return near
 
 
-@pytest.mark.parametrize("kind", ["basic", "digest"])
+@pytest.mark.parametrize("kind", ["basic", "digest", "ntlm"])
 def test_squid(world, secure, kind, request):
     proxy = request.getfixturevalue(kind)
     carry(world, secure, proxy, "--proxy-user-file", login_file(world),
+          url=lambda port: proxy.url(port=port))
+
+
+@pytest.mark.parametrize("kind", ["digest", "ntlm"])
+def test_long_poll_through_squid(world, kind, request):
+    """NTLM logs a connection in, and each request may come on another."""
+    proxy = request.getfixturevalue(kind)
+    carry(world, False, proxy, "--proxy-user-file", login_file(world), "--transport", "poll",
           url=lambda port: proxy.url(port=port))
 
 

@@ -29,7 +29,7 @@ class ProxyServer:
 
 
 class Squid(ProxyServer):
-    """squid that wants a login by `method`: basic, digest or none."""
+    """squid that wants a login by `method`: basic, digest, ntlm or none."""
 
     def __init__(self, world, method):
         super().__init__()
@@ -75,6 +75,14 @@ acl users proxy_auth REQUIRED"""
         return f"""auth_param digest program /usr/lib/squid/digest_file_auth -c {path}
 auth_param digest children 1 startup=1
 auth_param digest realm the office
+acl users proxy_auth REQUIRED"""
+
+
+    @staticmethod
+    def _ntlm(_):
+        """Whoever can answer a challenge may pass: the program knows no passwords."""
+        return """auth_param ntlm program /usr/lib/squid/ntlm_fake_auth
+auth_param ntlm children 4 startup=1
 acl users proxy_auth REQUIRED"""
 
 
