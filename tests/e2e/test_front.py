@@ -167,8 +167,8 @@ def test_long_poll_behind_a_proxy(world, heading):
     size = 0
     while size < 250000:
         size += len(far.wait_for(DATA, other)[1])
-    skipped = b"".join(encode(0x40, [b"x" * 4000]) for _ in range(261))
-    near.send(skipped + encode(0x40, [b"x" * (1024 * 1024 - len(skipped) - 5)]))
+    skipped = b"".join(encode(0x7F, [b"x" * 4000]) for _ in range(261))
+    near.send(skipped + encode(0x7F, [b"x" * (1024 * 1024 - len(skipped) - 5)]))
     near.send_message(FIN, [1])
     far.send_message(FIN, [other])
     assert near.wait_for(FIN, 1)

@@ -60,9 +60,9 @@ def joined(near, far, sid=1, port=80):
 
 def filler(size):
     """A body of this size of messages that nobody knows: they are skipped."""
-    whole = b"".join(encode(0x40, [b"x" * 4000]) for _ in range(size // 4006))
+    whole = b"".join(encode(0x7F, [b"x" * 4000]) for _ in range(size // 4006))
     rest = size - len(whole)
-    return whole + encode(0x40, [b"x" * (rest - 5 if rest > 261 else rest - 4)])
+    return whole + encode(0x7F, [b"x" * (rest - 5 if rest > 261 else rest - 4)])
 
 
 # What takes half a minute runs beside the other tests; the last one here looks at what became of it.

@@ -40,7 +40,7 @@ def test_an_echo_beside_transfers(world, wide_area, secure, sanitized, loss):
     traffic = Traffic(crossing, 40 * 1000 * 1000)
     direct = direct_echo(crossing)
     traffic.begin()
-    crossing.near_agent.wait_for("small messages have a connection of their own", 20.0,
+    crossing.near_agent.wait_for("small messages to .* have a connection of their own", 20.0,
                                  stream="err")
     check_speed(traffic.echo, direct, sanitized)
     assert traffic.progress() < 1, "it was over before"

@@ -68,8 +68,8 @@ def test_a_carrier_that_is_reset_fifty_times(world, wide_area, secure, size, san
     crossing.check_nobody_registered_anew()
     assert len(crossing.told("link.resumed")) >= CUTS
     assert sanitized or statistics.median(times) < 0.3
-    # The carriers that were lost are gone. Both transfers have ended; their sockets are fewer.
-    eventually(lambda: all(process.descriptors() <= count for process, count in
+    # The carriers that were lost are gone. There may be an express one now.
+    eventually(lambda: all(process.descriptors() <= count + 1 for process, count in
                            zip((gateway, near), before)), message="descriptors are left")
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import signal
 
 from culvert.peers import free_port
 from culvert.process import run
@@ -102,7 +103,9 @@ LogLevel Warning
 {f"BasicAuth {USER} {self.password}" if has_login else ""}
 {lines}
 """, mode=0o644)
-        self.process = world.process("tinyproxy", ["tinyproxy", "-d", "-c", config])
+        # It may miss a SIGTERM that comes between its look for one and its wait for a connection.
+        self.process = world.process("tinyproxy", ["tinyproxy", "-d", "-c", config],
+                                     stop_signal=signal.SIGKILL)
         wait_for_port(self.process, self.port)
 
 
