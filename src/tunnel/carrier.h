@@ -44,9 +44,9 @@ struct carrier_operations {
     /* How many bytes the next batch should hold at most: what the line takes in about a
      * millisecond, so that a small message never waits long behind a large one. */
     size_t (*batch_limit)(const struct carrier *carrier);
-    /* Whether a small message that is sent now waits noticeably behind what was sent before, to a
-     * peer that is so many microseconds away (0: not known). NULL: never. */
-    bool (*is_crowded)(const struct carrier *carrier, uint64_t round_trip);
+    /* Whether it takes noticeably long until much has crossed, to a peer that is so many
+     * microseconds away (0: not known). NULL: it does not matter, nothing else would pass. */
+    bool (*is_long)(const struct carrier *carrier, uint64_t round_trip);
     /* Microseconds for which the peer's system has acknowledged nothing of what is on its way to
      * it; 0 when nothing is. NULL where that cannot be known. */
     uint64_t (*unacknowledged)(const struct carrier *carrier);

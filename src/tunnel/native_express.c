@@ -5,6 +5,7 @@
 enum {
     SECOND = 1000 * 1000,
     MAX_BATCH = 16 * 1024, /* bytes at a time: all of them are small */
+    CROWD = 32 * 1024,     /* bytes under way on the first carrier that are worth overtaking */
 };
 
 /* ---- its life ---- */
@@ -114,12 +115,18 @@ static int push_early(struct native_tunnel *tunnel, const struct message_early *
     return error;
 }
 
+/* Whether what goes on the first carrier now would come noticeably late: much is under way there,
+ * or waits, or is to be sent again. */
+static bool is_crowded(const struct native_tunnel *tunnel)
+{
+    const struct carrier_operations *operations = tunnel->carrier->operations;
+    return tunnel->link.kept >= CROWD && operations->is_long != NULL &&
+           operations->is_long(tunnel->carrier, native_round_trip(tunnel));
+}
+
 int native_express_flush(struct native_tunnel *tunnel)
 {
-    const struct carrier *carrier = tunnel->carrier;
-    bool is_crowded = carrier->operations->is_crowded != NULL &&
-                      carrier->operations->is_crowded(carrier, native_round_trip(tunnel));
-    if (!tunnel->is_fresh || tunnel->failure != 0 || !is_crowded)
+    if (!tunnel->is_fresh || tunnel->failure != 0 || !is_crowded(tunnel))
         return 0;
     if (!is_usable(tunnel)) {
         if (mux_has_small(&tunnel->mux))

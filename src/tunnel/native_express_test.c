@@ -11,14 +11,14 @@
 
 #include <cmocka.h>
 
-enum { WINDOW = 60, SMALL = 500 };
+enum { WINDOW = 60, SMALL = 500, MUCH = 32 * 1024 };
 
 /* ---- a first carrier that is full ---- */
 
 static struct carrier_operations full, crowded;
 static const struct carrier_operations *as_it_was;
 
-static bool is_crowded(const struct carrier *carrier, uint64_t round_trip)
+static bool is_long(const struct carrier *carrier, uint64_t round_trip)
 {
     (void)carrier;
     (void)round_trip;
@@ -31,11 +31,13 @@ static bool no(const struct carrier *carrier)
     return false;
 }
 
+/* As if much were under way on it. */
 static void fill(struct test_side *side)
 {
+    side->tunnel->link.kept += MUCH;
     as_it_was = side->tunnel->carrier->operations;
     full = crowded = *as_it_was;
-    full.is_crowded = crowded.is_crowded = is_crowded;
+    full.is_long = crowded.is_long = is_long;
     full.is_ready = no;
     side->tunnel->carrier->operations = &full;
 }
@@ -54,6 +56,7 @@ static void flush(struct test_side *side)
 
 static void drain(struct test_side *side)
 {
+    side->tunnel->link.kept -= MUCH;
     side->tunnel->carrier->operations = as_it_was;
     flush(side);
 }

@@ -43,10 +43,9 @@ void pace_settle(struct pace *pace)
     pace->has_settled = true;
 }
 
-bool pace_is_crowded(const struct pace *pace, bool is_full, uint64_t round_trip, uint64_t now)
+bool pace_is_long(const struct pace *pace, uint64_t round_trip)
 {
-    bool was_full = pace->full != 0 && now - pace->full <= PACE_QUIET;
-    return (is_full || was_full) && (pace->has_settled || round_trip >= PACE_FAR);
+    return pace->has_settled || round_trip >= PACE_FAR;
 }
 
 size_t pace_unsent(const struct pace *pace)

@@ -48,10 +48,9 @@ void pace_wrote(struct pace *pace, size_t bytes, uint64_t now);
 bool pace_is_full(struct pace *pace, uint64_t now);
 void pace_settle(struct pace *pace);
 
-/* Whether what is sent now waits behind what was sent before, long enough to be noticed: the socket
- * is full (`is_full`) or was a moment ago, on a line that is slow, or far away. There TCP may have
- * to send again what is lost, and that may be much, as long as it looks for the line's rate. */
-bool pace_is_crowded(const struct pace *pace, bool is_full, uint64_t round_trip, uint64_t now);
+/* Whether it takes noticeably long until much has crossed the line: it is slow, or the peer is far
+ * away, where TCP needs time to send again what is lost. */
+bool pace_is_long(const struct pace *pace, uint64_t round_trip);
 
 /* The bytes that the kernel may hold unsent. */
 size_t pace_unsent(const struct pace *pace);

@@ -125,34 +125,20 @@ static void a_fast_line_has_not_settled(void **state)
     assert_true(run_line(&pace, &now, 12500, 200));
 }
 
-static void a_slow_line_is_crowded_while_it_is_full(void **state)
+static void a_line_is_long_when_it_is_slow_or_the_peer_far(void **state)
 {
     (void)state;
     struct pace pace;
     uint64_t now = SECOND;
     pace_init(&pace);
-    assert_false(pace_is_crowded(&pace, true, 0, now)); /* it is not known to be slow */
+    assert_false(pace_is_long(&pace, 0));
+    assert_false(pace_is_long(&pace, PACE_FAR - 1));
+    assert_true(pace_is_long(&pace, PACE_FAR));
     run_line(&pace, &now, 12500, 200);
     pace_settle(&pace);
-    assert_true(pace_is_crowded(&pace, true, 0, now));
-    assert_true(pace_is_crowded(&pace, false, 0, now + PACE_QUIET));
-    assert_false(pace_is_crowded(&pace, false, 0, now + PACE_QUIET + 1));
-    assert_true(pace_is_crowded(&pace, true, 0, now + SECOND));
+    assert_true(pace_is_long(&pace, 0));
     run_line(&pace, &now, 200000, 200);
-    assert_false(pace_is_crowded(&pace, true, 0, now));
-}
-
-static void a_far_line_is_crowded_before_it_has_settled(void **state)
-{
-    (void)state;
-    struct pace pace;
-    pace_init(&pace);
-    assert_false(pace_is_crowded(&pace, false, SECOND, PACE_QUIET / 2)); /* it was never full */
-    assert_false(pace_is_crowded(&pace, true, PACE_FAR - 1, SECOND));
-    assert_true(pace_is_crowded(&pace, true, PACE_FAR, SECOND));
-    (void)pace_is_full(&pace, SECOND);
-    assert_true(pace_is_crowded(&pace, false, PACE_FAR, SECOND + PACE_QUIET));
-    assert_false(pace_is_crowded(&pace, false, PACE_FAR, SECOND + PACE_QUIET + 1));
+    assert_false(pace_is_long(&pace, 0));
 }
 
 int main(void)
@@ -166,8 +152,7 @@ int main(void)
         cmocka_unit_test(an_idle_sender_tells_nothing_of_the_line),
         cmocka_unit_test(little_stays_unsent_once_a_slow_line_has_settled),
         cmocka_unit_test(a_fast_line_has_not_settled),
-        cmocka_unit_test(a_slow_line_is_crowded_while_it_is_full),
-        cmocka_unit_test(a_far_line_is_crowded_before_it_has_settled),
+        cmocka_unit_test(a_line_is_long_when_it_is_slow_or_the_peer_far),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

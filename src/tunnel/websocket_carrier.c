@@ -254,10 +254,9 @@ static size_t batch_limit(const struct carrier *carrier)
     return from_base(carrier)->pace.batch;
 }
 
-static bool is_crowded(const struct carrier *carrier, uint64_t round_trip)
+static bool is_long(const struct carrier *carrier, uint64_t round_trip)
 {
-    const struct websocket_carrier *self = from_base(carrier);
-    return pace_is_crowded(&self->pace, self->out_was_short, round_trip, loop_now(self->loop));
+    return pace_is_long(&from_base(carrier)->pace, round_trip);
 }
 
 static uint64_t unacknowledged(const struct carrier *carrier)
@@ -489,7 +488,7 @@ static const struct carrier_operations operations = {
     .flush = flush,
     .is_ready = is_ready,
     .batch_limit = batch_limit,
-    .is_crowded = is_crowded,
+    .is_long = is_long,
     .unacknowledged = unacknowledged,
     .ping = ping,
     .read = read_on,

@@ -402,7 +402,7 @@ static void change_wire(struct wire *wire, uint8_t what)
             events->ready(&wire->carrier);
         break;
     case 2:
-        wire->is_crowded = !wire->is_crowded;
+        wire->is_long = !wire->is_long;
         break;
     default:
         events->message_end(&wire->carrier);

@@ -24,10 +24,10 @@ static bool is_ready(const struct carrier *carrier)
     return CONTAINER_OF(carrier, const struct wire, carrier)->is_ready;
 }
 
-static bool is_crowded(const struct carrier *carrier, uint64_t round_trip)
+static bool is_long(const struct carrier *carrier, uint64_t round_trip)
 {
     (void)round_trip;
-    return CONTAINER_OF(carrier, const struct wire, carrier)->is_crowded;
+    return CONTAINER_OF(carrier, const struct wire, carrier)->is_long;
 }
 
 static size_t batch_limit(const struct carrier *carrier)
@@ -54,7 +54,7 @@ static const struct carrier_operations operations = {
     .flush = ignore,
     .is_ready = is_ready,
     .batch_limit = batch_limit,
-    .is_crowded = is_crowded,
+    .is_long = is_long,
     .ping = ignore,
     .read = turn_reading,
     .close = close_wire,

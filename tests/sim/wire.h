@@ -11,7 +11,7 @@
 
 struct wire {
     struct carrier carrier;
-    bool is_ready, is_reading, is_closed, is_crowded;
+    bool is_ready, is_reading, is_closed, is_long;
 };
 
 /* A fresh one, open and ready; nobody takes what comes yet. */
