@@ -85,8 +85,16 @@ static uint64_t epoch_length(uint64_t round_trip)
     return length;
 }
 
-/* A window that is used up within an epoch may be what holds the sender back. The bytes that open
- * an epoch do not count, since they left at a time unknown before it. */
+static void grow_if_easy(struct credit_receiver *receiver, struct account *account)
+{
+    if (receiver->window < CREDIT_MAX_WINDOW && account_level(account) == ACCOUNT_EASY)
+        grow(receiver, account);
+}
+
+/* A window that is used up within an epoch may be what holds the sender back; within two round
+ * trips it surely does, and grows by two steps: with one, it stayed behind TCP's own window while
+ * that looks for the line's rate. The bytes that open an epoch do not count, since they left at a
+ * time unknown before it. */
 static void measure(struct credit_receiver *receiver, size_t bytes, uint64_t now,
                     uint64_t round_trip, struct account *account)
 {
@@ -98,10 +106,12 @@ static void measure(struct credit_receiver *receiver, size_t bytes, uint64_t now
     receiver->epoch_bytes += bytes;
     if (receiver->epoch_bytes < receiver->window)
         return;
+    bool is_quick = round_trip > CREDIT_SCHEDULING && now - receiver->epoch_start <= 2 * round_trip;
     receiver->epoch_start = now;
     receiver->epoch_bytes = 0;
-    if (receiver->window < CREDIT_MAX_WINDOW && account_level(account) == ACCOUNT_EASY)
-        grow(receiver, account);
+    grow_if_easy(receiver, account);
+    if (is_quick)
+        grow_if_easy(receiver, account);
 }
 
 bool credit_receiver_consumed(struct credit_receiver *receiver, size_t bytes, uint64_t now,

@@ -126,17 +126,36 @@ static void window_doubles_while_it_is_used_up_fast(void **state)
     struct credit_receiver receiver;
     uint64_t now = 77;
     credit_receiver_init(&receiver, WINDOW, now);
-    use_window(&receiver, &now, ROUND_TRIP / 4, ROUND_TRIP, &account);
+    use_window(&receiver, &now, ROUND_TRIP, ROUND_TRIP, &account);
     assert_int_equal(2 * WINDOW, receiver.window);
     assert_int_equal(2 * WINDOW, receiver.outstanding);
     assert_int_equal(WINDOW, account.used);
     for (int i = 0; i < 20; i++)
-        use_window(&receiver, &now, ROUND_TRIP / 4, ROUND_TRIP, &account);
+        use_window(&receiver, &now, ROUND_TRIP, ROUND_TRIP, &account);
     assert_int_equal(CREDIT_MAX_WINDOW, receiver.window);
     assert_int_equal(CREDIT_MAX_WINDOW - WINDOW, account.used);
     credit_receiver_deinit(&receiver, &account);
     credit_receiver_deinit(&receiver, &account);
     assert_int_equal(0, account.used);
+}
+
+static void window_grows_by_two_steps_while_it_is_used_up_at_once(void **state)
+{
+    (void)state;
+    struct account account;
+    account_init(&account, SIZE_MAX);
+    struct credit_receiver receiver;
+    uint64_t now = 0;
+    credit_receiver_init(&receiver, WINDOW, now);
+    use_window(&receiver, &now, ROUND_TRIP / 2, ROUND_TRIP, &account);
+    assert_int_equal(4 * WINDOW, receiver.window);
+    assert_int_equal(4 * WINDOW, receiver.outstanding);
+    assert_int_equal(3 * WINDOW, account.used);
+    for (int i = 0; i < 20; i++)
+        use_window(&receiver, &now, ROUND_TRIP / 2, ROUND_TRIP, &account);
+    assert_int_equal(CREDIT_MAX_WINDOW, receiver.window);
+    assert_int_equal(CREDIT_MAX_WINDOW - WINDOW, account.used);
+    credit_receiver_deinit(&receiver, &account);
 }
 
 static void window_stays_while_it_is_used_up_slowly(void **state)
@@ -230,7 +249,7 @@ static void window_stays_where_memory_is_tight(void **state)
     assert_int_equal(WINDOW, receiver.window);
     assert_int_equal(900000, account.used);
     account_release(&account, 800000);
-    use_window(&receiver, &now, 10, ROUND_TRIP, &account);
+    use_window(&receiver, &now, ROUND_TRIP, ROUND_TRIP, &account);
     assert_int_equal(2 * WINDOW, receiver.window);
     credit_receiver_deinit(&receiver, &account);
 }
@@ -277,6 +296,7 @@ int main(void)
         cmocka_unit_test(data_beyond_credit_changes_nothing),
         cmocka_unit_test(credit_is_worth_sending_from_a_quarter_on),
         cmocka_unit_test(window_doubles_while_it_is_used_up_fast),
+        cmocka_unit_test(window_grows_by_two_steps_while_it_is_used_up_at_once),
         cmocka_unit_test(window_stays_while_it_is_used_up_slowly),
         cmocka_unit_test(short_round_trip_leaves_time_for_scheduling),
         cmocka_unit_test(window_lets_a_line_be_full_whatever_waits),
