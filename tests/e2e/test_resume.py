@@ -124,7 +124,7 @@ def test_sessions_outlive_their_connection(tunnel, how):
 
 
 def test_a_transfer_and_an_echo_session_live_through_cuts(tunnel):
-    cuts, between = (10, MEGABYTE // 4) if is_sanitized() else (25, 4 * MEGABYTE)
+    cuts, between = (10, MEGABYTE // 4) if is_sanitized() else (12, 8 * MEGABYTE)
     client = tunnel.connect()
     transfer = Transfer(tunnel.near.port())
     for number in range(cuts):

@@ -33,7 +33,7 @@ def check_speed(tunnel, direct, sanitized):
     assert sanitized or medians[0] < 1.5 * medians[1]
 
 
-@pytest.mark.parametrize("loss", [0, 0.5])
+@pytest.mark.parametrize("secure,loss", [(False, 0.5), (True, 0)])
 def test_an_echo_beside_transfers(world, wide_area, secure, sanitized, loss):
     area = wide_area(round_trip=20, rate=RATE, queue=RATE / 8 * 0.02, loss=loss)
     crossing = Crossing(world, area, secure, options=("--transport", "websocket"))
