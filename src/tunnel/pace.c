@@ -50,9 +50,9 @@ bool pace_is_long(const struct pace *pace, uint64_t round_trip)
 
 size_t pace_unsent(const struct pace *pace)
 {
-    if (!pace->has_settled && pace->batch < PACE_MOST_UNSENT)
-        return within(32 * (uint64_t)pace->batch, PACE_MOST_UNSENT, PACE_START_UNSENT);
-    if (!pace->has_settled)
+    if (pace->has_settled)
+        return within(2 * (uint64_t)pace->batch, 2 * PACE_LEAST_BATCH, PACE_MOST_UNSENT);
+    if (pace->batch >= PACE_MOST_UNSENT)
         return PACE_MOST_UNSENT;
-    return within(2 * (uint64_t)pace->batch, 2 * PACE_LEAST_BATCH, PACE_MOST_UNSENT);
+    return within(32 * (uint64_t)pace->batch, PACE_MOST_UNSENT, PACE_START_UNSENT);
 }
