@@ -365,7 +365,7 @@ static void test_a_state_file(void **state)
         open_with("{\"last_id\": 1, \"forwards\": [" KEPT "]}", 0600, false, LOCAL_URL),
         EXIT_CODE_OK);
     assert_int_equal(
-        open_with("{\"last_id\": 1, \"forwards\": [" KEPT "]}", 0640, false, LOCAL_URL),
+        open_with("{\"last_id\": 1, \"forwards\": [" KEPT "]}", 0644, false, LOCAL_URL),
         EXIT_CODE_FAILURE);
     assert_int_equal(open_with("{\"last_id\": 1, \"forwards\": [" KEPT "]}", 0600, false, FAR_URL),
                      EXIT_CODE_FAILURE);

@@ -80,7 +80,7 @@ static bool is_token(const char *token)
 
 int api_token_read(const char *path, char token[static API_TOKEN_SIZE], char *why, size_t why_size)
 {
-    char what[128] = "";
+    char what[256] = "";
     char *text = NULL;
     size_t size = 0;
     bool is_shared = false;
@@ -92,8 +92,6 @@ int api_token_read(const char *path, char token[static API_TOKEN_SIZE], char *wh
         text[--length] = '\0';
     if (is_shared) {
         error = CULVERT_ERROR_PERMISSION;
-        snprintf(what, sizeof what,
-                 "others may read or write it; the file of a token should have mode 0600");
     } else if (strlen(text) != length || !is_token(text)) {
         error = CULVERT_ERROR_INVALID;
         snprintf(what, sizeof what,

@@ -159,7 +159,7 @@ static void test_a_token_file(void **state)
     check_token_wrong("\n", 0600, CULVERT_ERROR_INVALID);
     check_token_wrong("two words", 0600, CULVERT_ERROR_INVALID);
     check_token_wrong("two\nlines\n", 0600, CULVERT_ERROR_INVALID);
-    check_token_wrong("token", 0640, CULVERT_ERROR_PERMISSION);
+    check_token_wrong("token", 0644, CULVERT_ERROR_PERMISSION);
     check_token_wrong("token", 0604, CULVERT_ERROR_PERMISSION);
 }
 

@@ -27,16 +27,18 @@ static int read_file(const char *path, decode_list *decode, struct forward_list 
     size_t size = 0;
     bool is_shared = false;
     char what[FORWARD_JSON_WHY_SIZE + 64] = "";
+    char who[256] = "";
     int error =
-        private_file_read(path, FORWARD_JSON_MAX_TEXT, &text, &size, &is_shared, what, sizeof what);
-    if (error == 0)
+        private_file_read(path, FORWARD_JSON_MAX_TEXT, &text, &size, &is_shared, who, sizeof who);
+    if (error != 0)
+        snprintf(what, sizeof what, "%s", who);
+    else
         error = decode(text, size, list, what, sizeof what);
     private_file_free(text, size);
     if (error == 0 && is_shared && has_keys(list)) {
         forward_list_deinit(list);
         error = CULVERT_ERROR_PERMISSION;
-        snprintf(what, sizeof what,
-                 "there are keys in it and others may read or write it; it should have mode 0600");
+        snprintf(what, sizeof what, "it holds connection keys, and %.250s", who);
     }
     if (error != 0)
         snprintf(why, why_size, "%.500s: %s", path, what);

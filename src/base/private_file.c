@@ -1,6 +1,7 @@
 #include "base/private_file.h"
 
 #include "base/error.h"
+#include "base/file_access.h"
 #include "base/memory.h"
 
 #include <errno.h>
@@ -11,8 +12,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-enum { OTHERS = S_IRWXG | S_IRWXO };
 
 /* ---- reading ---- */
 
@@ -32,14 +31,13 @@ static int read_all(int descriptor, char *text, size_t max, size_t *size)
 }
 
 /* Its size is looked at first, so that no more is allocated than is needed. */
-static int look(int descriptor, size_t max, size_t *room, bool *is_shared)
+static int look(int descriptor, size_t max, size_t *room)
 {
     struct stat status;
     if (fstat(descriptor, &status) != 0)
         return -errno;
     if (!S_ISREG(status.st_mode))
         return S_ISDIR(status.st_mode) ? -EISDIR : CULVERT_ERROR_INVALID;
-    *is_shared = (status.st_mode & OTHERS) != 0;
     if ((size_t)status.st_size > max)
         return CULVERT_ERROR_TOO_LARGE;
     *room = (size_t)status.st_size + 1; /* one more, to see that it has not grown */
@@ -69,7 +67,8 @@ int private_file_read(const char *path, size_t max, char **text, size_t *size, b
 {
     size_t room = 0;
     int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    int error = descriptor < 0 ? -errno : look(descriptor, max, &room, is_shared);
+    int error = descriptor < 0 ? -errno : look(descriptor, max, &room);
+    *is_shared = error == 0 && file_access_check(descriptor, why, why_size) != 0;
     if (error == 0)
         error = read_text(descriptor, room, text, size);
     if (descriptor >= 0)

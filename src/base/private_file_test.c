@@ -114,9 +114,12 @@ static void test_others_that_may_read(void **state)
     char *text = NULL;
     bool is_shared = false;
     assert_int_equal(private_file_replace(path, "one", 3), 0);
-    assert_int_equal(chmod(path, 0640), 0);
-    assert_int_equal(read_it(100, &text, &is_shared), 0);
+    assert_int_equal(chmod(path, 0644), 0);
+    size_t size = 0;
+    char why[256] = "";
+    assert_int_equal(private_file_read(path, 100, &text, &size, &is_shared, why, sizeof why), 0);
     assert_true(is_shared);
+    assert_non_null(strstr(why, "all users may read it"));
     private_file_free(text, 3);
 }
 

@@ -29,10 +29,8 @@ int proxy_source_file(const char *path, struct proxy_login *login,
     bool is_shared = false;
     int error =
         private_file_read(path, FILE_MAX_SIZE, &text, &size, &is_shared, wrong, sizeof wrong);
-    if (error == 0 && is_shared) {
+    if (error == 0 && is_shared)
         error = CULVERT_ERROR_PERMISSION;
-        snprintf(wrong, sizeof wrong, "others may read it; chmod 600 it");
-    }
     if (error == 0)
         error = take_line(text, size, login, wrong, sizeof wrong);
     private_file_free(text, size);

@@ -1,6 +1,7 @@
 #include "net/tls.h"
 
 #include "base/error.h"
+#include "base/file_access.h"
 #include "base/memory.h"
 #include "net/tls_bio.h"
 #include "net/tls_context.h"
@@ -97,7 +98,7 @@ static int tell_errno(const char *path, char *why, size_t why_size)
     return error;
 }
 
-static int check_mode(int fd, const char *path, char *why, size_t why_size)
+static int check_access(int fd, const char *path, char *why, size_t why_size)
 {
     struct stat status;
 
@@ -107,12 +108,11 @@ static int check_mode(int fd, const char *path, char *why, size_t why_size)
         errno = EISDIR;
         return tell_errno(path, why, why_size);
     }
-    if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-        snprintf(why, why_size, "%s has mode %04o, so that others may read it; make it 0600", path,
-                 (unsigned)status.st_mode & 07777U);
-        return CULVERT_ERROR_PERMISSION;
-    }
-    return 0;
+    char who[256];
+    int error = file_access_check(fd, who, sizeof(who));
+    if (error != 0)
+        snprintf(why, why_size, "%s: %s", path, who);
+    return error;
 }
 
 int tls_check_secret_file(const char *path, char *why, size_t why_size)
@@ -121,7 +121,7 @@ int tls_check_secret_file(const char *path, char *why, size_t why_size)
 
     if (fd < 0)
         return tell_errno(path, why, why_size);
-    int error = check_mode(fd, path, why, why_size);
+    int error = check_access(fd, path, why, why_size);
     close(fd);
     return error;
 }
@@ -142,8 +142,8 @@ static int read_key(const char *path, EVP_PKEY **key, char *why, size_t why_size
     if (fd < 0)
         return tell_errno(path, why, why_size);
     FILE *file = NULL;
-    /* The mode is checked on what is then read, not on what the path may name later. */
-    int error = check_mode(fd, path, why, why_size);
+    /* The access is checked on what is then read, not on what the path may name later. */
+    int error = check_access(fd, path, why, why_size);
     if (error != 0)
         goto out;
     file = fdopen(fd, "r");

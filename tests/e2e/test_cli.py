@@ -235,7 +235,7 @@ def test_a_private_key_that_others_may_read_is_refused(world):
 
 
 def test_a_key_file_that_others_may_read_is_refused(world):
-    path = world.write("agent.key", "cvk_x\n", mode=0o640)
+    path = world.write("agent.key", "cvk_x\n", mode=0o644)
     result = culvert("agent", "--url", "ws://localhost:1", "--name", "a", "--key-file", path)
     assert result.returncode in (1, 2)
     assert "agent.key" in result.stderr

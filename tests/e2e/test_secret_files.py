@@ -1,0 +1,124 @@
+"""Files with secrets, as service managers and packages hand them over: who else may read them."""
+
+import os
+import shutil
+import struct
+import tempfile
+
+import pytest
+
+from culvert.process import run
+from culvert.world import BINARY, Agent, culvert, environment
+
+USER = 64001
+GROUP = 64002
+OTHER = 64003
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0 or shutil.which("setpriv") is None,
+                                reason="needs root and setpriv")
+
+
+@pytest.fixture
+def place():
+    """A directory that a service's user can reach, with the program in it."""
+    directory = tempfile.mkdtemp(prefix="culvert-secrets-", dir="/tmp")
+    os.chmod(directory, 0o755)
+    shutil.copy(BINARY, os.path.join(directory, "culvert"))
+    yield directory
+    shutil.rmtree(directory)
+
+
+def secret(place, content, owner=0, group=0, mode=0o600):
+    path = os.path.join(place, "secret")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(content)
+    os.chown(path, owner, group)
+    os.chmod(path, mode)
+    return path
+
+
+def let_in(path, user, permissions=4):
+    """Gives a user an entry in the file's ACL, as `setfacl -m u:USER:r` does."""
+    entries = [(1, 6, 0xffffffff), (2, permissions, user), (4, 0, 0xffffffff),
+               (0x10, permissions, 0xffffffff), (0x20, 0, 0xffffffff)]
+    value = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(path, "system.posix_acl_access", value)
+    except OSError as error:
+        pytest.skip(f"no ACLs in {os.path.dirname(path)}: {error}")
+
+
+def as_service(place, *groups):
+    """What starts the program as the service's user, in these groups besides its own."""
+    groups = ["--groups", ",".join(map(str, groups))] if groups else ["--clear-groups"]
+    return ["setpriv", "--reuid", str(USER), "--regid", str(USER), *groups,
+            os.path.join(place, "culvert")]
+
+
+def register(world, place, path, *groups):
+    """An agent of the service's user whose key is in this file."""
+    gateway = world.gateway(is_open=False)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(gateway.add_key("service") + "\n")
+    agent = world.adopt(Agent("service", [*as_service(place, *groups), "agent", "--url",
+                                          gateway.url(), "--name", "service", "--key-file", path],
+                              env=environment(HOME=place)))
+    agent.wait_registered()
+
+
+def test_a_systemd_credential_is_taken(world, place):
+    path = secret(place, "")
+    os.chmod(path, 0o440)
+    let_in(path, USER)
+    register(world, place, path)
+
+
+def test_a_file_of_a_group_of_ours_is_taken(world, place):
+    register(world, place, secret(place, "", group=GROUP, mode=0o640), GROUP)
+
+
+def test_a_private_key_of_a_group_of_ours_is_taken(world, place):
+    certificate = world.authority.issue("shared")
+    public = shutil.copy(certificate.certificate, os.path.join(place, "certificate"))
+    os.chmod(public, 0o644)
+    with open(certificate.key, encoding="utf-8") as file:
+        path = secret(place, file.read(), group=GROUP, mode=0o640)
+    gateway = world.process("gateway", [
+        *as_service(place, GROUP), "gateway", "--listen", "127.0.0.1:0", "--auth-grant", "--open",
+        "--tls-cert", public, "--tls-key", path], env=environment(HOME=place))
+    gateway.wait_for("^listening on ", stream="out")
+
+
+def refused(command, path):
+    result = run([*command, "agent", "--url", "ws://localhost:1", "--name", "a", "--key-file",
+                  path], env=environment())
+    assert result.returncode == 2
+    assert path in result.stderr
+    return result.stderr
+
+
+def test_a_file_that_another_user_may_read_is_refused(place):
+    path = secret(place, "cvk_x\n", owner=USER)
+    let_in(path, OTHER)
+    assert f"lets user {OTHER} read it" in refused(as_service(place), path)
+
+
+def test_a_file_of_another_user_is_refused(place):
+    path = secret(place, "cvk_x\n", owner=OTHER, group=GROUP, mode=0o640)
+    assert f"belongs to user {OTHER}" in refused(as_service(place, GROUP), path)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o660, 0o644])
+def test_a_file_that_others_may_read_or_write_is_refused(place, mode):
+    path = secret(place, "cvk_x\n", group=GROUP, mode=mode)
+    said = refused([BINARY], path)
+    assert "0600" in said
+
+
+def test_the_token_of_an_api_is_judged_the_same(place):
+    path = secret(place, "token\n", group=GROUP, mode=0o640)
+    said = culvert("forward", "list", "--api", "127.0.0.1:1", "--token-file", path)
+    assert f"group {GROUP} may read it" in said.stderr
+    result = run([*as_service(place, GROUP), "forward", "list", "--api", "127.0.0.1:1",
+                  "--token-file", path], env=environment(HOME=place))
+    assert "does not answer" in result.stderr
