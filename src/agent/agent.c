@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/reason.h"
 #include "ends/outlet.h"
+#include "policy/host.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -199,6 +200,7 @@ static void peer_opened(struct uplink *uplink, struct stream *asking,
     char host[MESSAGE_MAX_HOST + 1];
     char source[MESSAGE_MAX_NAME + 1];
     char client[MESSAGE_MAX_HOST + 1];
+    char text[HOST_PORT_TEXT_SIZE];
     if (text_copy(open->kind, kind, sizeof(kind)) != 0 ||
         text_copy(open->host, host, sizeof(host)) != 0 ||
         text_copy(open->source, source, sizeof(source)) != 0) {
@@ -210,7 +212,7 @@ static void peer_opened(struct uplink *uplink, struct stream *asking,
         return;
     }
     snprintf(client, sizeof(client), "%.*s", (int)open->client.size, open->client.data);
-    log_debug("dialling %s:%u for %s", host, open->port, source);
+    log_debug("dialling %s for %s", host_port_text(host, open->port, text), source);
     struct outlet_target target = {.kind = kind, .host = host, .port = open->port};
     struct stream *answering = NULL;
     int error = outlet_dial(&agent->loop, &target, &agent->config.whitelist, &answering);

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/reason.h"
+#include "policy/host.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -39,17 +40,17 @@ static void tell_log(const struct session *session, int code, const char *text)
     const struct session_subject *subject = &session->subject;
     bool is_out = subject->direction == SESSION_OUT;
     bool was_open = session->relay.is_open;
+    char target[HOST_PORT_TEXT_SIZE];
+    host_port_text(subject->host, subject->port, target);
     if (is_out && !was_open && code != REASON_NONE)
         log_warning("no session to %s: %s", subject->target, text);
-    else if (!is_out && !was_open && code == REASON_FORBIDDEN)
-        log_warning("refused %s:%u for %s: --allow does not name it", subject->host, subject->port,
-                    subject->agent);
+    else if (!is_out && !was_open && code == REASON_NOT_ALLOWED)
+        log_warning("refused %s for %s: --allow does not name it", target, subject->agent);
     else
-        log_debug("session %" PRIu64 " %s %s:%u %s %s ended after %" PRIu64 " bytes there and "
+        log_debug("session %" PRIu64 " to %s %s %s ended after %" PRIu64 " bytes there and "
                   "%" PRIu64 " back: %s",
-                  session->id, is_out ? "to" : "for", subject->host, subject->port,
-                  is_out ? "behind" : "asked by", subject->agent, session_sent(session),
-                  session_received(session), text);
+                  session->id, target, is_out ? "through" : "for", subject->agent,
+                  session_sent(session), session_received(session), text);
 }
 
 static void tell_journal(const struct session *session, enum event_type type, int code,

@@ -8,7 +8,7 @@ const char *reason_text(int code)
     case REASON_RESET:
         return "connection reset";
     case REASON_FORBIDDEN:
-        return "forbidden by a policy or a whitelist";
+        return "forbidden by the gateway's policy";
     case REASON_UNKNOWN_AGENT:
         return "no agent with this name is connected";
     case REASON_DIAL_REFUSED:
@@ -37,6 +37,8 @@ const char *reason_text(int code)
         return "the policy could not be asked";
     case REASON_CLOSED:
         return "closed by the peer";
+    case REASON_NOT_ALLOWED:
+        return "the far agent's allowlist does not allow this target";
     }
     return "unknown reason";
 }

@@ -9,7 +9,7 @@
 enum reason_code {
     REASON_NONE = 0,
     REASON_RESET = 1,         /* the far socket was reset, or its program died */
-    REASON_FORBIDDEN = 2,     /* a policy or a whitelist said no */
+    REASON_FORBIDDEN = 2,     /* the gateway's policy, or a key, said no */
     REASON_UNKNOWN_AGENT = 3, /* no agent with this name is connected */
     REASON_DIAL_REFUSED = 4,  /* the target refused the connection */
     REASON_UNREACHABLE = 5,   /* no route, network down */
@@ -25,6 +25,9 @@ enum reason_code {
     REASON_POLICY_FAILED =
         15,             /* the policy could not be asked: its script failed or was too slow */
     REASON_CLOSED = 16, /* the peer has closed both directions; what it sent before is delivered */
+    /* The agent that would dial does not allow the target. Its reason travels with it: peers that
+     * do not know the code show it as a number. */
+    REASON_NOT_ALLOWED = 18,
 };
 
 /* A short text such as "connection refused by the target"; static storage, never NULL. */

@@ -361,9 +361,12 @@ static int apply_default_whitelist(struct agent_command *command, char *why)
 {
     static const char *const loopback[] = {"localhost:*", "127.0.0.0/8:*", "[::1]:*"};
     int error = 0;
-    if (command->has_allow || command->config.rule_count > 0 ||
-        command->config.forwards_file != NULL)
+    if (command->has_allow)
         return 0;
+    command->config.whitelist.origin = WHITELIST_DEFAULT_NOTHING;
+    if (command->config.rule_count > 0 || command->config.forwards_file != NULL)
+        return 0;
+    command->config.whitelist.origin = WHITELIST_DEFAULT_LOOPBACK;
     for (size_t i = 0; i < sizeof loopback / sizeof *loopback && error == 0; i++)
         error = whitelist_add(&command->config.whitelist, loopback[i], why, OPTIONS_WHY_SIZE);
     return error;

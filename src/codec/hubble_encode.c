@@ -53,6 +53,7 @@ static struct text refusal(int code, struct text message)
 {
     switch (code) {
     case REASON_FORBIDDEN:
+    case REASON_NOT_ALLOWED:
         return text_of(HUBBLE_UNAUTHORIZED);
     case REASON_POLICY_FAILED:
         return text_of(HUBBLE_POLICY_FAILED);

@@ -433,6 +433,8 @@ static void test_refusals_we_write(void **state)
     assert_text(message.ack.message, text_of("slow"));
     encode_refusal(REASON_FORBIDDEN, text_of("rule 4 of the list"), &message);
     assert_text(message.ack.message, text_of("Unauthorized"));
+    encode_refusal(REASON_NOT_ALLOWED, text_of("not in the allowlist"), &message);
+    assert_text(message.ack.message, text_of("Unauthorized"));
     encode_refusal(REASON_POLICY_FAILED, text_of("line 3: no function"), &message);
     assert_text(message.ack.message, text_of("Authorization error."));
     encode_refusal(REASON_UNKNOWN_AGENT, text_of("no agent"), &message);

@@ -27,7 +27,7 @@ int failure_code(int error, int otherwise)
     case CULVERT_ERROR_INVALID: /* no name can look like this */
         return REASON_RESOLVE;
     case CULVERT_ERROR_REFUSED:
-        return REASON_FORBIDDEN;
+        return REASON_NOT_ALLOWED;
     case -ENOMEM:
     case -ENOBUFS:
     case CULVERT_ERROR_NO_MEMORY:

@@ -18,8 +18,8 @@ struct outlet_target {
 };
 
 /* The whitelist is borrowed and must outlive the dialling. Returns 0, CULVERT_ERROR_UNSUPPORTED for
- * a kind that is not known, CULVERT_ERROR_NO_MEMORY. A target that the whitelist forbids is told by
- * a `reset` event with REASON_FORBIDDEN, in a later turn. */
+ * a kind that is not known, CULVERT_ERROR_NO_MEMORY. A target that the whitelist forbids is
+ * refused by a `reset` event with REASON_NOT_ALLOWED and a reason, in a later turn. */
 int outlet_dial(struct loop *loop, const struct outlet_target *target,
                 const struct whitelist *whitelist, struct stream **stream);
 

@@ -43,12 +43,15 @@ static void on_done(void *holder, int fd, int error)
 {
     struct tcp_dial *self = holder;
     struct tcp_stream *stream = self->stream;
+    const char *why = error == CULVERT_ERROR_REFUSED
+                          ? whitelist_objection(self->whitelist, self->host)
+                          : failure_text(error);
     tcp_stream_on_abandon(stream, NULL, NULL);
     destroy(self);
     if (error == 0)
         tcp_stream_connected(stream, fd);
     else
-        tcp_stream_failed(stream, failure_code(error, REASON_UNREACHABLE), failure_text(error));
+        tcp_stream_failed(stream, failure_code(error, REASON_UNREACHABLE), why);
 }
 
 static void run_failing(struct loop_task *task)

@@ -123,13 +123,13 @@ static void a_target_that_no_rule_allows(void **state)
 {
     struct fixture *f = *state;
     dial(f, "127.0.0.1", f->port);
-    assert_reset(f, REASON_FORBIDDEN);
+    assert_reset(f, REASON_NOT_ALLOWED);
     allow(f, "127.0.0.2:*");
     dial(f, "127.0.0.1", f->port);
-    assert_reset(f, REASON_FORBIDDEN);
+    assert_reset(f, REASON_NOT_ALLOWED);
     allow(f, "10.0.0.0/8:*");
     dial(f, "localhost", f->port);
-    assert_reset(f, REASON_FORBIDDEN);
+    assert_reset(f, REASON_NOT_ALLOWED);
     fcntl(f->listening, F_SETFL, O_NONBLOCK);
     assert_int_equal(accept4(f->listening, NULL, NULL, 0), -1);
     assert_int_equal(errno, EAGAIN);
@@ -225,7 +225,7 @@ static void errors_have_their_codes(void **state)
     assert_int_equal(failure_code(-EHOSTUNREACH, 0), REASON_UNREACHABLE);
     assert_int_equal(failure_code(-ETIMEDOUT, 0), REASON_TIMED_OUT);
     assert_int_equal(failure_code(CULVERT_ERROR_TIMED_OUT, 0), REASON_TIMED_OUT);
-    assert_int_equal(failure_code(CULVERT_ERROR_REFUSED, 0), REASON_FORBIDDEN);
+    assert_int_equal(failure_code(CULVERT_ERROR_REFUSED, 0), REASON_NOT_ALLOWED);
     assert_int_equal(failure_code(-EMFILE, 0), REASON_LIMIT);
     assert_int_equal(failure_code(-EACCES, REASON_UNREACHABLE), REASON_UNREACHABLE);
     assert_null(failure_text(-ECONNRESET));

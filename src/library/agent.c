@@ -33,6 +33,8 @@ struct culvert_agent {
 static int take_allow(struct culvert_agent *handle, const struct culvert_agent_options *options,
                       char *why, size_t why_size)
 {
+    if (options->allow_count == 0)
+        handle->config.whitelist.origin = WHITELIST_DEFAULT_NOTHING;
     for (size_t i = 0; i < options->allow_count; i++) {
         char wrong[WHY_SIZE] = "";
         int error =

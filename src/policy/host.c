@@ -1,6 +1,7 @@
 #include "policy/host.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { LABEL_MAX = 63, NAME_MAX_LENGTH = 253 };
@@ -126,4 +127,12 @@ bool host_strip_brackets(struct text *text)
         return false;
     *text = (struct text){text->data + 1, text->size - 2};
     return true;
+}
+
+const char *host_port_text(const char *host, uint16_t port, char out[static HOST_PORT_TEXT_SIZE])
+{
+    bool needs_brackets = strchr(host, ':') != NULL;
+    snprintf(out, HOST_PORT_TEXT_SIZE, "%s%.*s%s:%u", needs_brackets ? "[" : "", HOST_NAME_SIZE - 1,
+             host, needs_brackets ? "]" : "", port);
+    return out;
 }

@@ -27,6 +27,11 @@ bool host_same_name(struct text a, struct text b);
  * Returns whether there was a colon; without one the part is all of it. */
 bool host_take_part(struct text *rest, struct text *part);
 
+enum { HOST_PORT_TEXT_SIZE = HOST_NAME_SIZE + 8 };
+
+/* Writes HOST:PORT, an IPv6 address in brackets; a longer host is cut. Returns `out`. */
+const char *host_port_text(const char *host, uint16_t port, char out[static HOST_PORT_TEXT_SIZE]);
+
 /* Takes the brackets off; returns whether there were any. */
 bool host_strip_brackets(struct text *text);
 

@@ -52,6 +52,26 @@ static void test_what_a_resolver_reads_as_an_address(void **state)
     check_kind("010.0.0.1", HOST_INVALID);
 }
 
+static void check_port_text(const char *host, const char *wanted)
+{
+    char text[HOST_PORT_TEXT_SIZE];
+    assert_string_equal(host_port_text(host, 41581, text), wanted);
+}
+
+static void test_a_host_with_its_port(void **state)
+{
+    (void)state;
+    char name[300];
+    check_port_text("127.0.0.1", "127.0.0.1:41581");
+    check_port_text("::", "[::]:41581");
+    check_port_text("fd00::1", "[fd00::1]:41581");
+    check_port_text("a.example", "a.example:41581");
+    memset(name, 'a', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    char text[HOST_PORT_TEXT_SIZE];
+    assert_int_equal(strlen(host_port_text(name, 41581, text)), 255 + 6);
+}
+
 static void test_lengths(void **state)
 {
     (void)state;
@@ -120,6 +140,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_what_a_resolver_reads_as_an_address),
+        cmocka_unit_test(test_a_host_with_its_port),
         cmocka_unit_test(test_lengths),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_same_name),

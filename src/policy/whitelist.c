@@ -277,3 +277,30 @@ bool whitelist_may_resolve(const struct whitelist *list, const char *host, uint1
     }
     return false;
 }
+
+/* Whether the default of loopback targets allows the host, so that something else is in the way. */
+static bool is_loopback_host(const char *host)
+{
+    uint8_t address[HOST_ADDRESS_SIZE];
+    switch (host_parse(text_of(host), address)) {
+    case HOST_NAME:
+        return host_same_name(text_of(host), text_of("localhost"));
+    case HOST_IPV4:
+    case HOST_IPV6:
+        return is_loopback(address);
+    case HOST_INVALID:
+        break;
+    }
+    return false;
+}
+
+const char *whitelist_objection(const struct whitelist *list, const char *host)
+{
+    if (list->origin == WHITELIST_DEFAULT_NOTHING)
+        return "the far agent has no --allow and dials nothing for others; give it "
+               "--allow HOST:PORT";
+    if (list->origin == WHITELIST_DEFAULT_LOOPBACK && !is_loopback_host(host))
+        return "the far agent has no --allow and dials loopback targets only; give "
+               "it --allow HOST:PORT";
+    return "the far agent's allowlist does not allow this target";
+}

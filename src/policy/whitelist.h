@@ -32,9 +32,17 @@ struct whitelist_denial {
     uint64_t count; /* how often it was said */
 };
 
+/* Where the rules come from. */
+enum whitelist_origin {
+    WHITELIST_GIVEN,            /* the user has named what may be dialled */
+    WHITELIST_DEFAULT_LOOPBACK, /* the user has named nothing: loopback targets only */
+    WHITELIST_DEFAULT_NOTHING,  /* the user has named nothing: nothing may be dialled */
+};
+
 struct whitelist {
     struct whitelist_rule *rules;
     size_t count;
+    enum whitelist_origin origin;
     struct whitelist_denial *denied;
     size_t denied_count;
     /* Whether an address is one of this machine's; asked only about a port that is denied on every
@@ -64,5 +72,9 @@ bool whitelist_may_resolve(const struct whitelist *list, const char *host, uint1
 /* After resolving: whether this address, which `host` resolved to (or is), may be dialled. */
 bool whitelist_allows(const struct whitelist *list, const char *host,
                       const struct sockaddr_storage *address);
+
+/* Why `host` may not be dialled, as a sentence for the user of the agent that asked for it. It says
+ * so if only a default is in the way. Static storage. */
+const char *whitelist_objection(const struct whitelist *list, const char *host);
 
 #endif

@@ -424,6 +424,25 @@ static void test_out_of_memory_leaves_the_list_as_it_was(void **state)
     whitelist_deinit(&fixture.list);
 }
 
+static void test_an_objection_names_a_default(void **state)
+{
+    (void)state;
+    struct whitelist list;
+    whitelist_init(&list);
+    assert_non_null(strstr(whitelist_objection(&list, "a.example"), "allowlist"));
+    list.origin = WHITELIST_DEFAULT_NOTHING;
+    assert_non_null(strstr(whitelist_objection(&list, "127.0.0.1"), "dials nothing"));
+    list.origin = WHITELIST_DEFAULT_LOOPBACK;
+    assert_non_null(strstr(whitelist_objection(&list, "a.example"), "loopback targets only"));
+    assert_non_null(strstr(whitelist_objection(&list, "10.0.0.1"), "loopback targets only"));
+    assert_non_null(strstr(whitelist_objection(&list, "a b"), "loopback targets only"));
+    /* The default allows these hosts, so it is not what is in the way. */
+    assert_non_null(strstr(whitelist_objection(&list, "localhost"), "allowlist"));
+    assert_non_null(strstr(whitelist_objection(&list, "127.0.0.2"), "allowlist"));
+    assert_non_null(strstr(whitelist_objection(&list, "::1"), "allowlist"));
+    whitelist_deinit(&list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -444,6 +463,7 @@ int main(void)
         cmocka_unit_test(test_what_is_denied_again_takes_no_room),
         cmocka_unit_test(test_what_was_denied_may_be_allowed_again),
         cmocka_unit_test(test_what_cannot_be_denied),
+        cmocka_unit_test(test_an_objection_names_a_default),
         cmocka_unit_test(test_wrong_rules),
         cmocka_unit_test(test_a_long_rule_gives_a_bounded_sentence),
         cmocka_unit_test(test_out_of_memory_leaves_the_list_as_it_was),

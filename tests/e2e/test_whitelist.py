@@ -1,5 +1,6 @@
 """What an agent dials for others, and what it does not."""
 
+import json
 import os
 import shutil
 import socket
@@ -7,7 +8,7 @@ import socket
 import pytest
 
 from culvert.peers import echo_once, expect_session_reset, free_port
-from culvert.process import run
+from culvert.process import eventually, run
 
 
 def own_address():
@@ -41,6 +42,41 @@ def tunnel_to(world, target, *allow, **options):
 def assert_forbidden(tunnel, index=0):
     expect_session_reset(tunnel.port(index), 3.0)
     tunnel.far.wait_for("refused .* for agent1: --allow does not name it", stream="err")
+
+
+def test_the_asking_side_learns_whether_policy_or_the_allowlist_refused(world):
+    """By a code each, and in words; the words say when the default is the cause."""
+    events = world.path("events")
+    for allow, cause in ((["--allow", "192.0.2.1:81"], "allowlist does not allow this target"),
+                         ([], "has no --allow and dials loopback targets only")):
+        tunnel = world.tunnel("192.0.2.1:80", options=["--events", events], far_options=allow)
+        expect_session_reset(tunnel.port(), 3.0)
+        tunnel.near.wait_for(f"no session to agent2:192.0.2.1:80: .*{cause}", stream="err")
+        tunnel.gateway.wait_for(f"session.refused .*{cause}", stream="err")
+    tunnel = world.tunnel("127.0.0.1:80", options=["--events", events], policy="--auth-deny")
+    expect_session_reset(tunnel.port(), 3.0)
+    tunnel.near.wait_for("no session to .*: the gateway denies every session", stream="err")
+    eventually(lambda: codes(events) == [18, 18, 2], 10.0, "the codes are not in the events")
+
+
+def codes(path):
+    with open(path, encoding="utf-8") as file:
+        found = [json.loads(line) for line in file if line.endswith("\n")]
+    return [event["code"] for event in found if event["event"] == "session.refused"]
+
+
+def test_an_agent_with_rules_says_that_it_dials_nothing(world):
+    gateway = world.gateway()
+    world.agent(gateway, "agent2", "0:agent1:127.0.0.1:1")
+    near = world.agent(gateway, "agent1", "0:agent2:127.0.0.1:80")
+    expect_session_reset(near.port(), 3.0)
+    near.wait_for("has no --allow and dials nothing for others", stream="err")
+
+
+def test_an_ipv6_target_is_shown_in_brackets(world):
+    tunnel = world.tunnel("[::]:80", far_options=["--allow", "192.0.2.1:81"])
+    expect_session_reset(tunnel.port(), 3.0)
+    tunnel.far.wait_for(r"refused \[::\]:80 for agent1: --allow does not name it", stream="err")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
