@@ -81,6 +81,24 @@ static void upgraded(struct approach *approach, const struct http1_head *head, b
     finish(approach, &result);
 }
 
+/* Fails with a hint where a plain connection may have met a port that expects TLS. */
+static void fail_plain(struct approach *approach, enum approach_failure failure, const char *why)
+{
+    char text[640];
+    snprintf(text, sizeof(text), "%s%s", why,
+             approach->request.url->is_secure ? "" : "; does the server expect TLS (wss://)?");
+    fail(approach, failure, text);
+}
+
+static void fail_upgrade(struct approach *approach, const struct http1_head *head, const char *why)
+{
+    /* 400 is what web servers answer to plain HTTP at a port with TLS. */
+    if (head->status == 400)
+        fail_plain(approach, APPROACH_NOT_PASSED, why);
+    else
+        fail(approach, APPROACH_NOT_PASSED, why);
+}
+
 static void judge(struct approach *approach, const struct http1_head *head, size_t used)
 {
     char why[512];
@@ -94,7 +112,7 @@ static void judge(struct approach *approach, const struct http1_head *head, size
         return;
     }
     if (upgrade_check_response(head, approach->websocket_key, &is_native, why, sizeof(why)) != 0)
-        fail(approach, APPROACH_NOT_PASSED, why);
+        fail_upgrade(approach, head, why);
     else if (!is_native && !approach->request.may_speak_hubble)
         fail(approach, APPROACH_PROTOCOL,
              "the server there speaks WebSocket but not " UPGRADE_PROTOCOL
@@ -117,11 +135,12 @@ static void readable(struct conn *conn)
         return;
     case CULVERT_ERROR_PROTOCOL:
     case CULVERT_ERROR_TOO_LARGE:
-        fail(approach, APPROACH_PROTOCOL,
-             "the server there is no culvert gateway: it does not answer in HTTP");
+        fail_plain(approach, APPROACH_PROTOCOL,
+                   "the server there is no culvert gateway: it does not answer in HTTP");
         return;
     case CULVERT_ERROR_CLOSED:
-        fail(approach, APPROACH_NOT_PASSED, "the server closed the connection without an answer");
+        fail_plain(approach, APPROACH_NOT_PASSED,
+                   "the server closed the connection without an answer");
         return;
     default:
         fail(approach, APPROACH_NOT_PASSED, error_text(result));
@@ -159,7 +178,7 @@ static void secured(struct conn *conn, int error)
         return;
     }
     const char *why = conn_error_message(conn);
-    char text[256];
+    char text[512];
     snprintf(text, sizeof(text), "%s", why != NULL ? why : error_text(error));
     fail(approach, APPROACH_UNREACHABLE, text);
 }

@@ -29,6 +29,9 @@ static int load_tls(struct gateway *gateway)
         log_error("cannot set up TLS: %s", why);
         return error;
     }
+    if (!tls_is_in_date(context, why, sizeof(why)))
+        log_warning("the certificate in %s %s; agents will refuse it", config->tls_certificate,
+                    why);
     for (unsigned i = 0; i < gateway->worker_count; i++)
         worker_set_tls(&gateway->workers[i], context);
     tls_context_unref(context);

@@ -43,7 +43,7 @@ static void tell_certificate(const struct http_failure *failure, char *out, size
     failure->curl->easy_getinfo(failure->easy, CURLINFO_SSL_VERIFYRESULT, &result);
     const char *why = tls_explain_result(result);
     if (why != NULL)
-        snprintf(out, size, "%s", why);
+        snprintf(out, size, "%s%s", why, tls_explain_advice(result));
     else
         snprintf(out, size, "certificate is not accepted: %s", failure->problem);
 }

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #if defined(__aarch64__)
 #include <asm/hwcap.h>
@@ -225,6 +226,32 @@ out:
     EVP_PKEY_free(private_key);
     tls_context_unref(new);
     return error;
+}
+
+static void copy_date(const ASN1_TIME *time, char *out, size_t size)
+{
+    struct tm parts;
+    if (ASN1_TIME_to_tm(time, &parts) != 1 || strftime(out, size, "%Y-%m-%d", &parts) == 0)
+        snprintf(out, size, "an unknown day");
+}
+
+bool tls_is_in_date(const struct tls_context *context, char *why, size_t why_size)
+{
+    char day[32];
+    const X509 *certificate = SSL_CTX_get0_certificate(context->ssl);
+    if (certificate == NULL)
+        return true;
+    if (X509_cmp_current_time(X509_get0_notAfter(certificate)) < 0) {
+        copy_date(X509_get0_notAfter(certificate), day, sizeof(day));
+        snprintf(why, why_size, "expired on %s", day);
+        return false;
+    }
+    if (X509_cmp_current_time(X509_get0_notBefore(certificate)) > 0) {
+        copy_date(X509_get0_notBefore(certificate), day, sizeof(day));
+        snprintf(why, why_size, "is not valid before %s", day);
+        return false;
+    }
+    return true;
 }
 
 /* Whether the system keeps its CAs one a file, named by hash ("3513523f.0"). */

@@ -13,6 +13,10 @@ struct tls_context;
 int tls_server_context(const char *certificate, const char *key, struct tls_context **context,
                        char *why, size_t why_size);
 
+/* Whether clients will accept the dates of a server's certificate now. If not, writes the end of a
+ * sentence, such as "expired on 2026-03-01", into `why`. */
+bool tls_is_in_date(const struct tls_context *context, char *why, size_t why_size);
+
 /* A client's context: `ca` a PEM file, or NULL for the system's (looked up in its hash directory,
  * not loaded whole); `insecure` verifies nothing. */
 int tls_client_context(const char *ca, bool insecure, struct tls_context **context, char *why,
@@ -22,8 +26,8 @@ int tls_client_context(const char *ca, bool insecure, struct tls_context **conte
 struct tls_context *tls_context_ref(struct tls_context *context);
 void tls_context_unref(struct tls_context *context);
 
-/* 0, or CULVERT_ERROR_PERMISSION with the mode that it should have in `why`, if group or others may
- * read the file (which holds a secret), or -errno. */
+/* 0, or CULVERT_ERROR_PERMISSION with who has access and what to do in `why` (base/file_access.h),
+ * or -errno. */
 int tls_check_secret_file(const char *path, char *why, size_t why_size);
 
 #endif

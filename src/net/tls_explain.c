@@ -89,6 +89,21 @@ const char *tls_explain_result(long result)
     }
 }
 
+const char *tls_explain_advice(long result)
+{
+    switch (result) {
+    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+        return "; if it is the right one, give it with --ca FILE";
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+        return "; if it is the right one, give that CA's certificate with --ca FILE";
+    default:
+        return "";
+    }
+}
+
 void tls_explain_certificate(X509_STORE_CTX *store, const char *host, char *out, size_t size)
 {
     int error = X509_STORE_CTX_get_error(store);
@@ -107,11 +122,12 @@ void tls_explain_certificate(X509_STORE_CTX *store, const char *host, char *out,
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
         if (certificate != NULL)
             copy_name(X509_get_issuer_name(certificate), name, sizeof(name));
-        snprintf(out, size, "%s%s%s", tls_explain_result(error), name[0] == '\0' ? "" : ", ", name);
+        snprintf(out, size, "%s%s%s%s", tls_explain_result(error), name[0] == '\0' ? "" : ", ",
+                 name, tls_explain_advice(error));
         break;
     default:
         if (tls_explain_result(error) != NULL)
-            snprintf(out, size, "%s", tls_explain_result(error));
+            snprintf(out, size, "%s%s", tls_explain_result(error), tls_explain_advice(error));
         else
             snprintf(out, size, "certificate is not accepted: %s",
                      X509_verify_cert_error_string(error));

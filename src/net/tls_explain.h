@@ -12,6 +12,10 @@ void tls_explain_certificate(X509_STORE_CTX *store, const char *host, char *out,
  * that the certificate is not accepted. */
 const char *tls_explain_result(long result);
 
+/* What to do about such a result at an agent, to be put after what tls_explain_result says; ""
+ * where there is no advice. */
+const char *tls_explain_advice(long result);
+
 /* An error code of OpenSSL's queue. */
 void tls_explain_code(unsigned long code, char *out, size_t size);
 

@@ -319,9 +319,12 @@ static void test_certificates_that_are_not_accepted(void **state)
     expect_failure("expired", "localhost", "certificate has expired");
     expect_failure("future", "localhost",
                    "certificate is not valid yet (is this machine's clock right?)");
-    expect_failure("unknown", "localhost", "certificate is signed by an unknown CA, stranger");
+    expect_failure("unknown", "localhost",
+                   "certificate is signed by an unknown CA, stranger; if it is the right one, "
+                   "give that CA's certificate with --ca FILE");
     expect_failure("alone", "localhost",
-                   "certificate is self-signed and not among the trusted ones");
+                   "certificate is self-signed and not among the trusted ones; if it is the right "
+                   "one, give it with --ca FILE");
 }
 
 static void test_insecure_accepts_any(void **state)

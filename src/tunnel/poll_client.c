@@ -16,6 +16,7 @@ struct poll_client {
     struct poll_carrier_parts parts; /* `requests` is NULL once the carrier has them */
     void (*done)(void *holder, const struct poll_client_result *result);
     void *holder;
+    bool is_secure;
     struct loop_task burial;
 };
 
@@ -48,6 +49,17 @@ static void fail(struct poll_client *client, int error, const char *why)
         .why = why,
     };
     finish(client, &result);
+}
+
+/* There is no answer; with a hint where a plain request may have met a port that expects TLS. */
+static void fail_to_connect(struct poll_client *client, const struct http_answer *answer)
+{
+    char why[640];
+    bool is_direct = http_requests_proxy(client->parts.requests)->kind == PROXY_NONE;
+    bool may_want_tls = is_direct && !client->is_secure && answer->error == CULVERT_ERROR_CLOSED;
+    snprintf(why, sizeof why, "%s%s", answer->why,
+             may_want_tls ? "; does the server expect TLS (poll+https://)?" : "");
+    fail(client, answer->error, why);
 }
 
 static void refuse(struct poll_client *client, const struct poll_reply *reply)
@@ -93,7 +105,7 @@ static void on_answer(void *holder, const struct http_answer *answer)
     struct poll_reply reply;
     char label[PROXY_LABEL_SIZE];
     if (answer->error != 0) {
-        fail(client, answer->error, answer->why);
+        fail_to_connect(client, answer);
         return;
     }
     const struct proxy *proxy = http_requests_proxy(client->parts.requests);
@@ -140,6 +152,7 @@ int poll_client_open(struct loop *loop, const struct poll_client_request *reques
     if (new == NULL)
         return CULVERT_ERROR_NO_MEMORY;
     new->loop = loop;
+    new->is_secure = request->url->is_secure;
     new->done = request->done;
     new->holder = request->holder;
     error = http_requests_new(loop, &target, &new->parts.requests);

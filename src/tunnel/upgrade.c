@@ -34,17 +34,57 @@ int upgrade_write_request(const struct url *url, enum upgrade_offer offer,
                 room);
 }
 
+enum { WORD_SIZE = 64 };
+
+/* What a server sends is shown only as far as it is plain ASCII. */
+static void copy_printable(struct text text, char out[static WORD_SIZE])
+{
+    size_t length = text.size < WORD_SIZE - 1 ? text.size : WORD_SIZE - 1;
+    for (size_t i = 0; i < length; i++)
+        out[i] = text.data[i] >= ' ' && text.data[i] < 0x7f ? text.data[i] : '?';
+    out[length] = '\0';
+}
+
+/* Who has answered something else than 101, and what to do. */
+static void explain_status(const struct http1_head *head, char *why, size_t why_size)
+{
+    const struct http1_field *field = http1_find(head, "Server");
+    char answer[2 * WORD_SIZE + 32];
+    char reason[WORD_SIZE];
+    char server[WORD_SIZE];
+    copy_printable(head->reason, reason);
+    copy_printable(field != NULL ? field->value : TEXT_NULL, server);
+    snprintf(answer, sizeof answer, "HTTP %d%s%s%s%s", head->status, reason[0] != '\0' ? " " : "",
+             reason, server[0] != '\0' ? ", Server: " : "", server);
+    switch (head->status) {
+    case 426: /* RFC 9110 §15.5.22 */
+        snprintf(why, why_size,
+                 "the gateway answers, but a proxy before it removes the Upgrade header (%s); let "
+                 "the proxy pass on Upgrade and Connection (nginx: proxy_http_version 1.1, "
+                 "proxy_set_header Upgrade $http_upgrade, proxy_set_header Connection upgrade), or "
+                 "use --transport auto",
+                 answer);
+        break;
+    case 502:
+    case 503:
+    case 504:
+        snprintf(why, why_size,
+                 "the proxy there does not reach the gateway: it answered %s; check that the "
+                 "gateway runs and that the proxy passes requests on to its port",
+                 answer);
+        break;
+    default:
+        snprintf(why, why_size, "the server there is no culvert gateway: it answered %s", answer);
+        break;
+    }
+}
+
 int upgrade_check_response(const struct http1_head *head,
                            const char key[static WEBSOCKET_KEY_SIZE + 1], bool *is_native,
                            char *why, size_t why_size)
 {
     if (head->status != 101) {
-        const struct http1_field *server = http1_find(head, "Server");
-        struct text name = server != NULL ? server->value : (struct text){"", 0};
-        snprintf(
-            why, why_size, "the server there is no culvert gateway: it answered HTTP %d %.*s%s%.*s",
-            head->status, (int)(head->reason.size < 64 ? head->reason.size : 64), head->reason.data,
-            name.size > 0 ? ", Server: " : "", (int)(name.size < 64 ? name.size : 64), name.data);
+        explain_status(head, why, why_size);
         return CULVERT_ERROR_REFUSED;
     }
     char accept[WEBSOCKET_ACCEPT_SIZE + 1];

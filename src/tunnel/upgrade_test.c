@@ -125,7 +125,17 @@ static void names_what_the_server_is(void **state)
         const char *word;
     } cases[] = {
         {"HTTP/1.1 404 Not Found\r\nServer: nginx/1.22\r\n\r\n", CULVERT_ERROR_REFUSED, "nginx"},
-        {"HTTP/1.1 200 OK\r\n\r\n", CULVERT_ERROR_REFUSED, "no culvert gateway"},
+        {"HTTP/1.1 200 OK\r\n\r\n", CULVERT_ERROR_REFUSED,
+         "the server there is no culvert gateway: it answered HTTP 200 OK"},
+        {"HTTP/1.1 404\r\nServer: a\tb\r\n\r\n", CULVERT_ERROR_REFUSED, "HTTP 404, Server: a?b"},
+        {"HTTP/1.1 426 Upgrade Required\r\nServer: nginx\r\n\r\n", CULVERT_ERROR_REFUSED,
+         "a proxy before it removes the Upgrade header (HTTP 426 Upgrade Required, Server: nginx)"},
+        {"HTTP/1.1 502 Bad Gateway\r\n\r\n", CULVERT_ERROR_REFUSED,
+         "the proxy there does not reach the gateway: it answered HTTP 502 Bad Gateway"},
+        {"HTTP/1.1 503 Service Unavailable\r\n\r\n", CULVERT_ERROR_REFUSED,
+         "the proxy there does not reach the gateway"},
+        {"HTTP/1.1 504 Gateway Time-out\r\n\r\n", CULVERT_ERROR_REFUSED,
+         "the proxy there does not reach the gateway"},
         {SWITCHING "Sec-WebSocket-Accept: wrong\r\n\r\n", CULVERT_ERROR_PROTOCOL, "not valid"},
         {SWITCHING "Sec-WebSocket-Accept: " ACCEPT "\r\nSec-WebSocket-Protocol: other\r\n\r\n",
          CULVERT_ERROR_PROTOCOL, "not offered"},
@@ -134,7 +144,7 @@ static void names_what_the_server_is(void **state)
          CULVERT_ERROR_PROTOCOL, "not valid"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        char why[256] = "";
+        char why[512] = "";
         bool is_native = false;
         struct http1_head head = response(cases[i].text);
         assert_int_equal(upgrade_check_response(&head, KEY, &is_native, why, sizeof(why)),

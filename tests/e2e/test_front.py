@@ -11,7 +11,7 @@ import struct
 
 import pytest
 
-from culvert.fronts import SBIN, nginx_command
+from culvert.fronts import SBIN, Nginx, nginx_command
 from culvert.peers import connect, expect_gone, free_port
 from culvert.polls import Poll
 from culvert.process import eventually
@@ -270,3 +270,24 @@ def test_a_wrong_header_from_a_trusted_proxy(world, first):
     client.sendall(first)
     gateway.wait_for("the PROXY header from 127.0.0.1:.* is (malformed|too large)")
     expect_gone(client)
+
+
+def test_a_proxy_that_removes_the_upgrade_is_named(world):
+    """The agent says that the gateway answers, and what to set in the proxy."""
+    front = Nginx(world, world.gateway(), "")
+    agent = world.bare_agent("agent1", "--url", front.url(), "--name", "agent1", "--transport",
+                             "websocket")
+    agent.wait_for(r"the gateway answers, but a proxy before it removes the Upgrade header .*426.*"
+                   r"proxy_set_header Upgrade \$http_upgrade", stream="err")
+    assert "no culvert gateway" not in agent.output("err")
+
+
+def test_a_proxy_whose_gateway_is_away_is_named(world):
+    gateway = world.gateway()
+    front = Nginx(world, gateway, "")
+    gateway.stop()
+    agent = world.bare_agent("agent1", "--url", front.url(), "--name", "agent1", "--transport",
+                             "websocket")
+    agent.wait_for("the proxy there does not reach the gateway: it answered HTTP 502 Bad Gateway, "
+                   "Server: nginx.*check that the gateway runs", stream="err")
+    assert "no culvert gateway" not in agent.output("err")

@@ -332,7 +332,7 @@ def answering(world, answer):
      "the server is busy and wants us back after 3 s"),
     (b"SSH-2.0-OpenSSH_9.2\r\n", "the server's answer cannot be read"),
     (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 3000 + b"\r\n", "the server's answer is too long"),
-    (b"", "the server closed the connection without an answer"),
+    (b"", "the server closed the connection without an answer; does the server expect TLS"),
 ])
 def test_servers_that_are_none(world, answer, words):
     assert words in told(world, answering(world, answer))

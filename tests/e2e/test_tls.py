@@ -8,8 +8,10 @@ import ssl
 
 import pytest
 
+from culvert.certificates import Certificate
+from culvert.fronts import Nginx
 from culvert.peers import connect, echo_once, receive_exactly
-from culvert.process import eventually
+from culvert.process import eventually, run
 
 
 def served_certificate(gateway):
@@ -156,3 +158,56 @@ def test_sighup_without_tls_harms_nothing(world):
     tunnel.gateway.signal(signal.SIGHUP)
     echo_once(tunnel.port())
     assert tunnel.gateway.is_running()
+
+
+# ---- what an agent says about the wrong scheme, and about certificates ----
+
+@pytest.mark.parametrize("scheme,hint", [
+    ("ws", r"does the server expect TLS \(wss://\)"),
+    ("poll+http", r"does the server expect TLS \(poll\+https://\)"),
+])
+def test_a_plain_url_to_a_port_with_tls(world, scheme, hint):
+    gateway = world.gateway(secure=True)
+    agent_is_told(world, gateway, hint, url=f"{scheme}://127.0.0.1:{gateway.port}")
+
+
+def test_a_plain_url_to_a_web_server_with_tls(world):
+    front = Nginx(world, world.gateway(), "", secure=True)
+    agent_is_told(world, None, r"HTTP 400 .*does the server expect TLS \(wss://\)", "--transport",
+                  "websocket", url=f"ws://127.0.0.1:{front.port}")
+
+
+@pytest.mark.parametrize("scheme", ["wss", "poll+https"])
+def test_a_certificate_that_no_known_authority_has_signed(world, scheme):
+    gateway = world.gateway(secure=True)
+    agent_is_told(world, gateway, r"unknown CA.*give that CA's certificate with --ca FILE",
+                  url=f"{scheme}://localhost:{gateway.port}")
+
+
+@pytest.mark.parametrize("scheme", ["wss", "poll+https"])
+def test_a_certificate_that_is_self_signed(world, scheme):
+    run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-days", "30", "-subj", "/CN=localhost", "-addext",
+         "subjectAltName=DNS:localhost", "-keyout", world.path("own.key"), "-out",
+         world.path("own.pem")], check=True)
+    os.chmod(world.path("own.key"), 0o600)
+    gateway = world.gateway(secure=True, certificate=Certificate(world.path("own.pem"),
+                                                                 world.path("own.key")))
+    agent_is_told(world, gateway, "is self-signed .*give it with --ca FILE",
+                  url=f"{scheme}://localhost:{gateway.port}")
+
+
+def test_a_gateway_warns_of_its_expired_certificate(world):
+    certificate = world.authority.issue("old", expired=True)
+    gateway = world.gateway(secure=True, certificate=certificate)
+    said = r"WARNING .*the certificate in \S+old.pem expired on 2021-01-01; agents will refuse it"
+    gateway.wait_for(said, stream="err")
+    since = gateway.mark()
+    gateway.signal(signal.SIGHUP)
+    gateway.wait_for(said, since=since, stream="err")
+
+
+def test_a_gateway_does_not_warn_of_a_good_certificate(world):
+    gateway = world.gateway(secure=True)
+    world.agent(gateway, "agent1")
+    assert "certificate" not in gateway.output("err")
