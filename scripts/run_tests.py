@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Builds, runs the unit, simulated and end-to-end tests and the Python client's, and counts them.
 
-The last line printed is `N passed, N failed`; the exit code is 0 only if none failed and some ran.
+The line before the last is `N skipped: why`, the last one `N passed, N failed`; the exit code is 0
+only if none failed and some ran.
 """
 
 import argparse
@@ -11,6 +12,8 @@ import pathlib
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+
+from count_skips import Skips
 
 NONE_CHOSEN = 5  # pytest's code where the options leave no test
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -26,7 +29,7 @@ def build(folder):
                           check=False).returncode == 0
 
 
-def run_units(folder, environment):
+def run_units(folder, environment, skips):
     """The tests that Meson knows, each a program: (passed, failed)."""
     subprocess.run(["meson", "test", "-C", str(folder), "--no-rebuild", "--print-errorlogs"],
                    env=environment, check=False)
@@ -36,29 +39,39 @@ def run_units(folder, environment):
         result = json.loads(line)["result"]
         passed += result in ("OK", "EXPECTEDFAIL")
         failed += result not in ("OK", "EXPECTEDFAIL", "SKIP")
+        if result == "SKIP":
+            skips.add(f"{json.loads(line)['name']} skips itself")
     return passed, failed
 
 
-def run_end_to_end(folder, environment, options):
+def marks(options):
+    """pytest's expression for the tests to run. Under a sanitizer those marked `once` are left out:
+    it would add nothing to them."""
+    wanted = [options.mark] if options.mark else []
+    return " and ".join(wanted + (["not once"] if options.sanitizer else []))
+
+
+def run_end_to_end(folder, environment, options, skips):
     """pytest with the binary of this build: (passed, failed). Most tests wait more than they work,
     so more of them run side by side than there are cores; those of the wide-area line measure, and
     run alone."""
-    words = ["--durations=10", *(["-m", options.mark] if options.mark else []), *options.pytest]
+    words = ["--durations=10", "-m", marks(options), *options.pytest]
     together = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile"]
     ends = run_pytest(folder / "end-to-end.xml",
-                      ["tests/e2e", "tests/interop", *together, *words], environment)
-    lines = run_pytest(folder / "wide-area.xml", ["tests/wan", *words], environment)
+                      ["tests/e2e", "tests/interop", *together, *words], environment, skips)
+    lines = run_pytest(folder / "wide-area.xml", ["tests/wan", *words], environment, skips)
     return ends[0] + lines[0], ends[1] + lines[1]
 
 
-def run_python_client(folder, environment):
+def run_python_client(folder, environment, skips):
     """The tests of clients/python, which need no binary. Apart from the others, whose package of
     helpers has the same name: (passed, failed)."""
-    return run_pytest(folder / "python-client.xml", ["clients/python/tests"], environment)
+    return run_pytest(folder / "python-client.xml", ["clients/python/tests"], environment,
+                      skips)
 
 
-def run_pytest(report, words, environment):
-    """One run of pytest: (passed, failed)."""
+def run_pytest(report, words, environment, skips):
+    """One run of pytest: (passed, failed). What it skips is added to `skips`."""
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
                f"--junitxml={report}", "-o", "junit_logging=no", *words]
@@ -71,6 +84,8 @@ def run_pytest(report, words, environment):
                  for name in ("tests", "failures", "errors", "skipped")}
         failed += count["failures"] + count["errors"]
         passed += (count["tests"] - count["failures"] - count["errors"] - count["skipped"])
+        for skipped in suite.iter("skipped"):
+            skips.add(skipped.get("message", "no reason given"))
     # An interrupted run or one that could not collect has failed, whatever it counted.
     if done.returncode not in (0, 1, NONE_CHOSEN) and failed == 0:
         failed = 1
@@ -94,6 +109,8 @@ def main():
     parser.add_argument("--sanitizer", choices=("address", "thread"))
     parser.add_argument("--mark", help="only end-to-end tests with this mark")
     parser.add_argument("--only", choices=("unit", "e2e"), help="one of the two halves")
+    parser.add_argument("--strict", action="store_true",
+                        help="count as failed what was skipped and could have run here")
     parser.add_argument("pytest", nargs="*", help="further arguments for pytest, behind --")
     options = parser.parse_args()
     folder = (ROOT / options.build).resolve()
@@ -103,18 +120,24 @@ def main():
         environment["CULVERT_SANITIZER"] = options.sanitizer
 
     passed = failed = 0
+    skips = Skips()
     if not build(folder):
         print("the build failed")
         failed = 1
     else:
         if options.only != "e2e":
-            units = run_units(folder, environment)
+            units = run_units(folder, environment, skips)
             passed, failed = passed + units[0], failed + units[1]
-            clients = run_python_client(folder, environment)
+            clients = run_python_client(folder, environment, skips)
             passed, failed = passed + clients[0], failed + clients[1]
         if options.only != "unit":
-            ends = run_end_to_end(folder, environment, options)
+            ends = run_end_to_end(folder, environment, options, skips)
             passed, failed = passed + ends[0], failed + ends[1]
+    if options.strict:
+        for reason in skips.needless():
+            print(f"FAILED: skipped though this machine could have run it: {reason}")
+            failed += 1
+    print(skips.line())
     print(f"{passed} passed, {failed} failed", flush=True)
     return 0 if failed == 0 and passed > 0 else 1
 

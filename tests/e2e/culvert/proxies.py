@@ -1,6 +1,7 @@
 """Corporate proxies, each with its own configuration, on free loopback ports."""
 
 import hashlib
+import itertools
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ USER = "bob"
 PASSWORD = "a b:c@%/secret"  # what a URL must encode, and a header must not break at
 ENCODED = "a%20b%3Ac%40%25%2Fsecret"
 FORBIDDEN_PORT = 1
+_COUNT = itertools.count()
 
 
 class ProxyServer:
@@ -34,6 +36,9 @@ class Squid(ProxyServer):
 
     def __init__(self, world, method):
         super().__init__()
+        # Squids of one name share files in /dev/shm, and one that was killed leaves them behind.
+        service = f"culvert{os.getpid()}n{next(_COUNT)}"
+        world.remove_at_end(f"/dev/shm/{service}-*")
         config = world.write(world.unique("squid"), f"""
 http_port 127.0.0.1:{self.port}
 {getattr(self, '_' + method)(world)}
@@ -53,7 +58,7 @@ max_filedescriptors 1024
 connect_timeout 5 seconds
 """, mode=0o644)
         self.process = world.process(
-            "squid", [shutil.which("squid", path="/usr/sbin:/usr/bin"), "-N", "-f", config])
+            "squid", [shutil.which("squid", path="/usr/sbin:/usr/bin"), "-N", "-n", service, "-f", config])
         wait_for_port(self.process, self.port)
 
     @staticmethod
