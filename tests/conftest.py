@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "e2e
 from culvert.certificates import Authority
 from culvert.world import BINARY, World, is_sanitized
 
-TEST_SECONDS = 60
+TEST_SECONDS = 180
 
 
 def pytest_configure():

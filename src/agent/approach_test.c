@@ -18,7 +18,7 @@
 #define NATIVE     "Sec-WebSocket-Protocol: culvert.1\r\nCulvert-Nonce: " NONCE "\r\n"
 #define POLL_FIELD "Culvert-Poll: 00112233445566778899aabbccddeeff\r\n"
 
-enum { BOUND = 30 * 1000 };
+enum { BOUND = 60 * 1000 };
 
 /* A server on threads of its own, and one approach at a time. */
 struct fixture {

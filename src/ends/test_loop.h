@@ -19,7 +19,7 @@ void test_loop_open(struct test_loop *test);
 /* Asserts that everything was closed and every chunk came home. */
 void test_loop_close(struct test_loop *test);
 
-/* Turns the loop until `condition` holds; fails the test after 10 seconds. */
+/* Turns the loop until `condition` holds; fails the test after 60 seconds. */
 void test_loop_until(struct test_loop *test, bool (*condition)(void *context), void *context);
 /* Turns the loop until the number is not 0. */
 void test_loop_until_set(struct test_loop *test, const int *number);

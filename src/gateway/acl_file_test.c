@@ -21,7 +21,7 @@
 
 #include <cmocka.h>
 
-enum { NOTICE_MILLISECONDS = 2000, QUIET_MILLISECONDS = 1250, ASKERS = 2 };
+enum { NOTICE_MILLISECONDS = 30000, QUIET_MILLISECONDS = 1250, ASKERS = 2 };
 
 #define ALLOWS   "allow a -> b * *\n"
 #define REFUSES  "deny  a -> b * *\n"

@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-enum { THREADS = 4, EVENTS = 2000, PATIENCE_SECONDS = 10 };
+enum { THREADS = 4, EVENTS = 2000, PATIENCE_SECONDS = 60 };
 
 /* What a callback has seen. Its thread is the journal's, until journal_stop has joined it. */
 struct watcher {
@@ -268,7 +268,7 @@ static void stopping_is_bounded(void **state)
     int64_t since = clock_milliseconds();
     journal_stop(journal);
     assert_in_range(clock_milliseconds() - since, JOURNAL_FLUSH_TIME - 10,
-                    JOURNAL_FLUSH_TIME + 2000);
+                    JOURNAL_FLUSH_TIME + 30000);
     receiver_stop(&receiver);
 }
 

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { REQUEST_SIZE = 4 * 1024 * 1024, PATIENCE_SECONDS = 10 };
+enum { REQUEST_SIZE = 4 * 1024 * 1024, PATIENCE_SECONDS = 60 };
 
 /* False when the receiver is being stopped. */
 static bool wait_for(const struct receiver *receiver, int descriptor, short events)

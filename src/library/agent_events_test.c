@@ -21,7 +21,7 @@
 #include <cmocka.h>
 
 enum {
-    PATIENCE = 20 * 1000,
+    PATIENCE = 60 * 1000,
     DESCRIPTORS = 256, /* more than this program opens */
 };
 

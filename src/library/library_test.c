@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-enum { PATIENCE = 20 * 1000 }; /* milliseconds */
+enum { PATIENCE = 60 * 1000 }; /* milliseconds */
 
 static void url_of(const struct culvert_gateway *gateway, char url[static 64])
 {

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { BOUND_MILLISECONDS = 20000, FILLED_MAX = 64 };
+enum { BOUND_MILLISECONDS = 60000, FILLED_MAX = 64 };
 
 struct fixture {
     struct account account;

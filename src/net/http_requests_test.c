@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-enum { BOUND_MILLISECONDS = 20000 };
+enum { BOUND_MILLISECONDS = 60000 };
 
 struct fixture {
     struct account account;

@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-enum { CLIENTS = 20, BOUND_MILLISECONDS = 10000 };
+enum { CLIENTS = 20, BOUND_MILLISECONDS = 60000 };
 
 struct fixture {
     struct account account;

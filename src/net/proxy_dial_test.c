@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { BOUND_MILLISECONDS = 20000, REQUEST_SIZE = 2048 };
+enum { BOUND_MILLISECONDS = 60000, REQUEST_SIZE = 2048 };
 
 /* A proxy of one connection, on a thread of its own. */
 struct fake {

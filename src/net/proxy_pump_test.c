@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { BOUND_MILLISECONDS = 20000, LARGE = 8 * 1024 * 1024, PIECE = 64 * 1024 };
+enum { BOUND_MILLISECONDS = 60000, LARGE = 64 * 1024 * 1024, PIECE = 64 * 1024 };
 
 /* libcurl connected to a peer of ours, as it is to a proxy, but without TLS. */
 struct fixture {

@@ -16,7 +16,7 @@ enum {
     PATTERN_PERIOD = 65521,
     PIECE_MAX = 128 * 1024,
     VECTORS = 7,
-    BOUND_MILLISECONDS = 20000,
+    BOUND_MILLISECONDS = 60000,
 };
 
 /* Sizes that meet each way of making records: gathered, filled up, straight, odd. */

@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-enum { PATIENCE_SECONDS = 10 };
+enum { PATIENCE_SECONDS = 60 };
 
 /* A loop on a thread of its own, a watch, and a second connection that writes. */
 struct fixture {

@@ -15,7 +15,7 @@
 #define TEST_OPENED "Culvert-Poll: " TEST_ID "\r\nCulvert-Nonce: " TEST_NONCE "\r\n"
 
 enum {
-    TEST_BOUND = 30 * 1000, /* milliseconds */
+    TEST_BOUND = 60 * 1000, /* milliseconds */
     TEST_BODIES = 256,
     TEST_EVERY = 0xffff, /* as the end of a trouble */
 };

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-enum { TIME_LIMIT = 20 * 1000 };
+enum { TIME_LIMIT = 60 * 1000 };
 
 static struct test_side *side_of(struct tunnel *tunnel)
 {

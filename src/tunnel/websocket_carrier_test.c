@@ -20,7 +20,7 @@ enum {
     OUTSTANDING = 1024 * 1024,
     MESSAGE = 60000,
     MOVE_EVERY = 30000, /* bytes */
-    TIME_LIMIT = 20 * 1000,
+    TIME_LIMIT = 60 * 1000,
 };
 
 static struct tls_context *tls_server;

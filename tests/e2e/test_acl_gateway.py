@@ -8,8 +8,6 @@ import pytest
 from culvert.peers import connect, echo_once, expect_session_reset
 from culvert.world import culvert, environment
 
-NOTICE = 2.5
-
 
 class Walls:
     """A gateway with rules, an echo server, and agents that are started when they are named."""
@@ -38,7 +36,7 @@ class Walls:
         """A session that the rules refuse; all three know why."""
         since = near.mark()
         accepted = self.server.accepted
-        expect_session_reset(near.port(index), 3.0)
+        expect_session_reset(near.port(index))
         near.wait_for(reason, since=since, stream="err")
         self.gateway.wait_for(f"session.refused.*{near.agent_name}.*{reason}", stream="err")
         assert self.server.accepted == accepted
@@ -73,7 +71,7 @@ allow near -> far 127.0.0.1 1
     near = walls.near("near", "far:localhost", "far:127.0.0.2", "far:127.0.0.1", "far:[::1]")
     echo_once(near.port(0))
     # Allowed here, and refused by the whitelist or by nobody listening there, but not by the rules.
-    expect_session_reset(near.port(1), 3.0)
+    expect_session_reset(near.port(1))
     assert walls.gateway.count("no rule matches") == 0
     walls.refused(near, 2, "no rule matches")
     walls.refused(near, 3, "no rule matches")
@@ -83,7 +81,7 @@ def test_both_the_rules_and_the_whitelist_must_agree(world):
     walls = Walls(world, "allow * -> far * *\n")
     far = world.agent(walls.gateway, "far", options=["--allow", "127.0.0.1:1"])
     near = walls.near("near", "far:127.0.0.1")
-    expect_session_reset(near.port(), 3.0)
+    expect_session_reset(near.port())
     far.wait_for("--allow does not name it", stream="err")
     assert walls.server.accepted == 0
 
@@ -115,7 +113,7 @@ def test_all_policies_must_allow(world):
         if is_allowed:
             echo_once(near.port())
         else:
-            expect_session_reset(near.port(), 3.0)
+            expect_session_reset(near.port())
             near.wait_for("the gateway denies every session", stream="err")
 
 
@@ -124,7 +122,7 @@ def test_granting_everything_does_not_overrule_the_rules(world):
     gateway = world.gateway("--acl", path, policy="--auth-grant")
     world.agent(gateway, "far")
     near = world.agent(gateway, "near", "0:far:127.0.0.1:1")
-    expect_session_reset(near.port(), 3.0)
+    expect_session_reset(near.port())
     near.wait_for(r"policy\.acl:1 refuses it", stream="err")
 
 
@@ -161,7 +159,7 @@ def test_a_change_is_noticed(world, how):
 
     since = walls.gateway.mark()
     change(walls, how, "deny near -> far * *\n")
-    walls.gateway.wait_for(r"policy\.reloaded.*policy\.acl", NOTICE, since=since, stream="err")
+    walls.gateway.wait_for(r"policy\.reloaded.*policy\.acl", since=since, stream="err")
     walls.refused(near, 0, r"policy\.acl:1 refuses it")
     # What is open stays open: the question is asked before a session.
     opened.sendall(b"y")
@@ -169,7 +167,7 @@ def test_a_change_is_noticed(world, how):
 
     since = walls.gateway.mark()
     change(walls, how, "allow near -> far * *\n")
-    walls.gateway.wait_for(r"policy\.reloaded.*policy\.acl", NOTICE, since=since, stream="err")
+    walls.gateway.wait_for(r"policy\.reloaded.*policy\.acl", since=since, stream="err")
     echo_once(near.port())
 
 
@@ -180,7 +178,7 @@ def test_an_error_keeps_the_old_rules(world, how):
     near = walls.near("near", "far:127.0.0.1", "other:127.0.0.1")
     since = walls.gateway.mark()
     change(walls, how, "deny near -> far * *\nallow near -> far * 80 key s3cret s3cret\n")
-    walls.gateway.wait_for(r"policy\.acl:2: behind the key nothing may stand", NOTICE, since=since,
+    walls.gateway.wait_for(r"policy\.acl:2: behind the key nothing may stand", since=since,
                            stream="err")
     echo_once(near.port())
     walls.refused(near, 1, "no rule matches")
@@ -188,7 +186,7 @@ def test_an_error_keeps_the_old_rules(world, how):
 
     since = walls.gateway.mark()
     change(walls, how, "deny near -> far * *\n")
-    walls.gateway.wait_for(r"policy\.reloaded.*policy\.acl", NOTICE, since=since, stream="err")
+    walls.gateway.wait_for(r"policy\.reloaded.*policy\.acl", since=since, stream="err")
     walls.refused(near, 0, r"policy\.acl:1 refuses it")
 
 
@@ -197,7 +195,7 @@ def test_a_file_that_vanished_keeps_the_old_rules(world):
     walls.agent("far")
     near = walls.near("near", "far:127.0.0.1")
     os.unlink(walls.path)
-    walls.gateway.wait_for(r"cannot read .*policy\.acl: No such file", NOTICE, stream="err")
+    walls.gateway.wait_for(r"cannot read .*policy\.acl: No such file", stream="err")
     echo_once(near.port())
     since = walls.gateway.mark()
     walls.gateway.signal(signal.SIGHUP)

@@ -38,11 +38,11 @@ def test_zero_is_no_limit(world):
 
 def test_agents_come_back_until_all_are_there(world):
     gateway = world.gateway("--handshakes-per-second", "1")
-    agents = [world.agent(gateway, f"agent{number}", wait=False) for number in range(4)]
+    agents = [world.agent(gateway, f"agent{number}", wait=False) for number in range(8)]
     for agent in agents:
-        agent.wait_registered(timeout=30)
+        agent.wait_registered(timeout=60)
     waited = [agent for agent in agents if agent.count("the server is busy and wants us back")]
-    assert 1 <= len(waited) <= 3
+    assert 1 <= len(waited) <= 7
 
 
 def test_an_agent_stays_away_as_long_as_it_was_told(world):
@@ -59,6 +59,6 @@ def test_an_agent_stays_away_as_long_as_it_was_told(world):
     agent = world.agent(None, "agent", url=f"ws://127.0.0.1:{server.port}", wait=False)
     agent.wait_for(r"wants us back after 2 s; trying again in [23]\.\d s")
     wait = agent.wait_for(r"wants us back after 300 s; trying again in (\d+)\.\d s")
-    assert 2.0 <= times[1] - times[0] < 5.0
+    assert times[1] - times[0] >= 2.0
     assert 300 <= int(wait[1]) <= 376
     assert server.accepted == 2

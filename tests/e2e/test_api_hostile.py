@@ -9,7 +9,8 @@ import time
 import pytest
 
 from culvert.peers import echo_once
-from culvert.process import eventually
+from culvert.process import PATIENCE, eventually
+from culvert.timing import BUSY, seconds_of
 
 TOKEN = "a-token-of-the-tests"
 CALLER = f"Authorization: Bearer {TOKEN}\r\n"
@@ -91,7 +92,7 @@ def test_slow_requests_end(site):
     assert read_all(silent) == b""
     for connection in (head, half):
         assert read_all(connection).startswith(b"HTTP/1.1 408 ")
-    assert 9 < time.monotonic() - begun < 20
+    assert 9 < time.monotonic() - begun < 10 + PATIENCE
     site.check()
 
 
@@ -109,9 +110,8 @@ def test_tokens_are_guessed_in_vain(site):
     guess = site.head(more="Authorization: Bearer guess\r\n")
     guessing = [site.raw(guess * 10) for _ in range(MOST_CONNECTIONS // 2)]
     begun = time.monotonic()
-    for _ in range(10):
-        site.check()
-    assert time.monotonic() - begun < 5
+    undisturbed = seconds_of(site.check)
+    assert seconds_of(lambda: [site.check() for _ in range(10)]) < 5 + 10 * BUSY * undisturbed
     said = b""
     while said.count(b"HTTP/1.1 401 ") < 5:
         said += guessing[0].recv(65536)
@@ -140,7 +140,7 @@ def test_a_caller_who_goes_in_the_middle(site):
                       "Content-Length: 100\r\nExpect: 100-continue\r\n") + "{"
     for cut in range(0, len(whole), 7):
         site.raw(whole[:cut]).close()
-    eventually(lambda: site.agent.descriptors() <= descriptors, 5.0, "descriptors are left")
+    eventually(lambda: site.agent.descriptors() <= descriptors, message="descriptors are left")
     site.check()
 
 

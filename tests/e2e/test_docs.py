@@ -18,6 +18,8 @@ import pytest
 from culvert.process import run
 from culvert.world import BINARY, ROOT, culvert, environment
 
+pytestmark = pytest.mark.once
+
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "clients/python/README.md", *sorted(
     str(path.relative_to(ROOT)) for path in pathlib.Path(ROOT, "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```sh test\n(.*?)^```\n(?:\n?```text output\n(.*?)^```\n)?", re.M | re.S)

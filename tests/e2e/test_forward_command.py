@@ -71,7 +71,7 @@ def test_add_use_list_remove(site, echo):
     assert match, said
     number, port = match[1], int(match[2])
     echo_once(port, b"12345")
-    eventually(lambda: site.listed()[0]["open"] == 0, 5.0, "the session did not end")
+    eventually(lambda: site.listed()[0]["open"] == 0, message="the session did not end")
     head, row = site.done("list").splitlines()
     assert head.split() == ["ID", "LOCAL", "TARGET", "SOURCE", "OPEN", "TOTAL", "SENT", "RECEIVED"]
     assert row.split() == [number, f"127.0.0.1:{port}", f"agent2:127.0.0.1:{echo}", "api", "0", "1",

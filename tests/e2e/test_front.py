@@ -89,7 +89,7 @@ class Front:
         command = nginx_command(self.world, text, is_stream) if is_nginx \
             else self._haproxy(text)
         self.process = self.world.process("front", command)
-        eventually(self._answers, 15.0, "the proxy does not listen")
+        eventually(self._answers, message="the proxy does not listen")
 
     def _answers(self):
         assert self.process.is_running(), self.process.output()
@@ -127,7 +127,7 @@ def read_events(path, event):
 def address_of(path, agent):
     """The address in the event of this agent's registration."""
     found = eventually(lambda: [one["address"] for one in read_events(path, "agent.registered")
-                                if one["agent"] == agent], 5.0, f"{agent} did not register")
+                                if one["agent"] == agent], message=f"{agent} did not register")
     return found[0]
 
 

@@ -4,11 +4,13 @@ import json
 import re
 import signal
 import time
+from collections import Counter
 
 import pytest
 
-from culvert.peers import connect, echo_once, expect_gone, free_port, receive_exactly
-from culvert.process import eventually
+from culvert.peers import (connect, echo_once, expect_gone, expect_session_gone, free_port,
+                           receive_exactly)
+from culvert.process import PATIENCE, eventually
 from culvert.wire import Link
 from culvert.world import is_sanitized
 
@@ -32,7 +34,7 @@ def registered_at(agent):
     return found[-1] if found else None
 
 
-def wait_registered_at(agents, gateway, timeout=15.0):
+def wait_registered_at(agents, gateway, timeout=PATIENCE):
     for agent in agents:
         eventually(lambda: registered_at(agent) == gateway.url(), timeout,
                    f"{agent.name} did not come to {gateway.url()}")
@@ -69,7 +71,7 @@ def test_the_next_takes_over_when_one_is_killed(world, secure):
     gateways[0].kill()
     waiting = world.keep(connect(near.port()))
     waiting.sendall(b"early")
-    wait_registered_at((far, near), gateways[1], 20.0)
+    wait_registered_at((far, near), gateways[1])
     expect_gone(client)
     echo_once(near.port())
 
@@ -109,7 +111,7 @@ def test_agents_at_different_gateways_are_told_why_they_cannot_meet(world):
     link = world.keep(Link.connect(gateways[1]))
     assert link.shake_hands("near")["Ok"]
     near = world.agent(gateways[1], "other", "0:far:127.0.0.1:9")
-    expect_gone(world.keep(connect(near.port())))
+    expect_session_gone(near.port())
     near.wait_for("no agent with this name.*agents at different gateways cannot meet")
 
 
@@ -131,21 +133,19 @@ def test_a_gateway_that_stops_is_left_in_good_order(world):
     say(client)
     start = time.time()
     old.signal(signal.SIGTERM)
-    wait_registered_at([far, near, *others], new, drain + 5.0)
+    wait_registered_at([far, near, *others], new, drain + PATIENCE)
     assert old.is_running()
     say(client)
     with open(events, encoding="ascii") as file:
         times = [event["time"] for event in map(json.loads, file)
                  if event["event"] == "agent.registered"]
-    moments = sorted(seconds(time_text) - start for time_text in times)
-    assert len(moments) == count + 2
-    assert moments[-1] <= drain
-    # Each tenth of the time has its share; a stampede would have all in one.
-    shares = [sum(1 for moment in moments if step <= moment < step + 1) for step in range(drain)]
-    assert max(shares) <= len(moments) / 3 and sum(1 for share in shares if share) >= 7, shares
+    shares = Counter(int(seconds(time_text) - start) for time_text in times)
+    assert sum(shares.values()) == count + 2
+    # Each second has its share; a stampede would have all in one.
+    assert max(shares.values()) <= (count + 2) / 2 and len(shares) >= 5, shares
     echo_once(near.port())
     client.close()
-    assert old.wait(5.0) == 0
+    assert old.wait() == 0
 
 
 def seconds(text):
@@ -207,18 +207,16 @@ def test_a_busy_gateway_is_left_alone_as_long_as_it_says(world):
     agent = world.agent(None, "agent", url=f"ws://127.0.0.1:{server.port}", wait=False,
                         options=["--url", f"ws://127.0.0.1:{free_port()}"])
     agent.wait_for(r"refused; trying ws://\S+ in [23]\.\d s")
-    eventually(lambda: len(times) >= 2, 10.0)
+    eventually(lambda: len(times) >= 2)
     assert times[1] - times[0] >= 2.0
 
 
 def test_a_gateway_that_everybody_has_left_ends(world):
     old, new = world.gateway("--drain", "4"), world.gateway()
     agents = [world.agent(old, f"agent{number}", options=urls(old, new)) for number in range(3)]
-    start = time.monotonic()
     old.signal(signal.SIGTERM)
     wait_registered_at(agents, new)
-    assert old.wait(5.0) == 0
-    assert time.monotonic() - start < 5.0
+    assert old.wait() == 0
     for agent in agents:
         assert agent.count("lost the link|the connection to .* lost") == 0
 
@@ -240,7 +238,7 @@ def test_a_gateway_is_replaced_at_its_own_port(world):
     say(client)
     echo_once(near.port())
     client.close()
-    assert old.wait(5.0) == 0
+    assert old.wait() == 0
 
 
 def test_a_preferred_gateway_is_returned_to(world):

@@ -8,6 +8,7 @@ import pytest
 
 from culvert.peers import connect, echo_bulk, echo_once, expect_gone, in_parallel, receive_exactly
 from culvert.process import eventually
+from culvert.timing import BUSY, seconds_of
 from culvert.wire import (BINARY, CLOSE, CONTINUATION, HANDSHAKE, PING, PONG, TEXT, Closed, Link,
                           encode, frame, upgrade_request)
 from culvert.world import MEGABYTE
@@ -169,7 +170,7 @@ def test_a_close_is_answered(link):
     link.send_raw(frame(CLOSE, (1000).to_bytes(2, "big")))
     with pytest.raises(Closed) as closed:
         while True:
-            link.receive_frame(3.0)
+            link.receive_frame()
     assert closed.value.code in (None, 1000)
 
 
@@ -208,16 +209,16 @@ def test_ten_thousand_connections_that_never_finish_their_handshake(world, tunne
     held = handshaking_connections(tunnel.gateway, count)
     try:
         tunnel.check()
-        start = time.monotonic()
-        world.agent(tunnel.gateway, "good")
-        assert time.monotonic() - start < 2.0
+        other = world.gateway()
+        alone = seconds_of(lambda: world.agent(other, "good"))
+        assert seconds_of(lambda: world.agent(tunnel.gateway, "good")) < 2.0 + BUSY * alone
         if not sanitized:
             per_connection = (tunnel.gateway.memory() - before) / count
             assert per_connection < 8192, f"{per_connection:.0f} bytes"
         for client in held[::100]:
-            expect_gone(client, 40.0)
-        eventually(lambda: tunnel.gateway.descriptors() < 200, 10.0,
-                   "the gateway keeps connections that never shook hands")
+            expect_gone(client, 90.0)
+        eventually(lambda: tunnel.gateway.descriptors() < 200,
+                   message="the gateway keeps connections that never shook hands")
     finally:
         for client in held:
             client.close()
@@ -231,7 +232,7 @@ def test_handshakes_that_trickle_have_a_bound(world, tunnel):
     client.settimeout(0.5)
     start = time.monotonic()
     position = 0
-    while time.monotonic() - start < 40.0:
+    while time.monotonic() - start < 90.0:
         try:
             client.sendall(request[position:position + 1])
             position += 1
@@ -263,7 +264,7 @@ def test_no_descriptors_left_in_the_gateway(world, tunnel):
     assert gateway.cpu_seconds() - before < 0.5
     for client in flood:
         client.close()
-    world.agent(gateway, "good").wait_registered(3.0)
+    world.agent(gateway, "good").wait_registered()
     tunnel.check()
 
 
@@ -282,7 +283,7 @@ def test_no_descriptors_left_in_the_dialling_agent(world, tunnel):
             resets += 1
     assert resets + len(clients) == 30
     for client in clients[-10 + min(resets, 10):] if resets < 10 else []:
-        expect_gone(client, 3.0)
+        expect_gone(client)
     session.sendall(b"y")
     assert receive_exactly(session, 1) == b"y"
     assert tunnel.far.cpu_seconds() - before < 1.0
@@ -300,8 +301,8 @@ def test_connections_that_come_and_go(tunnel):
             client.sendall(upgrade_request()[:number % 200])
 
     in_parallel(visit, range(3000), workers=20)
-    eventually(lambda: tunnel.gateway.descriptors() <= before + 2, 5.0,
-               "the gateway keeps connections that are gone")
+    eventually(lambda: tunnel.gateway.descriptors() <= before + 2,
+               message="the gateway keeps connections that are gone")
 
 
 def test_garbage_in_tls(world):

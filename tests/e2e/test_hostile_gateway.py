@@ -56,7 +56,7 @@ def test_an_agent_leaves_a_gateway_that_is_wrong(world, data):
     server = serve(world, data)
     agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{server.port}", "--name",
                              "agent1", "--transport", "websocket", "0:agent2:127.0.0.1:9")
-    eventually(lambda: server.accepted >= 3, 15.0, "the agent did not dial again")
+    eventually(lambda: server.accepted >= 3, message="the agent did not dial again")
     assert agent.is_running()
     assert agent.output("err")
     assert agent.memory() < 64 * MEGABYTE
@@ -70,7 +70,7 @@ def test_a_welcome_that_is_none(world, welcome):
     server = serve(world, server_frame(welcome), is_welcome=False)
     agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{server.port}", "--name",
                              "agent1", "--transport", "websocket")
-    eventually(lambda: server.accepted >= 2, 15.0, "the agent did not dial again")
+    eventually(lambda: server.accepted >= 2, message="the agent did not dial again")
     agent.wait_for(f"127.0.0.1:{server.port}", stream="err")
     assert agent.is_running()
     assert "registered as" not in agent.output("out")
@@ -92,7 +92,7 @@ def test_a_gateway_that_asks_for_forbidden_targets(world):
     agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{server.port}", "--name",
                              "agent1", "--transport", "websocket", "--allow", "127.0.0.1:1")
     agent.wait_for("allow|forbid|whitelist|refus", stream="err")
-    eventually(lambda: len(answers) >= 2, 5.0, "the open was not answered")
+    eventually(lambda: len(answers) >= 2, message="the open was not answered")
     assert secret.accepted == 0
 
 
@@ -114,7 +114,7 @@ def test_clients_of_a_false_gateway_are_freed(world):
     agent.wait_registered()
     client = world.keep(connect(agent.port()))
     client.sendall(b"x")
-    expect_gone(client, 5.0)
+    expect_gone(client)
     assert agent.is_running()
 
 
@@ -134,7 +134,7 @@ def test_gateways_that_send_their_agents_away_at_once(world, count):
     servers = [world.server(handle) for _ in range(count)]
     urls = [word for server in servers for word in ("--url", f"ws://127.0.0.1:{server.port}")]
     agent = world.bare_agent("agent1", *urls, "--name", "agent1", "--transport", "websocket")
-    eventually(lambda: len(times) >= 5, 20.0, "the agent did not go")
+    eventually(lambda: len(times) >= 5, message="the agent did not go")
     assert times[4] - times[0] > (0.5 if count == 1 else 3.0), times
     assert agent.is_running()
 
@@ -153,8 +153,8 @@ def test_a_gateway_that_resumes_a_link_and_cuts_it_again_and_again(world):
     server = world.server(handle)
     agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{server.port}", "--name",
                              "agent1", "--transport", "websocket")
-    eventually(lambda: len(times) >= 36, 20.0, "the agent did not come back")
-    assert times[20] - times[0] < 10.0, times
+    eventually(lambda: len(times) >= 36, 90.0, "the agent did not come back")
+    assert times[20] - times[0] < 45.0, times  # backing off would take minutes
     assert times[35] - times[33] > 0.9, times
     assert agent.count("^registered as") == 1
     assert agent.count("resumed the link") >= 30
@@ -194,7 +194,7 @@ def test_an_agent_is_asked_for_many_express_connections(world, answer):
     agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{server.port}", "--name",
                              "agent1", "--transport", "websocket")
     agent.wait_for("registered as agent1")
-    eventually(lambda: server.accepted == 2, 5.0, "it did not try")
+    eventually(lambda: server.accepted == 2, message="it did not try")
     agent.stop()
     assert server.accepted == 2
     assert agent.count("lost the connection") == 0

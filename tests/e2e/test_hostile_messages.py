@@ -132,7 +132,7 @@ def test_a_handshake_that_cannot_be(link, tunnel, change):
     """It is refused with a reason or cut off; a new one under a good name works."""
     link.send(encode(HANDSHAKE, {**HANDSHAKE_FIELDS, **change}))
     try:
-        kind, welcome = link.receive(5.0)
+        kind, welcome = link.receive()
         assert kind == ACK
         assert welcome["Ok"] is False
         assert welcome["Message"]
@@ -236,7 +236,7 @@ def test_data_after_fin_resets_the_stream(stream, echo_server):
     stream.send(encode(FIN, [3]) + encode(DATA, [3, b"too late"]))
     try:
         while True:
-            kind, body = stream.receive(5.0)
+            kind, body = stream.receive()
             assert not (kind == DATA and body[0] == 3), body
             if kind in (RESET, FIN) and body[0] == 3:
                 break
@@ -326,7 +326,7 @@ def test_an_open_that_cannot_be(rogue, tunnel, kind, agent, host, port):
     rogue.send_message(OPEN, [1, kind, agent, host, port, "", {}])
     try:
         while True:
-            found, body = rogue.receive(5.0)
+            found, body = rogue.receive()
             if found == ACK:
                 assert body[1] is False
                 assert body[2] > 0
@@ -382,7 +382,7 @@ def test_an_agent_that_reads_nothing(world, tunnel, rogue, sanitized):
     for number in range(8):
         rogue.open(2 * number + 1, "agent2", source.port)
         rogue.send_message(CREDIT, [2 * number + 1, 100 * MEGABYTE])
-    eventually(lambda: source.accepted == 8, 5.0)
+    eventually(lambda: source.accepted == 8)
     echo_bulk(tunnel.port(), 20 * MEGABYTE)
     if not sanitized:
         assert tunnel.gateway.memory() - before < 48 * MEGABYTE

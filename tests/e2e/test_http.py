@@ -11,6 +11,8 @@ from culvert.peers import in_parallel
 from culvert.process import run
 from culvert.services import ThroughputServer, WebServer
 
+pytestmark = pytest.mark.once
+
 PAGE = b"a small page\n"
 
 

@@ -146,7 +146,7 @@ def test_transport_websocket_makes_nothing_else(world):
     censor.mode = "deny"
     near = world.agent(None, "near", url=censor.url(), options=["--transport", "websocket"],
                        wait=False)
-    eventually(lambda: censor.seen >= 3, 10.0)
+    eventually(lambda: censor.seen >= 3)
     assert censor.requests == 0
     assert near.count("403") >= 2
 
@@ -214,7 +214,7 @@ def test_a_websocket_that_is_back_but_does_not_last(world):
     before = censor.requests
     seen = censor.seen
     censor.cut_all()
-    eventually(lambda: censor.requests > before, 10.0, "the agent has not gone back to long poll")
+    eventually(lambda: censor.requests > before, message="the agent has not gone back to long poll")
     assert censor.seen == seen
     say(client)
     assert near.count("^registered as") == 1
@@ -227,7 +227,7 @@ def test_a_bulk_transfer_outlives_the_change(world):
     censor.mode, censor.lifetime = "cut", 0.3
     near = behind(world, censor.url())
     echo_bulk(near.port(), 100 * MEGABYTE)
-    eventually(lambda: censor.requests, 10.0, "the agent has not gone on by long poll")
+    eventually(lambda: censor.requests, message="the agent has not gone on by long poll")
     assert near.count("lost the connection to") == 3
     assert near.count("^registered as") == 1
 

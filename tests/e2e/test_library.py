@@ -151,7 +151,7 @@ def test_an_embedded_agent_comes_back(world):
     since = agent.mark()
     world.gateway(listen=f"127.0.0.1:{gateway.port}")
     agent.wait_for('^event .*"event":"agent.registered"', since=since, stream="out")
-    eventually(lambda: world.processes[1].count("^registered as agent2") == 2, 10.0)
+    eventually(lambda: world.processes[1].count("^registered as agent2") == 2)
     echo_once(port)
 
 
@@ -172,6 +172,7 @@ def plain():
         pytest.skip("the library was built with a sanitizer or to count coverage")
 
 
+@pytest.mark.once
 def test_only_the_interface_is_visible(plain):
     """Nothing of the inside can clash with a function of the program around it."""
     for arguments in (["-D", "libculvert.so"], ["-g", "libculvert.a"]):
@@ -210,6 +211,7 @@ def with_library(installed):
     return environment(LD_LIBRARY_PATH=path)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["embed_agent", "embed_gateway"])
 def test_an_example_is_compiled_against_what_is_installed(world, installed, name):
     program = compile_program(world, os.path.join(SOURCES, f"{name}.c"),
@@ -221,6 +223,7 @@ def test_an_example_is_compiled_against_what_is_installed(world, installed, name
     assert re.search(r"NEEDED.*\[libculvert\.so\.\d+\]", needed)
 
 
+@pytest.mark.once
 def test_an_example_is_linked_statically(world, installed):
     words = ["-l:libculvert.a" if word == "-lculvert" else word
              for word in flags(installed, "--static", "--cflags", "--libs")]
@@ -231,6 +234,7 @@ def test_an_example_is_linked_statically(world, installed):
     world.tunnel(world.echo_server().port, gateway=gateway).check()
 
 
+@pytest.mark.once
 def test_the_program_in_the_manual_works(world, installed):
     with open(os.path.join(ROOT, "docs", "library.md"), encoding="utf-8") as page:
         source = re.search(r"^```c\n(.*?)^```$", page.read(), re.M | re.S)[1]
@@ -241,6 +245,7 @@ def test_the_program_in_the_manual_works(world, installed):
     assert "/ is port 80 of the office\n" in result.stdout
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("header", ["agent", "culvert", "event", "gateway"])
 @pytest.mark.parametrize("compiler", [["cc", "-std=c99", "-Wstrict-prototypes"],
                                       ["c++", "-x", "c++", "-std=c++11"]], ids=["c", "c++"])

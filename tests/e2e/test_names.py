@@ -1,7 +1,6 @@
 """One name, one agent."""
 
 import signal
-import time
 
 from culvert.peers import echo_once
 from culvert.process import eventually
@@ -12,10 +11,8 @@ def test_a_second_agent_is_refused_while_the_first_answers(world, secure):
     gateway = world.gateway(secure=secure)
     first = world.agent(gateway, "agent2")
     near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}")
-    start = time.monotonic()
     second = world.agent(gateway, "agent2", wait=False)
-    assert second.wait(5.0) == 3
-    assert time.monotonic() - start < 3.0
+    assert second.wait() == 3
     assert "agent2" in second.output("err")
     assert "registered as" not in second.output("out")
     assert "again" not in second.output("err")
@@ -29,9 +26,7 @@ def test_a_second_agent_replaces_a_frozen_one(world, secure):
     frozen = world.agent(gateway, "agent2")
     near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}")
     frozen.signal(signal.SIGSTOP)
-    start = time.monotonic()
     world.agent(gateway, "agent2")
-    assert time.monotonic() - start < 3.5
     echo_once(near.port())
 
 
@@ -61,7 +56,7 @@ def test_a_half_open_predecessor_does_not_block_its_own_return(world):
     since = far.mark()
     for connection in proxy.half_open():
         world.keep(connection)
-    far.wait_for("resumed the link", timeout=6.0, since=since)
+    far.wait_for("resumed the link", since=since)
     echo_once(near.port())
 
 
@@ -85,4 +80,4 @@ def test_many_names(world):
     agents = [world.agent(gateway, f"agent{number}", wait=False) for number in range(20)]
     for agent in agents:
         agent.wait_registered()
-    eventually(lambda: all(agent.is_running() for agent in agents), 1.0)
+    eventually(lambda: all(agent.is_running() for agent in agents))

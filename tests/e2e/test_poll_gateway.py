@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import select
 import socket
 import ssl
 import threading
@@ -12,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from culvert.fronts import Nginx
-from culvert.peers import connect, expect_gone
+from culvert.peers import connect, echo_bulk, expect_gone
 from culvert.polls import Http, Poll, request
-from culvert.process import eventually
+from culvert.process import PATIENCE, eventually
+from culvert.timing import BUSY, seconds_of
 from culvert.resuming import ResumingAgent
 from culvert.wire import (ACK, CREDIT, DATA, FIN, GOAWAY, HANDSHAKE, MESSAGE_PING, MESSAGE_PONG,
                           OPEN, RECEIVED, Closed, Link, encode, upgrade_request)
@@ -70,8 +72,8 @@ def filler(size):
 
 def hang(link, begin):
     """A request that waits is answered after 25 s, and can be repeated."""
-    assert link.down(link.arrived + 1).status == 204
-    assert 24 < time.monotonic() - begin < 29
+    assert link.down(link.arrived + 1, timeout=25 + PATIENCE).status == 204
+    assert 24 < time.monotonic() - begin < 25 + PATIENCE
     link.asking.send(link.down_fields(link.arrived + 1))
     link.send_message(MESSAGE_PING, [7])
     assert encode(MESSAGE_PONG, [7]) in link.asking.receive().body
@@ -79,14 +81,14 @@ def hang(link, begin):
 
 def be_silent(link, begin):
     """Without any request the carrier is lost after 40 s."""
-    link.gateway.wait_for(r"(link\.lost|unregistered).* agent=silent .*no request", timeout=50)
-    assert 39 < time.monotonic() - begin < 44
+    link.gateway.wait_for(r"(link\.lost|unregistered).* agent=silent .*no request", timeout=40 + PATIENCE)
+    assert 39 < time.monotonic() - begin < 40 + PATIENCE
     assert link.down(link.arrived + 1, on=link.dial()).status == 410
 
 
 def log_in_late(link, begin):
     while link.down(1, on=link.dial()).status != 410:
-        assert time.monotonic() - begin < 15
+        assert time.monotonic() - begin < 10 + PATIENCE
     assert time.monotonic() - begin > 9
 
 
@@ -96,7 +98,7 @@ def bring_half(link, begin):
     one.send(link.up_fields(link.taken + 1), b"x", length=100)
     while not one.is_closed(5):
         link.down(link.arrived, on=link.dial())  # still there
-        assert time.monotonic() - begin < 40
+        assert time.monotonic() - begin < 30 + PATIENCE
     assert time.monotonic() - begin > 29
 
 
@@ -380,18 +382,13 @@ def test_a_newer_request_replaces_the_one_that_hangs(world):
     first, second = link.dial(), link.dial()
     first.send(link.down_fields(link.arrived + 1))
     second.send(link.down_fields(link.arrived + 1))
-    statuses = []
-    for waiting in (first, second):
-        waiting.connection.settimeout(0.5)
-        try:
-            statuses.append((waiting, waiting.receive(1).status))
-        except TimeoutError:
-            left = waiting
-    assert [status for _, status in statuses] == [204]
+    ready, _, _ = select.select([first.connection, second.connection], [], [], PATIENCE)
+    assert len(ready) == 1
+    replaced, left = (first, second) if ready == [first.connection] else (second, first)
+    assert replaced.receive().status == 204
     link.send_message(MESSAGE_PING, [7])
     answer = left.receive()
     assert answer.status == 200 and encode(MESSAGE_PONG, [7]) in answer.body
-    replaced = statuses[0][0]
     again = replaced.ask(link.down_fields(link.arrived + 1))
     assert again.body == answer.body
 
@@ -526,7 +523,7 @@ def test_more_connections_than_anybody_needs(world):
     many = [link.dial() for _ in range(40)]
     for one in many:
         assert one.ask(link.up_fields(1), handshake()).status == 200
-    eventually(lambda: gateway.descriptors() <= before + 8, 10.0, "the connections stay")
+    eventually(lambda: gateway.descriptors() <= before + 8, message="the connections stay")
     link.bringing, link.asking = link.dial(), link.dial()
     link.send_message(MESSAGE_PING, [7])
     assert link.wait_for(MESSAGE_PONG) == [7]
@@ -755,9 +752,10 @@ def test_fast_through_a_proxy_that_buffers(world, sanitized):
     for one in (near.asking, near.bringing):
         one.connection.shutdown(socket.SHUT_RDWR)
     sender.join()
-    assert sanitized or rate > 50, rate
+    alone = seconds_of(lambda: echo_bulk(world.echo_server().port, goal))
+    assert sanitized or rate > min(50, goal * 8 / 1e6 / alone / BUSY), rate
 
 
 def test_waits(waits):
     for scenario in waits:
-        scenario.result(55)
+        scenario.result(60 + PATIENCE)

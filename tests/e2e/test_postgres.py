@@ -8,6 +8,8 @@ from culvert.process import run
 from culvert.services import PostgresServer
 from culvert.world import environment
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def postgres(services):
@@ -43,7 +45,7 @@ def test_cancelling_a_query_reaches_the_server(world, postgres, secure):
     tunnel = world.tunnel(postgres.port, secure=secure)
     result = run(["psql", "-X", target(tunnel.port()),
                   "-c", "set statement_timeout = '200ms'", "-c", "select pg_sleep(60)"],
-                 env=environment(), timeout=20)
+                 env=environment())
     assert "statement timeout" in result.stderr
     assert psql(tunnel.port(), "select 1") == "1"
 

@@ -139,7 +139,7 @@ def told(world, gateway_url, *options, env=None):
     """What an agent that cannot register says first."""
     agent = world.bare_agent("agent1", "--url", gateway_url, "--name", "agent1", *options,
                              env=env or environment())
-    agent.wait_for("cannot register", timeout=20, stream="err")
+    agent.wait_for("cannot register", stream="err")
     assert "registered as" not in agent.output("out")
     for secret in (PASSWORD, ENCODED, "wrongword"):
         assert secret not in agent.output()
@@ -263,7 +263,7 @@ def test_a_silent_proxy_does_not_hold_up_the_end(world):
     agent = world.bare_agent("agent1", "--url", "ws://gateway.example", "--name", "agent1",
                              "--proxy", f"http://127.0.0.1:{silent.port}")
     silent.accept()
-    assert agent.stop(timeout=3) == 0
+    assert agent.stop() == 0
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
@@ -292,8 +292,8 @@ def test_a_lost_link_comes_back_through_the_proxy(world, secured):
     for count in range(1, 7):
         # A TLS session of which nothing can be sent any more ends in another way.
         (front.reset if count % 2 else front.cut)()
-        eventually(lambda count=count: agent.count("resumed the link") >= count, 10.0,
-                   "the agent has not come back")
+        eventually(lambda count=count: agent.count("resumed the link") >= count,
+                   message="the agent has not come back")
     assert agent.descriptors() <= descriptors + 2, "descriptors leak"
 
 

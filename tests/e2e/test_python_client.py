@@ -14,6 +14,8 @@ from culvert.peers import connect, echo_once, expect_gone, receive_exactly
 from culvert.process import eventually, run
 from culvert.world import ROOT, environment
 
+pytestmark = pytest.mark.once
+
 PACKAGE = pathlib.Path(ROOT, "clients", "python")
 
 
@@ -75,7 +77,7 @@ def test_a_block_has_a_forward(site):
             assert (session.direction, session.forward, session.agent) == ("out", forward.id, "gw1")
             assert (session.addr, session.port) == ("127.0.0.1", site.echo)
             assert session.client.endswith(f":{connection.getsockname()[1]}")
-        eventually(lambda: forward.refresh().open == 0, 5.0, "the session did not end")
+        eventually(lambda: forward.refresh().open == 0, message="the session did not end")
         assert (forward.total, forward.sent, forward.received) == (1, 5, 5)
     with pytest.raises(ConnectionRefusedError):
         connect(forward.localport)
@@ -121,7 +123,7 @@ def test_a_session_is_reset(world, site):
     session, = agent.sessions()
     agent.reset(session)
     expect_gone(connection)
-    eventually(lambda: not agent.sessions(), 5.0, "the session did not end")
+    eventually(lambda: not agent.sessions(), message="the session did not end")
     agent.reset(session)
 
 
@@ -133,7 +135,7 @@ def test_status(site):
     assert status.dialect == "culvert.1"
     assert status.gateway.startswith("ws://127.0.0.1:")
     site.gateway.kill()
-    eventually(lambda: not agent.status().connected, 10.0, "the link did not end")
+    eventually(lambda: not agent.status().connected, message="the link did not end")
     assert agent.status().connected_seconds is None
 
 

@@ -1,6 +1,7 @@
 """Links that are lost and cannot be resumed, and gateways that are not there. What becomes of
 those that can be resumed is in test_resume.py."""
 
+import re
 import signal
 import threading
 import time
@@ -40,7 +41,7 @@ def test_a_gateway_that_comes_back(world, secure, how):
         marks = [(agent, agent.mark()) for agent in (far, near)]
         if how == "kill":
             gateway.kill()
-            expect_reset(client, 3.0)
+            expect_reset(client)
         else:
             client.close()
             assert gateway.stop() == 0
@@ -109,14 +110,14 @@ def test_a_gateway_that_is_not_there_at_start(world):
     agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{port}", "--name", "agent1")
     agent.wait_for(rf"127\.0\.0\.1:{port}.*refused", stream="err")
     gateway = world.gateway(listen=f"127.0.0.1:{port}")
-    agent.wait_registered(15.0)
+    agent.wait_registered()
     assert gateway.is_running()
 
 
 def test_a_gateway_whose_name_does_not_resolve(world):
     agent = world.bare_agent("agent1", "--url", "ws://no-such-host.invalid:8080", "--name",
                              "agent1")
-    agent.wait_for(r"no-such-host\.invalid", timeout=20.0, stream="err")
+    agent.wait_for(r"no-such-host\.invalid", stream="err")
     assert agent.is_running()
 
 
@@ -143,7 +144,7 @@ def test_a_server_that_says_anything(world, answer):
     agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{server.port}", "--name",
                              "agent1")
     agent.wait_for(rf"127\.0\.0\.1:{server.port}", stream="err")
-    eventually(lambda: server.accepted >= 3, 10.0, "the agent did not try again")
+    eventually(lambda: server.accepted >= 3, message="the agent did not try again")
     assert agent.is_running()
 
 
@@ -154,7 +155,7 @@ def test_a_server_that_never_answers(world):
     agent = world.bare_agent("agent1", "--url", f"ws://127.0.0.1:{server.port}", "--name",
                              "agent1")
     server.accept()
-    agent.wait_for("time|did not answer|no answer", timeout=40.0, stream="err")
+    agent.wait_for("time|did not answer|no answer", timeout=90.0, stream="err")
     server.accept()
 
 
@@ -176,11 +177,13 @@ def test_back_off(world):
         server = world.server(refuse(name))
         agents.append(world.bare_agent(name, "--url", f"ws://127.0.0.1:{server.port}", "--name",
                                        name, "--transport", "websocket"))
-    eventually(lambda: all(len(seen) >= 6 for seen in times.values()), 30.0,
-               "the agents did not go on trying")
+    eventually(lambda: all(len(seen) >= 6 for seen in times.values()),
+               message="the agents did not go on trying")
     gaps = {name: [after - before for before, after in zip(seen, seen[1:6])]
             for name, seen in times.items()}
-    for waits in gaps.values():
+    for agent in agents:
+        waits = [float(one) for one in
+                 re.findall(r"trying again in (\d+\.\d) s", agent.output("err"))]
         assert waits[0] < 1.0, waits
         assert sum(waits[3:5]) > 2 * sum(waits[0:2]), waits
     assert any(abs(one - other) > 0.02 for one, other in zip(*gaps.values())), gaps
@@ -200,7 +203,7 @@ def test_a_link_that_is_cut_in_the_middle(world, secure):
         receive_exactly(client, 1000)
         since = far.mark()
         proxy.cut()
-        expect_gone(client, 3.0)
+        expect_gone(client)
         far.wait_registered(since=since)
         echo_once(near.port())
 
@@ -214,11 +217,11 @@ def test_a_gateway_that_falls_silent(world, secure):
     since = tunnel.near.mark()
     tunnel.gateway.signal(signal.SIGSTOP)
     client.sendall(b"y")
-    expect_reset(client, 8.0)
+    expect_reset(client)
     tunnel.near.wait_for("lost the link.*silent", since=since, stream="err")
     tunnel.gateway.signal(signal.SIGCONT)
     tunnel.near.wait_registered(since=since)
-    eventually(lambda: works(tunnel.port()), 5.0, "no session came through")
+    eventually(lambda: works(tunnel.port()), message="no session came through")
 
 
 def test_a_gateway_that_falls_silent_soon_after_it_spoke(world):
@@ -227,7 +230,7 @@ def test_a_gateway_that_falls_silent_soon_after_it_spoke(world):
     echo_once(tunnel.port())
     since = tunnel.near.mark()
     tunnel.gateway.signal(signal.SIGSTOP)
-    tunnel.near.wait_for("lost the link.*silent", since=since, stream="err", timeout=10.0)
+    tunnel.near.wait_for("lost the link.*silent", since=since, stream="err")
     tunnel.gateway.signal(signal.SIGCONT)
     tunnel.near.wait_registered(since=since)
 
@@ -249,8 +252,8 @@ def test_a_gateway_that_falls_silent_under_bulk(world):
             return True
         return False
 
-    eventually(is_stuck, 5.0, "the tunnel takes data for ever")
-    tunnel.near.wait_for("lost the link.*silent", since=since, stream="err", timeout=15.0)
+    eventually(is_stuck, message="the tunnel takes data for ever")
+    tunnel.near.wait_for("lost the link.*silent", since=since, stream="err")
     tunnel.gateway.signal(signal.SIGCONT)
     tunnel.near.wait_registered(since=since)
 
@@ -261,7 +264,7 @@ def test_an_agent_that_reconnects_for_the_other_side(world):
     gateway = world.gateway()
     near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}")
     for _ in range(3):
-        expect_session_reset(near.port(), 7.0)
+        expect_session_reset(near.port())
         far = world.agent(gateway, "agent2")
         echo_once(near.port())
         far.kill()

@@ -4,9 +4,7 @@ import hashlib
 import os
 import signal
 import socket
-import statistics
 import threading
-import time
 
 import pytest
 
@@ -14,6 +12,7 @@ from culvert.peers import (connect, echo_once, expect_gone, expect_reset, free_p
                            receive_exactly)
 from culvert.process import eventually
 from culvert.task import Task
+from culvert.timing import BUSY, median, seconds_of
 from culvert.world import MEGABYTE, is_sanitized
 
 
@@ -97,7 +96,7 @@ class Transfer:
     def wait_for_progress(self, least):
         """Waits until so many bytes more have come back."""
         since = self.received
-        eventually(lambda: self.received >= since + least, 20.0, "the transfer stands still")
+        eventually(lambda: self.received >= since + least, message="the transfer stands still")
 
     def finish(self):
         """All that was sent comes back."""
@@ -118,8 +117,8 @@ def test_sessions_outlive_their_connection(tunnel, how):
     assert tunnel.registrations() == (1, 1)
     echo_once(tunnel.near.port())
     for agent in (tunnel.near, tunnel.far):
-        eventually(lambda agent=agent: agent.count("resumed the link to") == 5, 5.0,
-                   "the agent does not tell of each resumption")
+        eventually(lambda agent=agent: agent.count("resumed the link to") == 5,
+                   message="the agent does not tell of each resumption")
         assert agent.count("lost the connection to") == 5
 
 
@@ -138,14 +137,13 @@ def test_a_transfer_and_an_echo_session_live_through_cuts(tunnel):
 
 def test_the_time_from_the_cut_to_flowing(tunnel):
     client = tunnel.connect()
-    gaps = []
+    gaps, sessions = [], []
     for number in range(15):
         tunnel.near_way.reset()
-        since = time.monotonic()
-        tunnel.says(client, b"word %d" % number)
-        gaps.append(time.monotonic() - since)
+        gaps.append(seconds_of(lambda said=b"word %d" % number: tunnel.says(client, said)))
+        sessions.append(seconds_of(lambda: echo_once(tunnel.near.port())))
     if not is_sanitized():
-        assert statistics.median(gaps) < 0.3, gaps
+        assert median(gaps) < 0.3 + BUSY * median(sessions), (gaps, sessions)
 
 
 def test_a_connection_that_falls_silent(world):
@@ -163,7 +161,7 @@ def test_a_gateway_that_stands_still_for_a_while(world):
     client = tunnel.connect()
     tunnel.gateway.signal(signal.SIGSTOP)
     client.sendall(b"into the silence")
-    tunnel.near.wait_for("lost the connection.*silent", stream="err", timeout=15.0)
+    tunnel.near.wait_for("lost the connection.*silent", stream="err")
     tunnel.gateway.signal(signal.SIGCONT)
     assert receive_exactly(client, 16) == b"into the silence"
     assert tunnel.registrations()[0] == 1
@@ -193,7 +191,7 @@ def test_a_gateway_that_was_killed_knows_no_links(tunnel):
     tunnel.gateway = tunnel.start_gateway()
     for agent, since in marks:
         agent.wait_registered(since=since)
-    expect_reset(client, 3.0)
+    expect_reset(client)
     echo_once(tunnel.near.port())
     tunnel.near.wait_for("cannot be resumed at .*not known", stream="err")
 
@@ -203,7 +201,7 @@ def test_a_gateway_that_ends_resets_sessions_at_once(world):
     client = tunnel.connect()
     marks = [(agent, agent.mark()) for agent in (tunnel.near, tunnel.far)]
     assert tunnel.gateway.stop() == 0
-    expect_gone(client, 3.0)
+    expect_gone(client)
     tunnel.gateway = tunnel.start_gateway()
     for agent, since in marks:
         agent.wait_registered(since=since)
@@ -216,7 +214,7 @@ def test_a_window_that_passes(world):
     port = tunnel.near_way.port
     since = tunnel.near.mark()
     tunnel.near_way.close()
-    expect_reset(client, 5.0)
+    expect_reset(client)
     tunnel.near.wait_for("gave up the link to .*in time", since=since, stream="err")
     world.proxy(tunnel.gateway.port, own_port=port)
     tunnel.near.wait_registered(since=since)
@@ -228,7 +226,7 @@ def test_a_gateway_without_a_window(world):
     client = tunnel.connect()
     since = tunnel.near.mark()
     tunnel.near_way.reset()
-    expect_reset(client, 3.0)
+    expect_reset(client)
     tunnel.near.wait_registered(since=since)
     tunnel.near.wait_for("lost the link to", since=since, stream="err")
     echo_once(tunnel.near.port())
@@ -252,7 +250,7 @@ def test_a_key_that_is_revoked_meanwhile(world):
     assert gateway.key("revoke", "agent1").returncode == 0
     world.proxy(gateway.port, own_port=port)
     near.wait_for("refused|not known", since=since, stream="err")
-    expect_reset(client, 5.0)
+    expect_reset(client)
     assert near.is_running()
     assert near.count("^registered as") == 1
 

@@ -8,9 +8,10 @@ import pytest
 
 from culvert.peers import (connect, echo_once, expect_end, expect_gone, receive_all,
                            receive_exactly)
-from culvert.process import eventually
+from culvert.process import PATIENCE, eventually
+from culvert.task import Task
 
-GRACE = 12.0  # "a few seconds", with room
+LONG = "120"  # seconds that no test waits
 
 
 def ask(process, number):
@@ -29,12 +30,11 @@ def refuses(port):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("which", ["gateway", "near", "far"])
 def test_an_idle_process_ends_at_once(world, number, which):
-    tunnel = world.tunnel(world.echo_server().port)
+    tunnel = world.tunnel(world.echo_server().port, options=["--drain", LONG])
     tunnel.check()
     process = getattr(tunnel, which)
-    start = ask(process, number)
+    process.signal(number)
     assert process.wait() == 0
-    assert time.monotonic() - start < 2.0
 
 
 def test_an_agent_without_a_gateway_ends_at_once(world):
@@ -49,7 +49,7 @@ def test_an_agent_without_a_gateway_ends_at_once(world):
 @pytest.mark.parametrize("which", ["gateway", "near", "far"])
 def test_an_open_session_may_finish(world, secure, which):
     server = world.server()
-    tunnel = world.tunnel(server.port, secure=secure)
+    tunnel = world.tunnel(server.port, secure=secure, options=["--drain", LONG])
     client = tunnel.connect()
     client.sendall(b"before")
     target = server.accept()
@@ -59,13 +59,11 @@ def test_an_open_session_may_finish(world, secure, which):
     process.wait_for("stop|shut|finish|signal|ending", stream="err")
     client.sendall(b"after")
     assert receive_exactly(target, 5) == b"after"
-    target.sendall(bytes(300000))
-    target.close()
+    answer = Task(lambda: (target.sendall(bytes(300000)), target.close()))
     assert receive_all(client) == bytes(300000)
+    answer.finish(PATIENCE)
     client.close()
-    start = time.monotonic()
-    assert process.wait(GRACE) == 0
-    assert time.monotonic() - start < 2.0
+    assert process.wait() == 0
 
 
 @pytest.mark.slow
@@ -79,15 +77,15 @@ def test_a_session_that_does_not_finish_is_ended(world, which):
     assert receive_exactly(target, 1) == b"x"
     process = getattr(tunnel, which)
     process.signal(signal.SIGTERM)
-    assert process.wait(GRACE) == 0
-    expect_gone(client, 2.0)
-    expect_gone(target, 2.0)
+    assert process.wait() == 0
+    expect_gone(client)
+    expect_gone(target)
 
 
 def test_drain_bounds_how_long_a_session_may_go_on(world):
     """Shorter and longer than the default; a second signal does not wait."""
     ends = {}
-    for drain in ("0", "1", "40"):
+    for drain in ("0", "1", LONG):
         server = world.server()
         tunnel = world.tunnel(server.port, options=["--drain", drain])
         client = tunnel.connect()
@@ -95,8 +93,8 @@ def test_drain_bounds_how_long_a_session_may_go_on(world):
         target = server.accept()
         assert receive_exactly(target, 1) == b"x"
         start = ask(tunnel.gateway, signal.SIGTERM)
-        if drain == "40":
-            tunnel.gateway.wait_for("1 sessions have 40 s to finish")
+        if drain == LONG:
+            tunnel.gateway.wait_for(f"1 sessions? ha.* {LONG} s to finish")
             for agent in (tunnel.near, tunnel.far):
                 agent.wait_for("says goodbye")
             client.sendall(b"still")
@@ -104,9 +102,8 @@ def test_drain_bounds_how_long_a_session_may_go_on(world):
             ask(tunnel.gateway, signal.SIGTERM)
         assert tunnel.gateway.wait() == 0
         ends[drain] = time.monotonic() - start
-        expect_gone(client, 2.0)
-    assert ends["0"] < 0.9 < ends["1"] < 4.0
-    assert ends["40"] < 5.0
+        expect_gone(client)
+    assert ends["1"] > 0.9
 
 
 @pytest.mark.parametrize("stops, slow", [("far", "gateway"), ("gateway", "near")])
@@ -124,14 +121,15 @@ def test_what_a_finished_session_has_sent_still_arrives(world, secure, stops, sl
         expect_end(target)
     stopping, slower = getattr(tunnel, stops), getattr(tunnel, slow)
     slower.signal(signal.SIGSTOP)
-    for target in targets:
-        target.sendall(bytes(size))
-        target.close()
+    answers = [Task(lambda target=target: (target.sendall(bytes(size)), target.close()))
+               for target in targets]
     stopping.signal(signal.SIGTERM)
     stopping.wait_for("stop|ended", stream="err")
     slower.signal(signal.SIGCONT)
     assert [len(receive_all(client)) for client in clients] == [size] * count
-    assert stopping.wait(GRACE) == 0
+    for answer in answers:
+        answer.finish(PATIENCE)
+    assert stopping.wait() == 0
 
 
 @pytest.mark.parametrize("which", ["gateway", "near"])
@@ -146,21 +144,20 @@ def test_listeners_close_at_once(world, which):
     port = tunnel.gateway.port if which == "gateway" else tunnel.port()
     process.signal(signal.SIGTERM)
     process.wait_for("stop|shut|finish|signal|ending", stream="err")
-    eventually(lambda: refuses(port), 1.0, "the port is still open")
+    eventually(lambda: refuses(port), message="the port is still open")
     client.shutdown(socket.SHUT_WR)
     expect_end(target)
     target.close()
     expect_end(client)
-    assert process.wait(GRACE) == 0
+    assert process.wait() == 0
 
 
 def test_a_frozen_agent_does_not_hold_up_the_gateway(world):
-    tunnel = world.tunnel(world.echo_server().port)
+    tunnel = world.tunnel(world.echo_server().port, options=["--drain", LONG])
     tunnel.check()
     tunnel.far.signal(signal.SIGSTOP)
-    start = ask(tunnel.gateway, signal.SIGTERM)
+    ask(tunnel.gateway, signal.SIGTERM)
     assert tunnel.gateway.wait() == 0
-    assert time.monotonic() - start < 3.0
 
 
 def test_a_gateway_tells_its_agents(world):

@@ -8,6 +8,8 @@ import pytest
 from culvert.process import run
 from culvert.services import SshServer
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def sshd(services):

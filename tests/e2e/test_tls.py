@@ -94,7 +94,7 @@ def test_a_client_that_never_finishes_its_handshake_harms_nobody(world):
     gateway = world.gateway(secure=True, threads=1)
     for _ in range(200):
         world.keep(connect(gateway.port)).sendall(b"\x16\x03\x01\x02\x00")
-    world.agent(gateway, "agent1").wait_registered(2.0)
+    world.agent(gateway, "agent1").wait_registered()
 
 
 def test_tls_garbage(world):
@@ -133,7 +133,7 @@ def test_reload_of_the_certificate(world):
     replace(current, world.authority.issue("renewed"))
     assert served_certificate(gateway) == old
     gateway.signal(signal.SIGHUP)
-    eventually(lambda: served_certificate(gateway) != old, 5.0, "the old certificate is served")
+    eventually(lambda: served_certificate(gateway) != old, message="the old certificate is served")
     client.sendall(b"still here")
     assert receive_exactly(client, 10) == b"still here"
     assert tunnel.near.count("^registered as") == tunnel.far.count("^registered as") == 1

@@ -10,12 +10,12 @@ import pytest
 
 from culvert.peers import (connect, echo_once, expect_end, expect_gone, fill, is_silent,
                            receive_all, receive_exactly)
-from culvert.process import eventually
+from culvert.process import PATIENCE, eventually
+from culvert.task import Task
 from culvert.wire import BINARY, PING, PONG, frame
 from culvert.world import MEGABYTE
 from hubble.messages import CONNECTION_CLOSED, DATA, INITIATOR, TERMINATOR, acknowledge, encode
 
-SOON = 4.0  # "a few seconds" for the end of a session
 MEMORY = 48 * MEGABYTE
 BULK = os.urandom(3 * MEGABYTE)
 
@@ -119,9 +119,9 @@ def test_a_native_half_close_is_withheld(programs, world, gateway, server):
     target = server.accept()
     assert receive_exactly(target, 9) == b"a request"
     assert is_silent(target, 0.5)
-    target.sendall(BULK)
-    target.close()
+    answer = Task(lambda: (target.sendall(BULK), target.close()))
     assert receive_all(client) == BULK
+    answer.finish(PATIENCE)
 
 
 def test_a_withheld_half_close_comes_once_the_other_end_is_told(programs, world, gateway):
@@ -150,11 +150,11 @@ def test_a_native_server_that_closes_first(programs, world, gateway, server, kin
     client.sendall(b"a request")
     target = server.accept()
     assert receive_exactly(target, 9) == b"a request"
-    target.sendall(BULK)
-    target.shutdown(socket.SHUT_WR)
+    answer = Task(lambda: (target.sendall(BULK), target.shutdown(socket.SHUT_WR)))
     assert receive_exactly(client, len(BULK)) == BULK
-    expect_end(client, SOON)
-    expect_gone(target, SOON)
+    expect_end(client)
+    expect_gone(target)
+    answer.finish(PATIENCE)
 
 
 def test_a_native_reset_ends_the_session(programs, world, gateway, server):
@@ -182,7 +182,7 @@ def test_the_end_of_an_initiator_reaches_a_native_target(programs, world, gatewa
     east.send_message(CONNECTION_CLOSED, GUID="s1")
     target = server.accept()
     assert receive_exactly(target, len(BULK)) == BULK
-    expect_gone(target, SOON)
+    expect_gone(target)
     target.close()
     east.expect(TERMINATOR, GUID="s1")
 

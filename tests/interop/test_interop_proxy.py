@@ -52,7 +52,7 @@ def test_2_another_version_is_refused(world, proxy):
     peer = world.keep(dial(proxy.port))
     peer.send_message(HANDSHAKE, Version="0.2", Name="east")
     peer.expect_bytes(acknowledge(error="Invalid protocol version"))
-    peer.expect_end(1.0)
+    peer.expect_end()
 
 
 def test_3_another_first_message_ends_the_connection(world, proxy):

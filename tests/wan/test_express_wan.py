@@ -8,6 +8,8 @@ import pytest
 from crossing import Crossing, Echo, Traffic, answer
 from culvert.peers import connect
 
+pytestmark = pytest.mark.once
+
 pytestmark = [pytest.mark.wan, pytest.mark.slow]
 
 RATE = 50e6
@@ -40,7 +42,7 @@ def test_an_echo_beside_transfers(world, wide_area, secure, sanitized, loss):
     traffic = Traffic(crossing, 40 * 1000 * 1000)
     direct = direct_echo(crossing)
     traffic.begin()
-    crossing.near_agent.wait_for("small messages to .* have a connection of their own", 20.0,
+    crossing.near_agent.wait_for("small messages to .* have a connection of their own",
                                  stream="err")
     check_speed(traffic.echo, direct, sanitized)
     assert traffic.progress() < 1, "it was over before"

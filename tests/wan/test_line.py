@@ -13,6 +13,8 @@ from culvert.peers import connect, echo_once, receive_exactly
 from culvert.process import eventually, run
 from wide_area import Failed, missing
 
+pytestmark = pytest.mark.once
+
 pytestmark = pytest.mark.wan
 
 HEADERS = 28  # of IPv4 and UDP
@@ -249,7 +251,7 @@ def test_the_tests_say_why_they_are_skipped():
     done = subprocess.run(
         ["unshare", "--user", sys.executable, "-m", "pytest", "-k", "test_blackhole",
          os.path.dirname(__file__)],
-        capture_output=True, text=True, timeout=30, check=False)
+        capture_output=True, text=True, timeout=120, check=False)
     assert "for root" in done.stdout, done.stdout + done.stderr
     assert "2 skipped" in done.stdout
 

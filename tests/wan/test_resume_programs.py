@@ -12,6 +12,8 @@ from crossing import Crossing
 from culvert.services import PostgresServer, SshServer
 from culvert.world import environment
 
+pytestmark = pytest.mark.once
+
 pytestmark = [pytest.mark.wan, pytest.mark.slow]
 
 AWAY = 15.0
@@ -33,7 +35,7 @@ class Dialogue:
         self._question = question
         self._number = 0
 
-    def ask(self, what, timeout=20.0):
+    def ask(self, what, timeout=60.0):
         """What it says to `what`."""
         self._number += 1
         since = self._process.mark()
@@ -98,7 +100,7 @@ def laptop(world, wide_area):
     return one
 
 
-@pytest.mark.limit(120)
+@pytest.mark.limit(240)
 def test_a_day_with_a_laptop(laptop, world, large_file):
     """The carrier is cut ten times, a NAT forgets, then it sleeps and wakes elsewhere. After some
     cuts the agent goes on by long poll, of which the sessions notice nothing either."""

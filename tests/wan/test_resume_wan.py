@@ -55,7 +55,7 @@ def cut_again_and_again(crossing, traffic, cuts):
     return times, traffic.finish()
 
 
-@pytest.mark.limit(120)
+@pytest.mark.limit(240)
 def test_a_carrier_that_is_reset_fifty_times(world, wide_area, secure, size, sanitized):
     # At a rate that leaves the machine time for the echo: it is the line that is tested.
     area = wide_area(round_trip=10, rate=RATE, queue=RATE / 8 * 0.01)
@@ -146,7 +146,7 @@ class Scenario:
         assert max(times) < self.limit, self.name
 
 
-@pytest.mark.limit(150)
+@pytest.mark.limit(300)
 def test_what_takes_its_time(world, wide_area, size):
     """All at once, since they wait most of the time."""
     scenarios = [Scenario(world, wide_area, name, secure, size)

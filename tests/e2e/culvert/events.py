@@ -2,7 +2,7 @@
 
 import json
 
-from culvert.process import eventually
+from culvert.process import PATIENCE, eventually
 
 
 def at_least(count, found):
@@ -18,7 +18,7 @@ def read_events(path, is_growing=False):
     return [json.loads(line) for line in content.splitlines()]
 
 
-def wait_for_events(path, event, count=1, timeout=10.0, **fields):
+def wait_for_events(path, event, count=1, timeout=PATIENCE, **fields):
     """The first `count` events of a type in a file, with these values."""
 
     def look():

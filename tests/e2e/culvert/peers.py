@@ -12,7 +12,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, Queue
 
-TIMEOUT = 20.0
+from culvert.process import PATIENCE, patience
+
+TIMEOUT = PATIENCE
 PORTS = 10000, 32000
 _LIBC = ctypes.CDLL(None)
 
@@ -96,6 +98,7 @@ class Server:
 
     def accept(self, timeout=TIMEOUT):
         """The next connection."""
+        timeout = patience(timeout)
         try:
             return self._waiting.get(timeout=timeout)
         except Empty:
@@ -139,7 +142,7 @@ def receive_all(connection):
 
 def expect_end(connection, timeout=TIMEOUT):
     """The stream ends in order, with nothing more in it."""
-    connection.settimeout(timeout)
+    connection.settimeout(patience(timeout))
     assert connection.recv(1) == b""
 
 
@@ -148,6 +151,7 @@ def wait_for_error(connection, timeout=TIMEOUT):
     error's number."""
     poll = select.poll()
     poll.register(connection, 0)
+    timeout = patience(timeout)
     assert poll.poll(timeout * 1000), f"the connection was not reset within {timeout} s"
     return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
@@ -167,9 +171,19 @@ def expect_session_reset(port, timeout=TIMEOUT):
         expect_reset(connection, timeout)
 
 
+def expect_session_gone(port, timeout=TIMEOUT):
+    """A connection to the port ends in any way, be it before it is known."""
+    try:
+        connection = connect(port)
+    except ConnectionResetError:
+        return
+    with connection:
+        expect_gone(connection, timeout)
+
+
 def expect_gone(connection, timeout=TIMEOUT):
     """The connection ends in any way."""
-    connection.settimeout(timeout)
+    connection.settimeout(patience(timeout))
     try:
         while connection.recv(65536):
             pass

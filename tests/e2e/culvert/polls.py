@@ -77,7 +77,7 @@ class Http:
         self.send(fields, body, **options)
         return self.receive(timeout)
 
-    def is_closed(self, timeout=5.0):
+    def is_closed(self, timeout=TIMEOUT):
         """Whether the peer ends the connection, having sent nothing more."""
         self.connection.settimeout(timeout)
         try:
@@ -121,7 +121,7 @@ class Poll(Link):
         """The status of bringing this body."""
         return (on or self.bringing).ask(self.up_fields(number), body).status
 
-    def down(self, number, on=None, timeout=30):
+    def down(self, number, on=None, timeout=TIMEOUT):
         return (on or self.asking).ask(self.down_fields(number), timeout=timeout)
 
     def send(self, payload):

@@ -18,8 +18,8 @@ def port_answers(port):
 
 
 def wait_for_port(process, port):
-    eventually(lambda: port_answers(port) or not process.is_running(), 15.0,
-               f"{process.name} did not listen on port {port}")
+    eventually(lambda: port_answers(port) or not process.is_running(),
+               message=f"{process.name} did not listen on port {port}")
     assert process.is_running(), process.output()
 
 

@@ -189,7 +189,7 @@ class Link(WebSocket):
             if found == kind and (sid is None or body[0] == sid):
                 return body
 
-    def wait_closed(self, timeout=5.0):
+    def wait_closed(self, timeout=TIMEOUT):
         """The gateway cuts the link; returns the code of its close frame, if it sent one."""
         try:
             while True:

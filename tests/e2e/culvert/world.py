@@ -1,11 +1,12 @@
 """What one test starts: gateways, agents, servers, sockets; and their end, which is a test too."""
 
+import glob
 import os
 import re
 from contextlib import ExitStack
 
 from culvert.peers import Proxy, Server, connect, echo, echo_once
-from culvert.process import Process, eventually, run
+from culvert.process import PATIENCE, Process, eventually, run
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 BINARY = os.path.abspath(os.environ.get("CULVERT", os.path.join(ROOT, "build", "culvert")))
@@ -27,7 +28,7 @@ def environment(**variables):
     return kept
 
 
-def culvert(*arguments, env=None, timeout=15.0):
+def culvert(*arguments, env=None, timeout=PATIENCE):
     """Runs a subcommand that ends by itself."""
     return run([BINARY, *arguments], env=env or environment(), timeout=timeout)
 
@@ -79,7 +80,7 @@ class Agent(Culvert):
         super().__init__(name, command, **options)
         self.agent_name = name
 
-    def wait_registered(self, timeout=10.0, since=0):
+    def wait_registered(self, timeout=PATIENCE, since=0):
         return self.wait_for(rf"^registered as {re.escape(self.agent_name)} at ", timeout,
                              since=since, stream="out")
 
@@ -90,8 +91,8 @@ class Agent(Culvert):
 
     def port(self, index=0):
         """The real local port of a rule."""
-        eventually(lambda: len(self.forwards()) > index or not self.is_running(), 10.0,
-                   f"{self.name} printed too few ports")
+        eventually(lambda: len(self.forwards()) > index or not self.is_running(),
+                   message=f"{self.name} printed too few ports")
         assert len(self.forwards()) > index, self.output()
         return self.forwards()[index][1]
 
@@ -132,6 +133,7 @@ class World:
         self.processes = []
         self._stack = ExitStack()
         self._count = 0
+        self._leftovers = []
         World.living.append(self)
 
     def path(self, name):
@@ -149,6 +151,10 @@ class World:
         """Closes something before the processes are ended."""
         self._stack.callback(closeable.close)
         return closeable
+
+    def remove_at_end(self, pattern):
+        """Removes the files of these names once all processes have ended."""
+        self._leftovers.append(pattern)
 
     def unique(self, stem):
         self._count += 1
@@ -236,12 +242,14 @@ class World:
             process.ask_to_stop()
         for process in self.processes:
             try:
-                process.wait(15.0)
+                process.wait()
             except AssertionError as error:
                 problems.append(str(error))
                 process.kill()
             if isinstance(process, Culvert):
                 problems += process.complaints(process in asked)
+        for path in [path for pattern in self._leftovers for path in glob.glob(pattern)]:
+            os.unlink(path)
         World.living.remove(self)
         assert not problems, "\n".join(problems + [self.report()])
 

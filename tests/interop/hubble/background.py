@@ -3,11 +3,11 @@
 import asyncio
 import threading
 
-from culvert.process import eventually
+from culvert.process import PATIENCE, eventually
 from hubble.agent import Agent
 from hubble.proxy import Proxy
 
-SECONDS = 20.0
+SECONDS = PATIENCE
 
 
 class Background:
