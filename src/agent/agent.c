@@ -108,8 +108,13 @@ static void signalled(uv_signal_t *handle, int number)
 
 static void hung_up(uv_signal_t *handle, int number)
 {
+    struct agent *agent = handle->data;
     (void)number;
-    agent_reload_forwards(handle->data);
+    uplink_reload_files(&agent->uplink);
+    if (agent->rest != NULL)
+        rest_reload_token(agent->rest);
+    if (agent->config.forwards_file != NULL)
+        agent_reload_forwards(agent);
 }
 
 static void stop_as_asked(struct control_request *request)
@@ -256,9 +261,8 @@ static int watch_signals(struct agent *agent)
         int number;
         uv_signal_cb run;
     } watched[] = {{SIGTERM, signalled}, {SIGINT, signalled}, {SIGHUP, hung_up}};
-    int count = agent->config.forwards_file != NULL ? 3 : 2;
     int error = 0;
-    for (int i = 0; i < count && error == 0; i++) {
+    for (size_t i = 0; i < sizeof watched / sizeof *watched && error == 0; i++) {
         error = uv_signal_init(&agent->loop.uv, &agent->signals[i]);
         if (error != 0)
             break;

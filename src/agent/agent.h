@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { AGENT_KEY_SIZE = 257 /* of a key with its zero */ };
+
 enum agent_dialect {
     AGENT_DIALECT_AUTO, /* native; Hubble 0.1 where the server knows no other and there is no key */
     AGENT_DIALECT_NATIVE, /* never anything else */
@@ -32,10 +34,12 @@ struct agent_config {
     unsigned retry_preferred; /* seconds before an earlier URL, or WebSocket instead of long poll,
                                  is tried again; 0: the default */
     const char *name;
-    const char *key; /* "" when there is none */
-    const char *ca;  /* a PEM file, or NULL for the system's */
+    const char *key;      /* "" when there is none; shorter than AGENT_KEY_SIZE */
+    const char *key_file; /* where it was read, to be read again when it changes; NULL: no file */
+    const char *ca;       /* a PEM file, read again like the key; or NULL for the system's */
     bool insecure;
     const struct proxy_settings *proxies; /* on the way to the gateway; NULL: none */
+    const char *proxy_user_file; /* where their login was read, read again like the key; or NULL */
     enum agent_dialect dialect;
     struct whitelist whitelist; /* complete: defaults are applied by the caller */
     const struct rule *rules;
@@ -47,8 +51,7 @@ struct agent_config {
     const char *api;            /* "HOST:PORT" or "unix:PATH"; NULL: no API */
     const char *api_token_file; /* NULL: a token is made in the state directory */
 
-    bool takes_signals; /* SIGTERM and SIGINT are the agent's (a program of its own), and SIGHUP if
-                           there is a forwards file */
+    bool takes_signals; /* SIGTERM, SIGINT and SIGHUP are the agent's: a program of its own */
     bool announces; /* says on standard output what is open and registered, as culvert(1) does */
     struct journal *journal; /* where events go; may be NULL. Borrowed */
     /* On the agent's thread: it is registered, or is not any more. May be NULL. */

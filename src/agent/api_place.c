@@ -144,7 +144,6 @@ int api_place_open(struct api_place *place, char token[static API_TOKEN_SIZE], c
                    size_t why_size)
 {
     char directory[PATH_MAX] = "";
-    char path[PATH_MAX];
     *place = (struct api_place){.url = ""};
     int error = state_directory_path(directory, sizeof directory);
     if (error != 0) {
@@ -153,19 +152,19 @@ int api_place_open(struct api_place *place, char token[static API_TOKEN_SIZE], c
                  "--api-token-file");
         return error;
     }
-    error = join(directory, "api-token", path);
+    error = join(directory, "api-token", place->token_path);
     if (error == 0)
         error = join(directory, "api-url", place->url_path);
     if (error == 0)
         error = state_directory_make(directory);
-    if (error == 0 && access(path, F_OK) != 0)
-        error = make_token_file(path);
+    if (error == 0 && access(place->token_path, F_OK) != 0)
+        error = make_token_file(place->token_path);
     if (error != 0) {
         snprintf(why, why_size, "cannot make the API's token in %.900s: %s", directory,
                  error_text(error));
         return error;
     }
-    return api_token_read(path, token, why, why_size);
+    return api_token_read(place->token_path, token, why, why_size);
 }
 
 int api_place_publish(struct api_place *place, const char *url, char *why, size_t why_size)

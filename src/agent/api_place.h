@@ -33,6 +33,7 @@ int api_token_read(const char *path, char token[static API_TOKEN_SIZE], char *wh
 
 /* The files of the state directory. */
 struct api_place {
+    char token_path[PATH_MAX];
     char url_path[PATH_MAX];
     char url[API_URL_SIZE]; /* what was published; "" if nothing was */
 };

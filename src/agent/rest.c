@@ -4,6 +4,7 @@
 #include "agent/api_place.h"
 #include "agent/openapi.h"
 #include "base/error.h"
+#include "base/file_version.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/utf8.h"
@@ -19,6 +20,7 @@ struct rest {
     struct agent *agent;
     struct api_server *server;
     struct api_place place;
+    struct file_version token_file;
     struct sockaddr_storage own; /* what was denied to those who dial through us */
     bool is_denied;
 };
@@ -159,6 +161,35 @@ static int find_token(struct rest *rest, char token[static API_TOKEN_SIZE], char
                         : api_place_open(&rest->place, token, why, why_size);
 }
 
+static const char *token_path(const struct rest *rest)
+{
+    const char *path = rest->agent->config.api_token_file;
+    return path != NULL ? path : rest->place.token_path;
+}
+
+void rest_reload_token(struct rest *rest)
+{
+    char token[API_TOKEN_SIZE] = "";
+    char why[AGENT_WHY_SIZE];
+    (void)file_version_update(&rest->token_file, token_path(rest));
+    int error = api_token_read(token_path(rest), token, why, sizeof why);
+    if (error == 0)
+        error = api_server_set_token(rest->server, token);
+    explicit_bzero(token, sizeof token);
+    if (error != 0)
+        log_warning("the API's token: %s; the token that was read before stays valid", why);
+    else
+        log_info("read the API's token in %s again", token_path(rest));
+}
+
+static void refresh_token(void *context)
+{
+    const struct agent *agent = context;
+    struct rest *rest = agent->rest;
+    if (rest != NULL && file_version_update(&rest->token_file, token_path(rest)))
+        rest_reload_token(rest);
+}
+
 /* An agent that reaches this one must not reach its API. */
 static int deny_own_port(struct rest *rest, char *why, size_t why_size)
 {
@@ -183,6 +214,7 @@ static int serve(struct rest *rest, const struct api_address *address, const cha
         .port = address->port,
         .path = is_socket ? address->path : NULL,
         .token = token,
+        .refresh_token = refresh_token,
         .routes = ROUTES,
         .route_count = sizeof ROUTES / sizeof *ROUTES,
         .context = rest->agent,
@@ -228,6 +260,7 @@ int rest_open(struct agent *agent, struct rest **rest, char *why, size_t why_siz
     }
     opened->agent = agent;
     error = find_token(opened, token, why, why_size);
+    (void)file_version_update(&opened->token_file, token_path(opened));
     if (error == 0)
         error = serve(opened, &address, token, why, why_size);
     explicit_bzero(token, sizeof token);

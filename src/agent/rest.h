@@ -12,6 +12,9 @@ struct rest;
 /* Serves at config.api; the token is in place before anybody can ask. Returns 0 or an error, with a
  * sentence in `why`. */
 int rest_open(struct agent *agent, struct rest **rest, char *why, size_t why_size);
+/* Reads the token's file again, whether it has changed or not; when it is wrong the token stays and
+ * a warning is logged. */
+void rest_reload_token(struct rest *rest);
 /* NULL is fine. */
 void rest_close(struct rest *rest);
 

@@ -48,15 +48,6 @@ static int prepare_places(struct uplink *uplink)
     return error;
 }
 
-static bool has_secure_url(const struct agent_config *config)
-{
-    for (size_t i = 0; i < config->url_count; i++) {
-        if (config->urls[i].is_secure)
-            return true;
-    }
-    return false;
-}
-
 int uplink_init(struct uplink *uplink, const struct uplink_owner *owner, void *holder,
                 struct loop *loop, struct agent_config *config, char *why, size_t why_size)
 {
@@ -68,23 +59,27 @@ int uplink_init(struct uplink *uplink, const struct uplink_owner *owner, void *h
         .leave_at = UINT64_MAX,
     };
     list_init(&uplink->leaving);
-    int error = loop_timer_init(loop, &uplink->timer, uplink_timer_fired, uplink);
+    int error = credentials_init(&uplink->credentials, config, why, why_size);
+    if (error != 0)
+        return error;
+    error = loop_timer_init(loop, &uplink->timer, uplink_timer_fired, uplink);
     if (error == 0)
         error = loop_timer_init(loop, &uplink->side_timer, uplink_side_timer_fired, uplink);
     if (error == 0)
         error = prepare_places(uplink);
-    if (error != 0) {
+    if (error != 0)
         snprintf(why, why_size, "%s", error_text(error));
-        return error;
-    }
-    if (has_secure_url(config))
-        error = tls_client_context(config->ca, config->insecure, &uplink->tls, why, why_size);
     return error;
 }
 
 void uplink_start(struct uplink *uplink)
 {
     uplink_try_home(uplink);
+}
+
+void uplink_reload_files(struct uplink *uplink)
+{
+    credentials_refresh(&uplink->credentials, true);
 }
 
 /* ---- looking ---- */
@@ -183,6 +178,5 @@ void uplink_deinit(struct uplink *uplink)
         loop_timer_close(&uplink->side_timer, NULL);
     memory_free(uplink->places);
     uplink->places = NULL;
-    tls_context_unref(uplink->tls);
-    uplink->tls = NULL;
+    credentials_deinit(&uplink->credentials);
 }

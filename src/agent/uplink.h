@@ -12,6 +12,7 @@
 
 #include "agent/agent.h"
 #include "agent/approach.h"
+#include "agent/credentials.h"
 #include "agent/gateways.h"
 #include "agent/ladder.h"
 #include "agent/registration.h"
@@ -83,7 +84,7 @@ struct uplink {
     void *holder; /* for the owner's use */
     struct loop *loop;
     struct agent_config *config;
-    struct tls_context *tls;     /* NULL where no URL is secure */
+    struct credentials credentials;
     struct uplink_place *places; /* as many as there are URLs */
     struct gateways gateways;
     struct registration *home; /* up, or waiting to be resumed; or NULL */
@@ -110,6 +111,8 @@ struct uplink {
 int uplink_init(struct uplink *uplink, const struct uplink_owner *owner, void *holder,
                 struct loop *loop, struct agent_config *config, char *why, size_t why_size);
 void uplink_start(struct uplink *uplink);
+/* Reads the files with keys and authorities again. Links that are up stay as they are. */
+void uplink_reload_files(struct uplink *uplink);
 
 /* Whether a server of Hubble 0.1 has the link, or is being asked for one. */
 bool uplink_speaks_hubble(const struct uplink *uplink);

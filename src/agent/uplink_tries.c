@@ -109,10 +109,11 @@ static void start_try(struct uplink *uplink, enum uplink_aim aim, size_t index,
     char why[1024];
     struct uplink_place *place = &uplink->places[index];
     bool resumes = is_waiting_to_resume(uplink) && uplink->home->place == index;
+    credentials_refresh(&uplink->credentials, false);
     struct approach_request request = {
         .url = place->url,
         .config = uplink->config,
-        .tls = uplink->tls,
+        .tls = uplink->credentials.tls,
         .denial = &place->denial,
         .rung = rung,
         .link = resumes ? uplink->home->native->identity.link : NULL,

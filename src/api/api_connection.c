@@ -256,6 +256,8 @@ static void proceed(struct api_connection *connection)
     struct api_site *site = connection->site;
     struct api_call *call = &connection->call;
     if (connection->state == STATE_HEAD) {
+        if (site->refresh_token != NULL)
+            site->refresh_token(site->context);
         if (api_request_head(&connection->access, site->routes, site->route_count,
                              connection->input, connection->input_size, call) == CULVERT_NEED_MORE)
             return;

@@ -19,8 +19,9 @@ struct api_connection;
 /* What the connections of a server share. */
 struct api_site {
     struct loop *loop;
-    char *given; /* the host it was told to listen on, "" for a unix socket */
-    char *token;
+    char *given;                   /* the host it was told to listen on, "" for a unix socket */
+    char token[API_MAX_TOKEN + 1]; /* the connections look at it with each request */
+    void (*refresh_token)(void *context);
     const struct api_route *routes;
     size_t route_count;
     void *context;

@@ -25,9 +25,7 @@ struct api_server {
 static void free_server(struct api_server *server)
 {
     struct api_site *site = &server->site;
-    if (site->token != NULL)
-        explicit_bzero(site->token, strlen(site->token));
-    memory_free(site->token);
+    explicit_bzero(site->token, sizeof site->token);
     memory_free(site->given);
     memory_free(server->path);
     memory_free(server);
@@ -74,14 +72,20 @@ static const struct listener_events EVENTS = {on_accepted};
 
 /* ---- the server ---- */
 
+int api_server_set_token(struct api_server *server, const char *token)
+{
+    return text_copy(text_of(token), server->site.token, sizeof server->site.token);
+}
+
 static int copy_texts(struct api_server *server, const struct api_server_config *config)
 {
     struct api_site *site = &server->site;
-    site->token = memory_copy_text(config->token);
+    int error = api_server_set_token(server, config->token);
+    if (error != 0)
+        return error;
     site->given = memory_copy_text(config->host != NULL ? config->host : "");
     server->path = config->host == NULL ? memory_copy_text(config->path) : NULL;
-    bool is_whole = site->token != NULL && site->given != NULL &&
-                    (config->host != NULL || server->path != NULL);
+    bool is_whole = site->given != NULL && (config->host != NULL || server->path != NULL);
     return is_whole ? 0 : CULVERT_ERROR_NO_MEMORY;
 }
 
@@ -98,6 +102,7 @@ int api_server_new(struct loop *loop, const struct api_server_config *config,
     new->site.routes = config->routes;
     new->site.route_count = config->route_count;
     new->site.context = config->context;
+    new->site.refresh_token = config->refresh_token;
     new->site.changed = on_changed;
     list_init(&new->site.connections);
     error = copy_texts(new, config);

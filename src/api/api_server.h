@@ -21,6 +21,7 @@ enum {
     API_REQUEST_TIME = 10, /* seconds for a request to come in whole */
     API_IDLE_TIME = 60,    /* seconds that a connection may stay without one */
     API_DETAIL_SIZE = 512,
+    API_MAX_TOKEN = 256, /* bytes */
 };
 
 struct api_server;
@@ -49,19 +50,23 @@ struct api_route {
 };
 
 struct api_server_config {
-    const char *host; /* a numeric address or a name; NULL: a unix socket */
-    uint16_t port;    /* 0: a free one */
-    const char *path; /* of the unix socket, made with mode 0600; a stale one is replaced */
-    const char *token;
+    const char *host;  /* a numeric address or a name; NULL: a unix socket */
+    uint16_t port;     /* 0: a free one */
+    const char *path;  /* of the unix socket, made with mode 0600; a stale one is replaced */
+    const char *token; /* up to API_MAX_TOKEN bytes */
+    /* Called before a request's token is looked at, and may set another; or NULL. */
+    void (*refresh_token)(void *context);
     const struct api_route *routes; /* borrowed */
     size_t route_count;
-    void *context; /* of the routes' handlers */
+    void *context; /* of the routes' handlers and refresh_token */
 };
 
 /* Listens and serves. Texts but the routes' are copied. Returns 0, or an error (-EADDRINUSE) with a
  * sentence in `why`. */
 int api_server_new(struct loop *loop, const struct api_server_config *config,
                    struct api_server **server, char *why, size_t why_size);
+/* Replaces the token, from the next request on. CULVERT_ERROR_TOO_LARGE if it is too long. */
+int api_server_set_token(struct api_server *server, const char *token);
 /* "http://127.0.0.1:7070" or "unix:/run/culvert.sock", with the real port. */
 void api_server_text(const struct api_server *server, char *out, size_t size);
 /* The TCP port; 0 for a unix socket. */

@@ -62,6 +62,17 @@ static int read_text(int descriptor, size_t room, char **text, size_t *size)
     return 0;
 }
 
+/* Editors on Windows begin a file with a byte order mark. What moves is wiped where it was. */
+static void drop_byte_order_mark(char *text, size_t *size)
+{
+    static const char mark[] = {'\xef', '\xbb', '\xbf'};
+    if (*size < sizeof mark || memcmp(text, mark, sizeof mark) != 0)
+        return;
+    *size -= sizeof mark;
+    memmove(text, text + sizeof mark, *size);
+    explicit_bzero(text + *size, sizeof mark);
+}
+
 int private_file_read(const char *path, size_t max, char **text, size_t *size, bool *is_shared,
                       char *why, size_t why_size)
 {
@@ -71,6 +82,8 @@ int private_file_read(const char *path, size_t max, char **text, size_t *size, b
     *is_shared = error == 0 && file_access_check(descriptor, why, why_size) != 0;
     if (error == 0)
         error = read_text(descriptor, room, text, size);
+    if (error == 0)
+        drop_byte_order_mark(*text, size);
     if (descriptor >= 0)
         close(descriptor);
     if (error == CULVERT_ERROR_INVALID)

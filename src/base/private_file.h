@@ -6,10 +6,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Reads a regular file of at most `max` bytes into a terminated text, to be given back to
- * private_file_free. *is_shared tells whether others have access to the file (base/file_access.h);
- * `why` then says who. Returns 0, CULVERT_ERROR_TOO_LARGE, CULVERT_ERROR_INVALID (not a regular
- * file), CULVERT_ERROR_NO_MEMORY or -errno, with a sentence in `why` that does not name the file.
+/* Reads a regular file of at most `max` bytes into a terminated text, without a UTF-8 byte order
+ * mark at its beginning, to be given back to private_file_free. *is_shared tells whether others
+ * have access to the file (base/file_access.h); `why` then says who. Returns 0,
+ * CULVERT_ERROR_TOO_LARGE, CULVERT_ERROR_INVALID (not a regular file), CULVERT_ERROR_NO_MEMORY or
+ * -errno, with a sentence in `why` that does not name the file.
  */
 int private_file_read(const char *path, size_t max, char **text, size_t *size, bool *is_shared,
                       char *why, size_t why_size);

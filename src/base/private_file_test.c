@@ -123,6 +123,19 @@ static void test_others_that_may_read(void **state)
     private_file_free(text, 3);
 }
 
+static void test_a_byte_order_mark(void **state)
+{
+    (void)state;
+    assert_int_equal(private_file_replace(path, "\xef\xbb\xbfone", 6), 0);
+    check_content("one");
+    assert_int_equal(private_file_replace(path, "\xef\xbb\xbf", 3), 0);
+    check_content("");
+    assert_int_equal(private_file_replace(path, "\xef\xbb", 2), 0);
+    check_content("\xef\xbb");
+    assert_int_equal(private_file_replace(path, "one\xef\xbb\xbf", 6), 0);
+    check_content("one\xef\xbb\xbf");
+}
+
 static void test_what_cannot_be_read(void **state)
 {
     (void)state;
@@ -152,6 +165,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_file_is_replaced, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_file_that_cannot_be_written, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_others_that_may_read, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_byte_order_mark, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_read, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,8 +2,8 @@
 
 #include "base/error.h"
 #include "base/exit_code.h"
+#include "base/key_source.h"
 #include "base/str.h"
-#include "cli/key_source.h"
 #include "cli/subcommands.h"
 #include "gateway/acl_file.h"
 #include "policy/host.h"
@@ -64,7 +64,7 @@ static int take_question(void *settings, const char *value, char *why)
 static int take_key(void *settings, const char *value, char *why)
 {
     struct acl_command *command = settings;
-    return key_source_text(value, command->key, sizeof command->key, why);
+    return key_source_text(value, command->key, sizeof command->key, why, OPTIONS_WHY_SIZE);
 }
 
 /* ---- the rules ---- */

@@ -3,11 +3,11 @@
 #include "agent/api_place.h"
 #include "base/error.h"
 #include "base/exit_code.h"
+#include "base/key_source.h"
 #include "base/memory.h"
 #include "base/str.h"
-#include "cli/key_source.h"
-#include "cli/proxy_source.h"
 #include "net/local_address.h"
+#include "net/proxy_login_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,7 +108,7 @@ static int take_key_file(void *settings, const char *value, char *why)
 {
     struct agent_command *command = settings;
     (void)why;
-    command->key_file = value;
+    command->config.key_file = value;
     return 0;
 }
 
@@ -147,7 +147,10 @@ static int take_proxy_user_file(void *settings, const char *value, char *why)
     struct agent_command *command = settings;
     if (command->proxies.login.is_given)
         return options_reject(why, "--proxy-user and --proxy-user-file exclude each other");
-    return proxy_source_file(value, &command->proxies.login, why);
+    int error = options_take_path(&command->config.proxy_user_file, value, why);
+    return error != 0
+               ? error
+               : proxy_login_file_read(value, &command->proxies.login, why, OPTIONS_WHY_SIZE);
 }
 
 static int take_proxy_ca(void *settings, const char *value, char *why)
@@ -306,16 +309,19 @@ static int find_key(struct agent_command *command, const char *environment_key, 
     char reason[OPTIONS_WHY_SIZE] = "";
     const char *source = "--key";
     int error = 0;
-    if (command->key_option != NULL && command->key_file != NULL)
+    if (command->key_option != NULL && command->config.key_file != NULL)
         return options_reject(why, "--key and --key-file exclude each other");
-    if (command->key_file != NULL) {
+    if (command->config.key_file != NULL) {
         source = "--key-file";
-        error = key_source_file(command->key_file, command->key, sizeof command->key, reason);
+        error = key_source_file(command->config.key_file, command->key, sizeof command->key, reason,
+                                sizeof reason);
     } else if (command->key_option != NULL) {
-        error = key_source_text(command->key_option, command->key, sizeof command->key, reason);
+        error = key_source_text(command->key_option, command->key, sizeof command->key, reason,
+                                sizeof reason);
     } else if (environment_key != NULL && environment_key[0] != '\0') {
         source = "$CULVERT_KEY";
-        error = key_source_text(environment_key, command->key, sizeof command->key, reason);
+        error = key_source_text(environment_key, command->key, sizeof command->key, reason,
+                                sizeof reason);
     }
     if (error != 0)
         snprintf(why, OPTIONS_WHY_SIZE, "%s: %.900s", source,

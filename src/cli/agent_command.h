@@ -7,7 +7,6 @@
 
 enum {
     AGENT_COMMAND_RULES = 1024,
-    AGENT_COMMAND_KEY_SIZE = 257,
     AGENT_COMMAND_RETRY_MAX = 24 * 60 * 60, /* seconds */
 };
 
@@ -18,9 +17,8 @@ struct agent_command {
     struct proxy_settings proxies;
     struct url urls[GATEWAYS_MAX];
     const char *key_option;
-    const char *key_file;
     bool has_allow;
-    char key[AGENT_COMMAND_KEY_SIZE];
+    char key[AGENT_KEY_SIZE];
 };
 
 /* What holds when no option says otherwise; nothing may be dialled. */

@@ -2,8 +2,8 @@
 
 #include "base/error.h"
 #include "base/exit_code.h"
+#include "base/key_source.h"
 #include "base/str.h"
-#include "cli/key_source.h"
 #include "gateway/gateway_listen.h"
 #include "lua/lua_pool.h"
 #include "net/machine.h"
@@ -190,8 +190,8 @@ static int take_events_webhook_secret(void *settings, const char *value, char *w
 {
     struct gateway_command *command = settings;
     char reason[OPTIONS_WHY_SIZE] = "";
-    int error =
-        key_source_file(value, command->webhook_secret, sizeof command->webhook_secret, reason);
+    int error = key_source_file(value, command->webhook_secret, sizeof command->webhook_secret,
+                                reason, sizeof reason);
     if (error != 0)
         snprintf(why, OPTIONS_WHY_SIZE, "%.900s", reason);
     command->journal.webhook_secret = command->webhook_secret;

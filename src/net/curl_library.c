@@ -1,6 +1,7 @@
 #include "net/curl_library.h"
 
 #include "base/error.h"
+#include "net/pem_file.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -83,4 +84,37 @@ int curl_library_set_up(const struct curl_library *curl, CURL *easy)
     curl->easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 #endif
     return failed ? CULVERT_ERROR_NO_MEMORY : 0;
+}
+
+/* As text, since libcurl keeps the authorities of a path for a day (CURLOPT_CA_CACHE_TIMEOUT),
+ * whatever becomes of the file. Libraries that cannot do it take the path. */
+static bool trust_text(const struct curl_library *curl, CURL *easy, const char *path, bool is_proxy)
+{
+#if LIBCURL_VERSION_NUM >= 0x074d00
+    struct pem_file file;
+    char why[256];
+    if (pem_file_read(&file, path, why, sizeof(why)) != 0)
+        return false;
+    struct curl_blob blob = {.data = file.text, .len = file.size, .flags = CURL_BLOB_COPY};
+    CURLcode code =
+        curl->easy_setopt(easy, is_proxy ? CURLOPT_PROXY_CAINFO_BLOB : CURLOPT_CAINFO_BLOB, &blob);
+    pem_file_deinit(&file);
+    return code == CURLE_OK;
+#else
+    (void)curl;
+    (void)easy;
+    (void)path;
+    (void)is_proxy;
+    return false;
+#endif
+}
+
+int curl_library_trust(const struct curl_library *curl, CURL *easy, const char *path, bool is_proxy)
+{
+    bool is_set =
+        trust_text(curl, easy, path, is_proxy) ||
+        curl->easy_setopt(easy, is_proxy ? CURLOPT_PROXY_CAINFO : CURLOPT_CAINFO, path) == CURLE_OK;
+    is_set = is_set && curl->easy_setopt(easy, is_proxy ? CURLOPT_PROXY_CAPATH : CURLOPT_CAPATH,
+                                         NULL) == CURLE_OK;
+    return is_set ? 0 : CULVERT_ERROR_NO_MEMORY;
 }

@@ -6,6 +6,7 @@
 #define NET_CURL_LIBRARY_H
 
 #include <curl/curl.h>
+#include <stdbool.h>
 
 struct curl_library {
     CURL *(*easy_init)(void);
@@ -45,5 +46,11 @@ const struct curl_library *curl_library(void);
  * do not inherit, our name, and no waiting for a name server when a transfer is given up. Returns 0
  * or CULVERT_ERROR_NO_MEMORY. */
 int curl_library_set_up(const struct curl_library *curl, CURL *easy);
+
+/* Trusts only the authorities in the PEM file, which is read now; a file that cannot be read, or
+ * that holds no certificate, fails the transfer. With `is_proxy` for the connection to an HTTPS
+ * proxy, otherwise for the server. Returns 0 or CULVERT_ERROR_NO_MEMORY. */
+int curl_library_trust(const struct curl_library *curl, CURL *easy, const char *path,
+                       bool is_proxy);
 
 #endif

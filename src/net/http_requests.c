@@ -421,10 +421,8 @@ static int set_trust(const struct http_requests *requests, CURL *easy)
         curl->easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) != CURLE_OK;
     failed |= curl->easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, verify) != CURLE_OK;
     failed |= curl->easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2 * verify) != CURLE_OK;
-    if (requests->ca != NULL) {
-        failed |= curl->easy_setopt(easy, CURLOPT_CAINFO, requests->ca) != CURLE_OK;
-        failed |= curl->easy_setopt(easy, CURLOPT_CAPATH, NULL) != CURLE_OK;
-    }
+    if (requests->ca != NULL)
+        failed |= curl_library_trust(curl, easy, requests->ca, false) != 0;
     return failed ? CULVERT_ERROR_NO_MEMORY : proxy_set_options(curl, easy, &requests->proxy);
 }
 

@@ -183,10 +183,8 @@ int proxy_set_options(const struct curl_library *curl, CURL *easy, const struct 
                                 has_login ? proxy->login.user : NULL) != CURLE_OK;
     failed |= curl->easy_setopt(easy, CURLOPT_PROXYPASSWORD,
                                 has_login ? proxy->login.password : NULL) != CURLE_OK;
-    if (proxy->kind == PROXY_HTTPS && proxy->ca != NULL) {
-        failed |= curl->easy_setopt(easy, CURLOPT_PROXY_CAINFO, proxy->ca) != CURLE_OK;
-        failed |= curl->easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL) != CURLE_OK;
-    }
+    if (proxy->kind == PROXY_HTTPS && proxy->ca != NULL)
+        failed |= curl_library_trust(curl, easy, proxy->ca, true) != 0;
     return failed ? CULVERT_ERROR_NO_MEMORY : 0;
 }
 

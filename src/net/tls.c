@@ -1,24 +1,20 @@
 #include "net/tls.h"
 
 #include "base/error.h"
-#include "base/file_access.h"
 #include "base/memory.h"
+#include "net/pem_file.h"
 #include "net/tls_bio.h"
 #include "net/tls_context.h"
 
 #include <ctype.h>
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 #if defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -92,41 +88,6 @@ void tls_context_unref(struct tls_context *context)
     memory_free(context);
 }
 
-static int tell_errno(const char *path, char *why, size_t why_size)
-{
-    int error = -errno;
-    snprintf(why, why_size, "cannot read %s: %s", path, error_text(error));
-    return error;
-}
-
-static int check_access(int fd, const char *path, char *why, size_t why_size)
-{
-    struct stat status;
-
-    if (fstat(fd, &status) != 0)
-        return tell_errno(path, why, why_size);
-    if (S_ISDIR(status.st_mode)) {
-        errno = EISDIR;
-        return tell_errno(path, why, why_size);
-    }
-    char who[256];
-    int error = file_access_check(fd, who, sizeof(who));
-    if (error != 0)
-        snprintf(why, why_size, "%s: %s", path, who);
-    return error;
-}
-
-int tls_check_secret_file(const char *path, char *why, size_t why_size)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-    if (fd < 0)
-        return tell_errno(path, why, why_size);
-    int error = check_access(fd, path, why, why_size);
-    close(fd);
-    return error;
-}
-
 /* Without it OpenSSL would ask on the terminal. */
 static int no_passphrase(char *buffer, int size, int is_writing, void *context)
 {
@@ -139,20 +100,12 @@ static int no_passphrase(char *buffer, int size, int is_writing, void *context)
 
 static int read_key(const char *path, EVP_PKEY **key, char *why, size_t why_size)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return tell_errno(path, why, why_size);
-    FILE *file = NULL;
-    /* The access is checked on what is then read, not on what the path may name later. */
-    int error = check_access(fd, path, why, why_size);
+    struct pem_file file;
+    int error = pem_file_read_secret(&file, path, why, why_size);
     if (error != 0)
-        goto out;
-    file = fdopen(fd, "r");
-    if (file == NULL) {
-        error = tell_errno(path, why, why_size);
-        goto out;
-    }
-    *key = PEM_read_PrivateKey(file, NULL, no_passphrase, NULL);
+        return error;
+    BIO *bio = BIO_new_mem_buf(file.text, (int)file.size);
+    *key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) : NULL;
     if (*key == NULL) {
         bool is_encrypted = ERR_GET_REASON(ERR_peek_error()) == PEM_R_BAD_PASSWORD_READ ||
                             ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_BAD_PASSWORD_READ;
@@ -163,34 +116,52 @@ static int read_key(const char *path, EVP_PKEY **key, char *why, size_t why_size
                  path);
         error = CULVERT_ERROR_TLS;
     }
-out:
-    if (file != NULL)
-        fclose(file);
-    else
-        close(fd);
+    BIO_free(bio);
+    pem_file_deinit(&file);
     return error;
 }
 
-/* OpenSSL does not say plainly that a file cannot be opened. */
-static int check_readable(const char *path, char *why, size_t why_size)
+static X509 *next_certificate(BIO *bio)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    char byte;
+    return PEM_read_bio_X509_AUX(bio, NULL, no_passphrase, NULL);
+}
 
-    if (fd < 0)
-        return tell_errno(path, why, why_size);
-    int error = read(fd, &byte, 1) < 0 ? tell_errno(path, why, why_size) : 0;
-    close(fd);
+/* The first certificate is the server's, the others lead to its authority. */
+static bool use_chain(SSL_CTX *ssl, BIO *bio)
+{
+    X509 *certificate = next_certificate(bio);
+    bool is_good = certificate != NULL && SSL_CTX_use_certificate(ssl, certificate) == 1;
+    X509_free(certificate);
+    while (is_good && (certificate = next_certificate(bio)) != NULL) {
+        is_good = SSL_CTX_add1_chain_cert(ssl, certificate) == 1;
+        X509_free(certificate);
+    }
+    /* What follows the last certificate, and is not one, does no harm; one that is broken does. */
+    return is_good && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+}
+
+static int load_chain(SSL_CTX *ssl, const char *path, char *why, size_t why_size)
+{
+    struct pem_file file;
+    int error = pem_file_read(&file, path, why, why_size);
+    if (error != 0)
+        return error;
+    BIO *bio = BIO_new_mem_buf(file.text, (int)file.size);
+    if (bio == NULL || !use_chain(ssl, bio)) {
+        snprintf(why, why_size, "%s holds no certificate in PEM form", path);
+        error = CULVERT_ERROR_TLS;
+    }
+    BIO_free(bio);
+    pem_file_deinit(&file);
     return error;
 }
 
 static int load_pair(SSL_CTX *ssl, const char *certificate, EVP_PKEY *key, const char *key_path,
                      char *why, size_t why_size)
 {
-    if (SSL_CTX_use_certificate_chain_file(ssl, certificate) != 1) {
-        snprintf(why, why_size, "%s holds no certificate in PEM form", certificate);
-        return CULVERT_ERROR_TLS;
-    }
+    int error = load_chain(ssl, certificate, why, why_size);
+    if (error != 0)
+        return error;
     if (SSL_CTX_use_PrivateKey(ssl, key) != 1 || SSL_CTX_check_private_key(ssl) != 1) {
         snprintf(why, why_size, "the private key in %s does not belong to the certificate in %s",
                  key_path, certificate);
@@ -204,10 +175,7 @@ int tls_server_context(const char *certificate, const char *key, struct tls_cont
 {
     struct tls_context *new = NULL;
     EVP_PKEY *private_key = NULL;
-    int error = check_readable(certificate, why, why_size);
-
-    if (error == 0)
-        error = read_key(key, &private_key, why, why_size);
+    int error = read_key(key, &private_key, why, why_size);
     if (error != 0)
         goto out;
     new = context_new(true);
@@ -273,18 +241,43 @@ static bool has_hash_directory(void)
     return found;
 }
 
+/* Returns how many certificates and revocation lists were added; -1: one could not be. */
+static int add_authorities(X509_STORE *store, const STACK_OF(X509_INFO) * found)
+{
+    int count = 0;
+    for (int i = 0; i < sk_X509_INFO_num(found); i++) {
+        const X509_INFO *item = sk_X509_INFO_value(found, i);
+        if ((item->x509 != NULL && X509_STORE_add_cert(store, item->x509) != 1) ||
+            (item->crl != NULL && X509_STORE_add_crl(store, item->crl) != 1))
+            return -1;
+        count += item->x509 != NULL || item->crl != NULL;
+    }
+    return count;
+}
+
+static int load_file(SSL_CTX *ssl, const char *path, char *why, size_t why_size)
+{
+    struct pem_file file;
+    int error = pem_file_read(&file, path, why, why_size);
+    if (error != 0)
+        return error;
+    BIO *bio = BIO_new_mem_buf(file.text, (int)file.size);
+    STACK_OF(X509_INFO) *found =
+        bio != NULL ? PEM_X509_INFO_read_bio(bio, NULL, no_passphrase, NULL) : NULL;
+    if (found == NULL || add_authorities(SSL_CTX_get_cert_store(ssl), found) <= 0) {
+        snprintf(why, why_size, "%s holds no certificate in PEM form", path);
+        error = CULVERT_ERROR_TLS;
+    }
+    sk_X509_INFO_pop_free(found, X509_INFO_free);
+    BIO_free(bio);
+    pem_file_deinit(&file);
+    return error;
+}
+
 static int load_authorities(SSL_CTX *ssl, const char *ca, char *why, size_t why_size)
 {
-    if (ca != NULL) {
-        int error = check_readable(ca, why, why_size);
-        if (error != 0)
-            return error;
-        if (SSL_CTX_load_verify_file(ssl, ca) != 1) {
-            snprintf(why, why_size, "%s holds no certificate in PEM form", ca);
-            return CULVERT_ERROR_TLS;
-        }
-        return 0;
-    }
+    if (ca != NULL)
+        return load_file(ssl, ca, why, why_size);
     /* The bundle of all CAs costs megabytes; the directory is read as far as a chain needs it. */
     bool has_directory = has_hash_directory();
     if (has_directory && SSL_CTX_set_default_verify_dir(ssl) != 1) {
@@ -293,7 +286,7 @@ static int load_authorities(SSL_CTX *ssl, const char *ca, char *why, size_t why_
     }
     const char *file = getenv(X509_get_default_cert_file_env());
     if (file != NULL)
-        return load_authorities(ssl, file, why, why_size);
+        return load_file(ssl, file, why, why_size);
     if (!has_directory && SSL_CTX_set_default_verify_file(ssl) != 1) {
         snprintf(why, why_size, "this system has no CA certificates");
         return CULVERT_ERROR_TLS;

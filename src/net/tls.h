@@ -26,8 +26,4 @@ int tls_client_context(const char *ca, bool insecure, struct tls_context **conte
 struct tls_context *tls_context_ref(struct tls_context *context);
 void tls_context_unref(struct tls_context *context);
 
-/* 0, or CULVERT_ERROR_PERMISSION with who has access and what to do in `why` (base/file_access.h),
- * or -errno. */
-int tls_check_secret_file(const char *path, char *why, size_t why_size);
-
 #endif

@@ -492,22 +492,52 @@ static void test_ca_file_of_the_environment(void **state)
     check_and_close(&pair);
 }
 
-static void test_secret_file_mode(void **state)
+/* As editors on Windows save a file. */
+static void save_with_mark(const char *name, const char *suffix, const char *path)
+{
+    char source[TEST_PATH_SIZE];
+    char line[128];
+    test_certificate_path(directory, name, suffix, source);
+    FILE *from = fopen(source, "re");
+    FILE *to = fopen(path, "we");
+    assert_non_null(from);
+    assert_non_null(to);
+    fputs("\xef\xbb\xbf", to);
+    while (fgets(line, sizeof(line), from) != NULL)
+        fprintf(to, "%.*s\r\n", (int)strcspn(line, "\n"), line);
+    fclose(from);
+    fclose(to);
+    assert_int_equal(chmod(path, 0600), 0);
+}
+
+static void test_files_with_a_byte_order_mark(void **state)
 {
     (void)state;
-    char path[TEST_PATH_SIZE];
+    struct test_pair pair;
+    struct tls_context *server = NULL;
+    struct tls_context *client = NULL;
+    char certificate[TEST_PATH_SIZE];
+    char key[TEST_PATH_SIZE];
+    char authority[TEST_PATH_SIZE];
 
-    test_certificate_path(directory, "good", ".key", path);
-    assert_int_equal(tls_check_secret_file(path, why, sizeof(why)), 0);
-    assert_int_equal(chmod(path, 0604), 0);
-    assert_int_equal(tls_check_secret_file(path, why, sizeof(why)), CULVERT_ERROR_PERMISSION);
-    assert_non_null(strstr(why, "0600"));
-    assert_int_equal(chmod(path, 0400), 0);
-    assert_int_equal(tls_check_secret_file(path, why, sizeof(why)), 0);
-    assert_int_equal(chmod(path, 0600), 0);
-    assert_int_equal(tls_check_secret_file(directory, why, sizeof(why)), -EISDIR);
-    test_certificate_path(directory, "nothing", "", path);
-    assert_int_equal(tls_check_secret_file(path, why, sizeof(why)), -ENOENT);
+    test_certificate_path(directory, "marked", ".crt", certificate);
+    test_certificate_path(directory, "marked", ".key", key);
+    test_certificate_path(directory, "marked", ".ca", authority);
+    save_with_mark("good", ".crt", certificate);
+    save_with_mark("good", ".key", key);
+    save_with_mark("authority", ".crt", authority);
+    assert_int_equal(tls_server_context(certificate, key, &server, why, sizeof(why)), 0);
+    assert_int_equal(tls_client_context(authority, false, &client, why, sizeof(why)), 0);
+    test_pair_open(&pair, 10);
+    assert_int_equal(conn_secure(pair.ends[0].conn, client, "localhost"), 0);
+    assert_int_equal(conn_secure(pair.ends[1].conn, server, NULL), 0);
+    tls_context_unref(server);
+    tls_context_unref(client);
+    test_pair_run(&pair);
+    check_and_close(&pair);
+    unlink(certificate);
+    unlink(key);
+    unlink(authority);
 }
 
 static int set_up(void **state)
@@ -544,7 +574,7 @@ int main(void)
         cmocka_unit_test(test_server_files_that_will_not_do),
         cmocka_unit_test(test_client_files_that_will_not_do),
         cmocka_unit_test(test_ca_file_of_the_environment),
-        cmocka_unit_test(test_secret_file_mode),
+        cmocka_unit_test(test_files_with_a_byte_order_mark),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

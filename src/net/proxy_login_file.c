@@ -1,4 +1,4 @@
-#include "cli/proxy_source.h"
+#include "net/proxy_login_file.h"
 
 #include "base/error.h"
 #include "base/private_file.h"
@@ -10,20 +10,24 @@ enum { FILE_MAX_SIZE = 4096 };
 
 static int take_line(char *text, size_t size, struct proxy_login *login, char *why, size_t why_size)
 {
+    struct proxy_login taken = {0};
     while (size > 0 && (text[size - 1] == '\n' || text[size - 1] == '\r'))
         size--;
     text[size] = '\0';
     if (strlen(text) != size) {
-        snprintf(why, why_size, "it is no text");
+        snprintf(why, why_size, "it is not a text file");
         return CULVERT_ERROR_INVALID;
     }
-    return proxy_parse_login(text, login, why, why_size);
+    int error = proxy_parse_login(text, &taken, why, why_size);
+    if (error == 0)
+        *login = taken;
+    explicit_bzero(&taken, sizeof taken);
+    return error;
 }
 
-int proxy_source_file(const char *path, struct proxy_login *login,
-                      char why[static OPTIONS_WHY_SIZE])
+int proxy_login_file_read(const char *path, struct proxy_login *login, char *why, size_t why_size)
 {
-    char wrong[OPTIONS_WHY_SIZE / 2] = "";
+    char wrong[512] = "";
     char *text = NULL;
     size_t size = 0;
     bool is_shared = false;
@@ -35,7 +39,6 @@ int proxy_source_file(const char *path, struct proxy_login *login,
         error = take_line(text, size, login, wrong, sizeof wrong);
     private_file_free(text, size);
     if (error != 0)
-        snprintf(why, OPTIONS_WHY_SIZE, "%.400s: %s", path,
-                 wrong[0] != '\0' ? wrong : error_text(error));
+        snprintf(why, why_size, "%.400s: %s", path, wrong[0] != '\0' ? wrong : error_text(error));
     return error;
 }

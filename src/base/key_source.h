@@ -1,17 +1,16 @@
 /* An agent's key, from wherever it is given. */
-#ifndef CLI_KEY_SOURCE_H
-#define CLI_KEY_SOURCE_H
-
-#include "cli/options.h"
+#ifndef BASE_KEY_SOURCE_H
+#define BASE_KEY_SOURCE_H
 
 #include <stddef.h>
 
 /* Copies a key after a check that it can be one: no spaces or control characters, at most
  * `size` - 1 bytes, not empty. Returns 0 or CULVERT_ERROR_INVALID with a sentence in `why`. */
-int key_source_text(const char *text, char *key, size_t size, char why[static OPTIONS_WHY_SIZE]);
+int key_source_text(const char *text, char *key, size_t size, char *why, size_t why_size);
 
 /* Reads the key that is a file's only line. A file that others may read is refused. Returns 0,
- * CULVERT_ERROR_INVALID, CULVERT_ERROR_PERMISSION or -errno, with a sentence in `why`. */
-int key_source_file(const char *path, char *key, size_t size, char why[static OPTIONS_WHY_SIZE]);
+ * CULVERT_ERROR_INVALID, CULVERT_ERROR_PERMISSION or -errno, with a sentence in `why` and then
+ * `key` unchanged. */
+int key_source_file(const char *path, char *key, size_t size, char *why, size_t why_size);
 
 #endif
