@@ -541,7 +541,7 @@ def test_a_token_in_the_state_directory(world, site):
 
 
 @pytest.mark.parametrize("content, mode, what", [
-    (TOKEN, 0o644, "others"), (TOKEN, 0o660, "others"), ("", 0o600, "no token"),
+    (TOKEN, 0o644, "may read it"), (TOKEN, 0o660, "may write it"), ("", 0o600, "no token"),
     ("two words\n", 0o600, "no token"), (None, None, "no such file")])
 def test_a_token_file_that_cannot_be_used(world, site, content, mode, what):
     path = world.write("bad-token", content, mode) if mode else world.path("nothing")
