@@ -133,7 +133,8 @@ int registration_new(const struct registration_owner *owner, void *holder, struc
     return 0;
 }
 
-int registration_begin(struct registration *registration, struct carrier *carrier, bool is_native)
+int registration_begin(struct registration *registration, struct carrier *carrier, bool is_native,
+                       const uint8_t boot[static MESSAGE_BOOT_SIZE])
 {
     const struct agent_config *config = registration->config;
     loop_timer_start(&registration->timer, REGISTRATION_ANSWER_TIME);
@@ -147,7 +148,9 @@ int registration_begin(struct registration *registration, struct carrier *carrie
         return error;
     registration->native = native;
     registration->tunnel = &native->base;
-    error = native_tunnel_register(native, carrier, config->name, config->key);
+    struct native_credentials credentials = {
+        .name = config->name, .key = config->key, .boot = boot};
+    error = native_tunnel_register(native, carrier, &credentials);
     if (error != 0)
         native_tunnel_cut(native, error, error_text(error));
     return 0;
@@ -180,9 +183,10 @@ int registration_add_express(struct registration *registration, struct carrier *
                                      nonce);
 }
 
-void registration_drain(struct registration *registration)
+void registration_drain(struct registration *registration, const char *why)
 {
     registration->is_draining = true;
+    tunnel_announce_stop(registration->tunnel, why, 0);
     loop_timer_start(&registration->timer, REGISTRATION_DRAIN_LOOK);
 }
 

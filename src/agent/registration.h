@@ -74,8 +74,11 @@ struct registration {
 int registration_new(const struct registration_owner *owner, void *holder, struct loop *loop,
                      const struct agent_config *config, struct registration **out);
 
-/* Takes the carrier and asks to be registered. On an error the carrier is still the caller's. */
-int registration_begin(struct registration *registration, struct carrier *carrier, bool is_native);
+/* Takes the carrier and asks to be registered. `boot` is the secret of this agent's process, by
+ * which a gateway knows that another link under the name is the same agent's. On an error the
+ * carrier is still the caller's. */
+int registration_begin(struct registration *registration, struct carrier *carrier, bool is_native,
+                       const uint8_t boot[static MESSAGE_BOOT_SIZE]);
 
 /* Whether another carrier can resume it. */
 bool registration_can_resume(const struct registration *registration);
@@ -90,8 +93,9 @@ int registration_rejoin(struct registration *registration, struct carrier *carri
 int registration_add_express(struct registration *registration, struct carrier *carrier,
                              const uint8_t nonce[static LINK_NONCE_SIZE]);
 
-/* The gateway is left: `drained` follows once no session is open. */
-void registration_drain(struct registration *registration);
+/* The gateway is left, and told so with `why` in a goaway: it frees the name and opens no further
+ * sessions on this link. `drained` follows once none is open. */
+void registration_drain(struct registration *registration, const char *why);
 
 /* Resets what is open, tells the gateway if it can, and frees. */
 void registration_close(struct registration *registration, int code, const char *why);

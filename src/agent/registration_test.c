@@ -14,6 +14,8 @@
 #include <cmocka.h>
 
 /* A registration at the gateway of a pair, and what it has told. */
+static const uint8_t boot[MESSAGE_BOOT_SIZE] = {1};
+
 struct fixture {
     struct test_tunnels pair;
     struct agent_config config;
@@ -137,7 +139,8 @@ static void begin(struct fixture *f, unsigned resume_seconds)
     *f = (struct fixture){.config = {.name = "agent1", .key = "key"}};
     test_tunnels_prepare(&f->pair, resume_seconds);
     assert_int_equal(registration_new(&owner, f, &f->pair.loop, &f->config, &f->registration), 0);
-    assert_int_equal(registration_begin(f->registration, test_tunnels_dial(&f->pair), true), 0);
+    assert_int_equal(registration_begin(f->registration, test_tunnels_dial(&f->pair), true, boot),
+                     0);
     f->pair.agent.tunnel = f->registration->native; /* for the pair's streams */
 }
 
@@ -284,8 +287,9 @@ static void test_drained(void **state)
     test_tunnels_run(&f.pair, is_gone_away);
     f.pair.agent.to_write = f.pair.gateway.to_write = 1000;
     test_tunnels_open(&f.pair);
-    registration_drain(f.registration);
+    registration_drain(f.registration, "the agent has moved");
     test_tunnels_run(&f.pair, test_tunnels_have_finished);
+    assert_int_equal(f.pair.gateway.goodbyes, 1);
     assert_int_equal(f.drained, 0);
     f.pair.agent.stream->operations->close(f.pair.agent.stream);
     f.pair.agent.stream = NULL;
@@ -306,7 +310,7 @@ static void test_no_memory(void **state)
         memory_fail_after(n);
         int error = registration_new(&owner, &f, &f.pair.loop, &f.config, &f.registration);
         if (error == 0) {
-            error = registration_begin(f.registration, carrier, true);
+            error = registration_begin(f.registration, carrier, true, boot);
             is_pending = memory_fail_is_pending();
             memory_fail_after(0);
             if (error == 0)

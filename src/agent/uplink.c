@@ -39,6 +39,8 @@ static int prepare_places(struct uplink *uplink)
     uint64_t random = 0;
     if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
         return CULVERT_ERROR_NO_MEMORY;
+    if (getrandom(uplink->boot, sizeof(uplink->boot), 0) != (ssize_t)sizeof(uplink->boot))
+        return CULVERT_ERROR_NO_MEMORY;
     gateways_init(&uplink->gateways, config->url_count, config->url_random, config->retry_preferred,
                   random);
     uplink->places = memory_allocate_zero(config->url_count * sizeof(*uplink->places));
@@ -172,6 +174,7 @@ void uplink_close(struct uplink *uplink)
 
 void uplink_deinit(struct uplink *uplink)
 {
+    explicit_bzero(uplink->boot, sizeof(uplink->boot));
     if (uplink->timer.is_open)
         loop_timer_close(&uplink->timer, NULL);
     if (uplink->side_timer.is_open)

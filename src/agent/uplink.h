@@ -91,6 +91,7 @@ struct uplink {
     struct registration *next; /* its handshake has no answer yet; or NULL */
     struct list leaving;       /* left, but with sessions that go on; the oldest first */
     size_t leaving_count;
+    uint8_t boot[MESSAGE_BOOT_SIZE]; /* drawn once: the same on all links of this process */
     struct uplink_try attempt;
     struct loop_timer timer;      /* until the next try to be registered */
     struct loop_timer side_timer; /* until what is done beside a link that is up */

@@ -61,7 +61,7 @@ static int begin_link(struct uplink *uplink, const struct approach_result *resul
         return error;
     uplink->next->place = uplink->attempt.place;
     uplink->next->rung = uplink->attempt.rung;
-    error = registration_begin(uplink->next, result->carrier, result->is_native);
+    error = registration_begin(uplink->next, result->carrier, result->is_native, uplink->boot);
     if (error != 0)
         uplink_end_link(&uplink->next, REASON_NO_MEMORY, NULL);
     return error;
@@ -96,7 +96,7 @@ static void leave(struct uplink *uplink, struct registration *registration, cons
         return;
     }
     list_append(&uplink->leaving, &registration->node);
-    registration_drain(registration);
+    registration_drain(registration, why);
     if (++uplink->leaving_count > UPLINK_LEFT)
         end_left(uplink, CONTAINER_OF(list_first(&uplink->leaving), struct registration, node),
                  "the agent has left too many gateways since");

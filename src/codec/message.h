@@ -29,6 +29,7 @@ enum {
     MESSAGE_LINK_ID_SIZE = 16,     /* a link's name: 128 random bits */
     MESSAGE_LINK_SECRET_SIZE = 32, /* random; crosses the wire once, in the welcome */
     MESSAGE_PROOF_SIZE = 32,       /* HMAC-SHA256 */
+    MESSAGE_BOOT_SIZE = 16,        /* random; drawn by an agent when it starts */
 };
 
 enum message_type {
@@ -63,8 +64,8 @@ enum message_type {
  */
 
 /*
- * The first message of a carrier, agent to gateway. `Key` and `Features` may be left out. Of
- * `Link`, `Proof` and `Received` all must be there or none. `Express` is true or left out.
+ * The first message of a carrier, agent to gateway. `Key`, `Features` and `Boot` may be left out.
+ * Of `Link`, `Proof` and `Received` all must be there or none. `Express` is true or left out.
  */
 struct message_handshake {
     struct text version; /* "1" */
@@ -79,7 +80,8 @@ struct message_handshake {
     uint8_t link[MESSAGE_LINK_ID_SIZE];
     uint8_t proof[MESSAGE_PROOF_SIZE];
     uint64_t received;
-    bool is_express; /* the carrier goes beside the one that the link has */
+    bool is_express;                 /* the carrier goes beside the one that the link has */
+    uint8_t boot[MESSAGE_BOOT_SIZE]; /* a secret of the agent's process; zeros: left out */
 };
 
 /*

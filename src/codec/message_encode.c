@@ -73,6 +73,14 @@ static void write_field(struct message_output *output, const struct message_fiel
     }
 }
 
+static bool is_zero(const uint8_t *bytes, uint64_t size)
+{
+    for (uint64_t i = 0; i < size; i++)
+        if (bytes[i] != 0)
+            return false;
+    return true;
+}
+
 static bool is_wanted(const struct message_field *field, const struct message *message)
 {
     const void *at = (const char *)message + field->offset;
@@ -82,6 +90,8 @@ static bool is_wanted(const struct message_field *field, const struct message *m
         return message->handshake.feature_count > 0;
     if (field->kind == MESSAGE_FIELD_BOOL)
         return *(const bool *)at;
+    if (field->kind == MESSAGE_FIELD_BYTES)
+        return !is_zero(at, field->max);
     return ((const struct text *)at)->size > 0;
 }
 

@@ -29,6 +29,7 @@ static const struct message_field handshake_fields[] = {
     SIZED("Proof", handshake.proof, MESSAGE_FIELD_BYTES, MESSAGE_PROOF_SIZE, MESSAGE_IF_RESUMES),
     SIZED("Received", handshake.received, MESSAGE_FIELD_UINT64, UINT64_MAX, MESSAGE_IF_RESUMES),
     SIZED("Express", handshake.is_express, MESSAGE_FIELD_BOOL, 0, MESSAGE_IF_SET),
+    SIZED("Boot", handshake.boot, MESSAGE_FIELD_BYTES, MESSAGE_BOOT_SIZE, MESSAGE_IF_SET),
 };
 
 /* `Ok` stands first, because the presence of the others depends on it. */

@@ -23,7 +23,7 @@ enum message_field_kind {
 /* When a field of a map is there. */
 enum message_presence {
     MESSAGE_ALWAYS,
-    MESSAGE_IF_SET,     /* left out when empty */
+    MESSAGE_IF_SET,     /* left out when empty, false, or a bin of zeros */
     MESSAGE_IF_RESUMES, /* all fields of a handshake with this presence, or none */
     MESSAGE_IF_OK,      /* of a welcome; not looked at when it refuses */
     MESSAGE_IF_REFUSED, /* the other way round */
@@ -38,7 +38,7 @@ struct message_field {
     enum message_presence presence;
 };
 
-enum { MESSAGE_LAYOUT_MAX_FIELDS = 12 };
+enum { MESSAGE_LAYOUT_MAX_FIELDS = 16 };
 
 struct message_layout {
     const struct message_field *fields;

@@ -73,6 +73,16 @@ static const struct sample samples[] = {
                     .link = LINK_BYTES,
                     .proof = PROOF_BYTES,
                     .is_express = true}}},
+    {"handshake with a boot",
+     "01 86 a756657273696f6e a131 a44e616d65 a161 a657696e646f77 ce00010000 a545706f6368 01"
+     "a54669727374 01 a4426f6f74" LINK_HEX,
+     {.type = MESSAGE_HANDSHAKE,
+      .handshake = {.version = TEXT("1"),
+                    .name = TEXT("a"),
+                    .window = 65536,
+                    .epoch = 1,
+                    .first = 1,
+                    .boot = LINK_BYTES}}},
     {"open",
      "02 97 01 a3746370 a66167656e7432 a93132372e302e302e31 16 a16b 82 a6736f75726365"
      "a66167656e7431 a6636c69656e74 ad31302e302e302e313a35303030",
@@ -178,6 +188,7 @@ static void assert_handshake(const struct message_handshake *a, const struct mes
     assert_memory_equal(a->proof, b->proof, sizeof a->proof);
     assert_int_equal(a->received, b->received);
     assert_int_equal(a->is_express, b->is_express);
+    assert_memory_equal(a->boot, b->boot, sizeof(a->boot));
 }
 
 static void assert_welcome(const struct message_welcome *a, const struct message_welcome *b)

@@ -14,6 +14,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+enum { REGISTRIES = 4 };
+
 /* ---- TLS ---- */
 
 static int load_tls(struct gateway *gateway)
@@ -237,25 +239,30 @@ static void join_threads(struct gateway *gateway)
     }
 }
 
+/* Frees the first so many. */
+static void deinit_registries(struct gateway *gateway, size_t count)
+{
+    struct registry *const registries[REGISTRIES] = {&gateway->registry, &gateway->links,
+                                                     &gateway->polls, &gateway->left};
+    while (count > 0)
+        registry_deinit(registries[--count]);
+}
+
 static int init_registries(struct gateway *gateway)
 {
-    uint64_t seeds[3];
+    struct registry *const registries[REGISTRIES] = {&gateway->registry, &gateway->links,
+                                                     &gateway->polls, &gateway->left};
+    uint64_t seeds[REGISTRIES];
     if (getrandom(seeds, sizeof(seeds), 0) != (ssize_t)sizeof(seeds))
         return CULVERT_ERROR_NO_MEMORY;
-    int error = registry_init(&gateway->registry, seeds[0]);
-    if (error != 0)
-        return error;
-    error = registry_init(&gateway->links, seeds[1]);
-    if (error != 0) {
-        registry_deinit(&gateway->registry);
-        return error;
+    for (size_t i = 0; i < REGISTRIES; i++) {
+        int error = registry_init(registries[i], seeds[i]);
+        if (error != 0) {
+            deinit_registries(gateway, i);
+            return error;
+        }
     }
-    error = registry_init(&gateway->polls, seeds[2]);
-    if (error != 0) {
-        registry_deinit(&gateway->links);
-        registry_deinit(&gateway->registry);
-    }
-    return error;
+    return 0;
 }
 
 int gateway_open(const struct gateway_config *config, struct gateway **out)
@@ -305,9 +312,7 @@ void gateway_free(struct gateway *gateway)
         worker_deinit(&gateway->workers[i]);
     memory_free(gateway->workers);
     memory_free(gateway->places);
-    registry_deinit(&gateway->polls);
-    registry_deinit(&gateway->links);
-    registry_deinit(&gateway->registry);
+    deinit_registries(gateway, REGISTRIES);
     memory_free(gateway);
 }
 

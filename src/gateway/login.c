@@ -92,6 +92,7 @@ static void become_member(struct visitor *visitor)
         .first = visitor->first,
         .window = visitor->window,
     };
+    memcpy(handshake.boot, visitor->boot, sizeof(handshake.boot));
     struct member_login login = {
         .id = visitor->id,
         .name = visitor->name,
@@ -112,7 +113,7 @@ static void become_member(struct visitor *visitor)
     visitor_end(visitor, 0, NULL);
 }
 
-static void probe_answered(struct worker *worker, struct member_probe *probe)
+static void probe_answered(struct worker *worker, struct probe *probe)
 {
     struct visitor *visitor = visitor_find(worker, probe->visitor);
     bool is_alive = probe->is_alive;
@@ -128,7 +129,7 @@ static void probe_answered(struct worker *worker, struct member_probe *probe)
 
 static void probe_holder(struct visitor *visitor, struct member_ref holder)
 {
-    struct member_probe *probe = memory_allocate_zero(sizeof(*probe));
+    struct probe *probe = memory_allocate_zero(sizeof(*probe));
     if (probe == NULL) {
         login_refuse(visitor, REASON_NO_MEMORY, "the gateway is out of memory");
         return;
@@ -137,10 +138,12 @@ static void probe_holder(struct visitor *visitor, struct member_ref holder)
     probe->asker = visitor->worker->loop.index;
     probe->visitor = visitor->id;
     probe->gateway = visitor->worker->gateway;
+    probe->key_id = visitor->key_id;
+    memcpy(probe->boot, visitor->boot, sizeof(probe->boot));
     probe->answered = probe_answered;
     log_debug("agent %s from %s has to wait: the holder of its name is asked", visitor->name,
               visitor->address);
-    member_probe(probe);
+    probe_send(probe);
 }
 
 static void claim(struct visitor *visitor)
@@ -334,6 +337,7 @@ void login_take_handshake(struct visitor *visitor, const struct message_handshak
     visitor->epoch = handshake->epoch;
     visitor->first = handshake->first;
     visitor->window = handshake->window;
+    memcpy(visitor->boot, handshake->boot, sizeof(visitor->boot));
     if (handshake->resumes)
         resume_begin(visitor, handshake);
     else

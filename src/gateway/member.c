@@ -1,7 +1,6 @@
 #include "gateway/member.h"
 
 #include "base/error.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "base/reason.h"
 #include "gateway/asking.h"
@@ -14,17 +13,9 @@
 
 static void bury(struct loop_task *task)
 {
-    memory_free(CONTAINER_OF(task, struct member, burial));
-}
-
-static void answer_probes(struct member *member, bool is_alive)
-{
-    struct list_node *node;
-    while ((node = list_pop(&member->probes)) != NULL) {
-        struct member_probe *probe = CONTAINER_OF(node, struct member_probe, node);
-        probe->is_alive = is_alive;
-        loop_post(&probe->gateway->workers[probe->asker].loop, &probe->message);
-    }
+    struct member *member = CONTAINER_OF(task, struct member, burial);
+    explicit_bzero(member->boot, sizeof(member->boot));
+    memory_free(member);
 }
 
 static void emit(const struct member *member, struct event event)
@@ -44,21 +35,88 @@ static void tell_unregistered(const struct member *member, const char *reason)
                                 .reason = reason});
 }
 
+/* Frees its name and its link's. */
+static void unregister(struct member *member, const char *reason)
+{
+    struct gateway *gateway = member->worker->gateway;
+    tell_unregistered(member, reason);
+    if (member->name[0] != '\0')
+        registry_release(&gateway->registry, member->name, member->id);
+    if (member->link[0] != '\0')
+        registry_release(&gateway->links, member->link, member->id);
+}
+
 void member_end(struct member *member, int code, const char *reason)
 {
     if (member->is_over)
         return;
     member->is_over = true;
     struct worker *worker = member->worker;
-    tell_unregistered(member, reason);
-    if (member->name[0] != '\0')
-        registry_release(&worker->gateway->registry, member->name, member->id);
-    if (member->link[0] != '\0')
-        registry_release(&worker->gateway->links, member->link, member->id);
+    if (member_has_left(member))
+        registry_release(&worker->gateway->left, member->left, member->id);
+    else
+        unregister(member, reason);
     map_remove(&worker->members, member->id);
-    answer_probes(member, false);
+    probe_answer(member, false);
     tunnel_close(member->tunnel, code, reason);
     loop_timer_close(&member->timer, &member->burial);
+}
+
+/* ---- left ---- */
+
+static struct native_tunnel *native_of(const struct member *member)
+{
+    return CONTAINER_OF(member->tunnel, struct native_tunnel, base);
+}
+
+/* Takes one of the places that a name has for links that were left. */
+static int claim_left(struct member *member)
+{
+    struct registry *left = &member->worker->gateway->left;
+    struct member_ref holder;
+    int error = CULVERT_ERROR_EXISTS;
+    for (unsigned i = 0; i < MEMBER_LEFT && error == CULVERT_ERROR_EXISTS; i++) {
+        /* No name has a slash. */
+        snprintf(member->left, sizeof(member->left), "%s/%u", member->name, i);
+        error = registry_claim(left, member->left, member_ref(member), &holder);
+    }
+    if (error != 0)
+        member->left[0] = '\0';
+    return error;
+}
+
+/* An agent ends a link that it has left when its last session ends; so a link that stays without
+ * any is ended here. What its last sessions sent may still be on a slow way. */
+static void look_at_left(struct member *member)
+{
+    uint64_t now = loop_now(&member->worker->loop);
+    bool is_old = now - member->left_since > (uint64_t)MEMBER_LEFT_PATIENCE * 1000000;
+    if (native_of(member)->mux.streams.count == 0 && (is_old || tunnel_is_drained(member->tunnel)))
+        member_end(member, REASON_NONE, "the agent has left");
+    else
+        loop_timer_start(&member->timer, MEMBER_LEFT_LOOK);
+}
+
+static void leave(struct member *member, const char *reason)
+{
+    if (claim_left(member) != 0) {
+        native_tunnel_fail(native_of(member), CULVERT_ERROR_LIMIT,
+                           "the agent has left too many links that have sessions");
+        return;
+    }
+    unregister(member, reason);
+    member->link[0] = '\0'; /* it is not resumed */
+    member->left_since = loop_now(&member->worker->loop);
+    probe_answer(member, false);
+    loop_timer_start(&member->timer, MEMBER_LEFT_LOOK);
+}
+
+void member_replace(struct member *member)
+{
+    leave(member, "the same agent has registered again");
+    /* If the agent has lost the link without a word to us, the sessions on it are dead. */
+    if (member_has_left(member))
+        probe_ping(member);
 }
 
 /* ---- without a carrier ---- */
@@ -98,8 +156,9 @@ static void detached(struct tunnel *tunnel, int error, const char *why)
     struct member *member = tunnel->holder;
     (void)error;
     /* Nobody can come back to a gateway that is stopping; and whoever wants the name is most likely
-     * the agent itself, begun anew. */
-    if (member->worker->is_draining || !list_is_empty(&member->probes)) {
+     * the agent itself, begun anew. A link that was left is not resumed. */
+    if (member->worker->is_draining || !list_is_empty(&member->probes.waiting) ||
+        member_has_left(member)) {
         member_end(member, REASON_LINK_LOST, why);
         return;
     }
@@ -110,6 +169,8 @@ static void detached(struct tunnel *tunnel, int error, const char *why)
 
 void member_drain(struct member *member, const char *reason, unsigned seconds)
 {
+    if (member_has_left(member))
+        return;
     if (member->detached != 0) {
         loop_timer_start(&member->timer, 1); /* which ends it */
     } else {
@@ -122,8 +183,7 @@ void member_drain(struct member *member, const char *reason, unsigned seconds)
 struct native_tunnel *member_resumable(const struct member *member)
 {
     /* No other dialect has a link with a name. */
-    return member->link[0] != '\0' ? CONTAINER_OF(member->tunnel, struct native_tunnel, base)
-                                   : NULL;
+    return member->link[0] != '\0' ? native_of(member) : NULL;
 }
 
 int member_resume(struct member *member, const struct member_login *login, struct carrier *carrier)
@@ -137,7 +197,7 @@ int member_resume(struct member *member, const struct member_login *login, struc
     }
     member->detached = 0;
     loop_timer_stop(&member->timer);
-    answer_probes(member, true);
+    probe_answer(member, true);
     while (list_pop(&member->waiting) != NULL)
         continue;
     snprintf(member->user, sizeof(member->user), "%s", login->user);
@@ -160,6 +220,10 @@ static void peer_opened(struct tunnel *tunnel, struct stream *stream,
 {
     struct member *member = tunnel->holder;
     uint64_t second = loop_now(tunnel->loop) / 1000000;
+    if (member_has_left(member)) {
+        stream_refuse(stream, REASON_SHUTDOWN, "the agent has left this link");
+        return;
+    }
     if (second != member->open_second) {
         member->open_second = second;
         member->opens = 0;
@@ -174,18 +238,22 @@ static void peer_opened(struct tunnel *tunnel, struct stream *stream,
 static void went_away(struct tunnel *tunnel, const struct message_goaway *goaway)
 {
     struct member *member = tunnel->holder;
-    log_debug("agent %s is about to stop: %.*s", member->name, (int)goaway->reason.size,
-              goaway->reason.data);
+    char reason[MESSAGE_MAX_REASON + 32];
+    if (goaway->seconds > 0 || member_has_left(member))
+        return; /* it still is who has the name */
+    snprintf(reason, sizeof(reason), "it has left: %.*s", (int)goaway->reason.size,
+             goaway->reason.data);
+    leave(member, reason);
 }
 
 static void ponged(struct tunnel *tunnel)
 {
     struct member *member = tunnel->holder;
     member->is_awake = true;
-    if (list_is_empty(&member->probes))
-        return;
-    loop_timer_stop(&member->timer);
-    answer_probes(member, true);
+    bool was_asked = member->probes.is_out;
+    probe_ponged(member);
+    if (was_asked && member_has_left(member))
+        loop_timer_start(&member->timer, MEMBER_LEFT_LOOK);
 }
 
 static void lost(struct tunnel *tunnel, int error, const char *why)
@@ -210,8 +278,10 @@ static void timer_fired(struct loop_timer *timer)
     struct member *member = timer->holder;
     if (member->detached != 0)
         look_at_patience(member);
+    else if (member_has_left(member) && !member->probes.is_out)
+        look_at_left(member);
     else
-        member_end(member, REASON_LINK_LOST, "it did not answer while another with its name came");
+        probe_timer_fired(member);
 }
 
 int member_new(struct worker *worker, const struct member_login *login, struct carrier *carrier)
@@ -224,7 +294,8 @@ int member_new(struct worker *worker, const struct member_login *login, struct c
     member->key_id = login->key_id;
     member->since = loop_now(&worker->loop);
     member->burial.run = bury;
-    list_init(&member->probes);
+    probes_init(&member->probes);
+    memcpy(member->boot, login->handshake->boot, sizeof(member->boot));
     list_init(&member->waiting);
     snprintf(member->name, sizeof(member->name), "%s", login->name);
     snprintf(member->user, sizeof(member->user), "%s", login->user);
@@ -249,40 +320,4 @@ int member_new(struct worker *worker, const struct member_login *login, struct c
 struct member *member_find(struct worker *worker, uint64_t id)
 {
     return map_find(&worker->members, id);
-}
-
-/* ---- probing ---- */
-
-static void probe_came_back(struct loop *loop, struct loop_message *message)
-{
-    struct member_probe *probe = CONTAINER_OF(message, struct member_probe, message);
-    probe->answered(loop->holder, probe);
-}
-
-static void probe_arrived(struct loop *loop, struct loop_message *message)
-{
-    struct member_probe *probe = CONTAINER_OF(message, struct member_probe, message);
-    struct worker *worker = loop->holder;
-    struct member *member = member_find(worker, probe->member.id);
-    message->run = probe_came_back;
-    if (member != NULL && member->detached != 0) {
-        member_end(member, REASON_LINK_LOST, "another login took the name while its link was lost");
-        member = NULL;
-    }
-    if (member == NULL) {
-        probe->is_alive = false;
-        loop_post(&probe->gateway->workers[probe->asker].loop, message);
-        return;
-    }
-    if (list_is_empty(&member->probes)) {
-        loop_timer_start(&member->timer, MEMBER_PROBE_TIME);
-        tunnel_ping(member->tunnel);
-    }
-    list_append(&member->probes, &probe->node);
-}
-
-void member_probe(struct member_probe *probe)
-{
-    probe->message.run = probe_arrived;
-    loop_post(&probe->gateway->workers[probe->member.worker].loop, &probe->message);
 }

@@ -1,11 +1,13 @@
 /*
  * A member is a registered agent: its name, its link, and what it is allowed per second. It belongs
  * to one worker. When the link's carrier is lost the member waits for another for as long as the
- * config's resume window says; its name and sessions stay until then.
+ * config's resume window says; its name and sessions stay until then. One that was left by its
+ * agent has no name any more: its sessions go on, and no more are opened on it either way.
  */
 #ifndef GATEWAY_MEMBER_H
 #define GATEWAY_MEMBER_H
 
+#include "gateway/probe.h"
 #include "gateway/worker.h"
 #include "net/address.h"
 #include "store/store.h"
@@ -15,7 +17,9 @@
 
 enum {
     MEMBER_OPENS_PER_SECOND = 30000,
-    MEMBER_PROBE_TIME = 2000, /* milliseconds that a predecessor has to answer */
+    MEMBER_LEFT = 16,            /* links that were left under one name, at most */
+    MEMBER_LEFT_LOOK = 5 * 1000, /* milliseconds between looks whether one still has sessions */
+    MEMBER_LEFT_PATIENCE = 60,   /* seconds for what they sent last to be acknowledged */
 };
 
 struct dialect;
@@ -28,13 +32,17 @@ struct member {
     char name[STORE_NAME_SIZE]; /* "" for an agent of Hubble 0.1 without one */
     char user[STORE_NAME_SIZE];
     char address[ADDRESS_TEXT_SIZE];
-    int64_t key_id;                 /* 0: registered without a key */
-    char link[LINK_NAME_TEXT_SIZE]; /* the link's name in the registry of links; "": it has none */
-    struct list probes;             /* of those who want its name; none while it is detached */
+    int64_t key_id;                  /* 0: registered without a key */
+    char link[LINK_NAME_TEXT_SIZE];  /* the link's name in the registry of links; "": it has none */
+    uint8_t boot[MESSAGE_BOOT_SIZE]; /* of the agent's process; zeros: it gave none */
+    char left[STORE_NAME_SIZE + 8];  /* its place among the links that were left; "": it was not */
+    uint64_t left_since;             /* microseconds */
+    struct probes probes;            /* of those who want its name */
     uint64_t detached;   /* microseconds: since when its link has no carrier; 0: it has one */
     struct list waiting; /* sessions that were opened towards it since then, oldest first */
-    struct loop_timer
-        timer;     /* the probes', or while it is detached the window's and the sessions' */
+    /* The probes'; while it is detached the window's and the sessions'; once it was left the look
+     * at its sessions. */
+    struct loop_timer timer;
     bool is_awake; /* has answered since it was told that the gateway stops */
     struct loop_task burial;
     uint64_t open_second;
@@ -85,20 +93,13 @@ void member_end(struct member *member, int code, const char *reason);
 /* Tells the agent, if it can, that the gateway stops within `seconds`. */
 void member_drain(struct member *member, const char *reason, unsigned seconds);
 
-/* Asks whether a member still answers. */
-struct member_probe {
-    struct loop_message message; /* to the member's worker and back */
-    struct list_node node;
-    struct member_ref member;
-    unsigned asker;   /* worker to answer to */
-    uint64_t visitor; /* who asks */
-    bool is_alive;    /* the answer */
-    struct gateway *gateway;
-    void (*answered)(struct worker *worker,
-                     struct member_probe *probe); /* runs on the asker; owns the probe */
-};
+static inline bool member_has_left(const struct member *member)
+{
+    return member->left[0] != '\0';
+}
 
-/* Posts the probe; a member that does not answer in time is ended, so that its name is free. */
-void member_probe(struct member_probe *probe);
+/* The same agent has registered again: leaves the link, and ends it if the agent does not answer on
+ * it any more. */
+void member_replace(struct member *member);
 
 #endif

@@ -152,7 +152,7 @@ void session_refuse(struct worker *worker, const struct request *request, struct
 static struct stream *open_towards(struct member *member, const struct request *request, int *code)
 {
     *code = REASON_UNKNOWN_AGENT;
-    if (member == NULL)
+    if (member == NULL || member_has_left(member))
         return NULL;
     struct message_open open = request_open(request);
     struct stream *stream = NULL;

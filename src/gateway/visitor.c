@@ -17,7 +17,9 @@ static const struct conn_events conn_handlers;
 
 static void bury(struct loop_task *task)
 {
-    memory_free(CONTAINER_OF(task, struct visitor, burial));
+    struct visitor *visitor = CONTAINER_OF(task, struct visitor, burial);
+    explicit_bzero(visitor->boot, sizeof(visitor->boot));
+    memory_free(visitor);
 }
 
 struct visitor *visitor_find(struct worker *worker, uint64_t id)

@@ -40,9 +40,10 @@ struct visitor {
     int64_t key_id;
     uint64_t epoch, first;
     uint32_t window;
-    struct resumption *resumption; /* whose proof is right; NULL: a new link is wanted */
-    unsigned claims;               /* tries to get the name */
-    bool has_handshake;            /* one came; nothing more is taken before the answer */
+    uint8_t boot[MESSAGE_BOOT_SIZE]; /* of the agent's process; zeros: none was sent */
+    struct resumption *resumption;   /* whose proof is right; NULL: a new link is wanted */
+    unsigned claims;                 /* tries to get the name */
+    bool has_handshake;              /* one came; nothing more is taken before the answer */
     bool is_over;
 };
 

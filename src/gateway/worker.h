@@ -51,9 +51,10 @@ struct gateway_place {
 struct gateway {
     const struct gateway_config *config;
     struct account account;
-    struct registry registry;  /* members by the agents' names */
-    struct registry polls;     /* sessions of long poll by their ids (gateway/poll_session.h) */
-    struct registry links;     /* by the names of their links (link_name_text) */
+    struct registry registry; /* members by the agents' names */
+    struct registry polls;    /* sessions of long poll by their ids (gateway/poll_session.h) */
+    struct registry links;    /* by the names of their links (link_name_text) */
+    struct registry left; /* links that their agents have left, by "NAME/N" (gateway/member.h) */
     struct store_watch *watch; /* NULL when agents need no key */
     struct authorizer authorizer;
     struct admission admission;

@@ -48,3 +48,11 @@ bool link_proof_is_right(const uint8_t secret[static MESSAGE_LINK_SECRET_SIZE],
     return link_proof_make(secret, nonce, epoch, expected) == 0 &&
            CRYPTO_memcmp(expected, proof, sizeof(expected)) == 0;
 }
+
+bool link_boot_is_same(const uint8_t a[static MESSAGE_BOOT_SIZE],
+                       const uint8_t b[static MESSAGE_BOOT_SIZE])
+{
+    static const uint8_t none[MESSAGE_BOOT_SIZE];
+    bool is_there = CRYPTO_memcmp(a, none, MESSAGE_BOOT_SIZE) != 0;
+    return CRYPTO_memcmp(a, b, MESSAGE_BOOT_SIZE) == 0 && is_there;
+}

@@ -39,4 +39,9 @@ bool link_proof_is_right(const uint8_t secret[static MESSAGE_LINK_SECRET_SIZE],
                          const uint8_t nonce[static LINK_NONCE_SIZE], uint64_t epoch,
                          const uint8_t proof[static MESSAGE_PROOF_SIZE]);
 
+/* Whether both are the secret of the same process of an agent; never for zeros, which stand for
+ * none. Takes as long whatever differs. */
+bool link_boot_is_same(const uint8_t a[static MESSAGE_BOOT_SIZE],
+                       const uint8_t b[static MESSAGE_BOOT_SIZE]);
+
 #endif

@@ -65,12 +65,30 @@ static void identities_differ(void **state)
     assert_memory_not_equal(one.link, one.secret, sizeof(one.link));
 }
 
+static void boots_are_compared(void **state)
+{
+    (void)state;
+    const uint8_t none[MESSAGE_BOOT_SIZE] = {0};
+    uint8_t boot[MESSAGE_BOOT_SIZE] = {[3] = 7, [15] = 1};
+    uint8_t other[MESSAGE_BOOT_SIZE];
+    memcpy(other, boot, sizeof(boot));
+    assert_true(link_boot_is_same(boot, other));
+    assert_false(link_boot_is_same(none, none));
+    assert_false(link_boot_is_same(none, boot));
+    for (size_t bit = 0; bit < 8 * sizeof(other); bit++) {
+        other[bit / 8] ^= (uint8_t)(1U << bit % 8);
+        assert_false(link_boot_is_same(boot, other));
+        other[bit / 8] ^= (uint8_t)(1U << bit % 8);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(is_hmac_sha256),
         cmocka_unit_test(any_other_bit_is_wrong),
         cmocka_unit_test(identities_differ),
+        cmocka_unit_test(boots_are_compared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

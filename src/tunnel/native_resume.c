@@ -68,10 +68,13 @@ static struct message_handshake make_handshake(const struct native_tunnel *tunne
     };
 }
 
-int native_tunnel_register(struct native_tunnel *tunnel, struct carrier *carrier, const char *name,
-                           const char *key)
+int native_tunnel_register(struct native_tunnel *tunnel, struct carrier *carrier,
+                           const struct native_credentials *credentials)
 {
-    struct message_handshake handshake = make_handshake(tunnel, name, key, NATIVE_FIRST_EPOCH);
+    struct message_handshake handshake =
+        make_handshake(tunnel, credentials->name, credentials->key, NATIVE_FIRST_EPOCH);
+    if (credentials->boot != NULL)
+        memcpy(handshake.boot, credentials->boot, sizeof(handshake.boot));
     tunnel->epoch = handshake.epoch;
     return native_tunnel_attach(tunnel, carrier, &handshake);
 }

@@ -342,7 +342,8 @@ static void join(struct pair *pair, struct conn *conn)
     require(websocket_carrier_new(conn, WEBSOCKET_CLIENT, NULL, 0, &carrier) == 0);
     int error = pair->agent->resume_seconds > 0
                     ? native_tunnel_rejoin(pair->agent, carrier, "agent1", NULL, nonce)
-                    : native_tunnel_register(pair->agent, carrier, "agent1", NULL);
+                    : native_tunnel_register(pair->agent, carrier,
+                                             &(struct native_credentials){.name = "agent1"});
     require(error == 0);
     pair->carrier = carrier;
 }

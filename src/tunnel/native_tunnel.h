@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 enum {
-    NATIVE_PINGS_PER_SECOND = 50,      /* of the peer's; more is an attack */
+    NATIVE_PINGS_PER_SECOND = 50,      /* of an agent's; more is an attack */
     NATIVE_FIRST_EPOCH = 1,            /* of a link's first carrier */
     NATIVE_WELCOME_PATIENCE = 10,      /* seconds that a handshake waits for its answer */
     NATIVE_LONGEST_RESUME = 24 * 3600, /* seconds, whatever a gateway promises */
@@ -99,6 +99,13 @@ struct native_tunnel {
     struct native_gap gap;         /* of the last resumption */
 };
 
+/* What an agent registers with. Borrowed. */
+struct native_credentials {
+    const char *name;
+    const char *key;     /* NULL or "": none */
+    const uint8_t *boot; /* MESSAGE_BOOT_SIZE random bytes of this process; NULL: none */
+};
+
 /* A tunnel without a carrier. `dials`: the agent's side. Returns 0 or an error. */
 int native_tunnel_new(const struct tunnel_owner *owner, void *holder, struct loop *loop, bool dials,
                       struct native_tunnel **out);
@@ -115,8 +122,8 @@ int native_tunnel_attach(struct native_tunnel *tunnel, struct carrier *carrier,
 void native_tunnel_begin(struct native_tunnel *tunnel, uint32_t peer_window);
 
 /* The agent's side of a new link: takes the carrier, and registers under the name. */
-int native_tunnel_register(struct native_tunnel *tunnel, struct carrier *carrier, const char *name,
-                           const char *key);
+int native_tunnel_register(struct native_tunnel *tunnel, struct carrier *carrier,
+                           const struct native_credentials *credentials);
 /* The gateway's side of a new link: takes the carrier and welcomes the agent whose handshake this
  * is. The link can be resumed for `resume_seconds` after its carrier is lost; 0: never. An error
  * means that the handshake cannot be. */

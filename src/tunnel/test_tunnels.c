@@ -136,8 +136,8 @@ static void peer_opened(struct tunnel *tunnel, struct stream *stream,
 
 static void went_away(struct tunnel *tunnel, const struct message_goaway *goaway)
 {
-    (void)tunnel;
-    (void)goaway;
+    assert_true(goaway->reason.size > 0);
+    side_of(tunnel)->goodbyes++;
 }
 
 static void ponged(struct tunnel *tunnel)
@@ -377,7 +377,8 @@ void test_tunnels_start(struct test_tunnels *pair, unsigned resume_seconds)
     assert_int_equal(
         native_tunnel_new(&owner, &pair->agent, &pair->loop, true, &pair->agent.tunnel), 0);
     struct carrier *carrier = test_tunnels_dial(pair);
-    assert_int_equal(native_tunnel_register(pair->agent.tunnel, carrier, "agent1", "key"), 0);
+    struct native_credentials credentials = {.name = "agent1", .key = "key"};
+    assert_int_equal(native_tunnel_register(pair->agent.tunnel, carrier, &credentials), 0);
 }
 
 void test_tunnels_run(struct test_tunnels *pair, bool (*is_over)(struct test_tunnels *))

@@ -25,6 +25,7 @@ struct test_side {
     bool is_opened, fin, finished, is_reset;
     int code;
     unsigned pongs;
+    unsigned goodbyes; /* goaways that came */
     int lost;
     unsigned detachments;
     int detached; /* the last one's error */

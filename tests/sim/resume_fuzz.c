@@ -419,7 +419,8 @@ static void begin(struct fuzz *fuzz, bool is_agent)
     struct message_handshake handshake = {.window = MUX_WINDOW, .epoch = 1, .first = 1};
     struct carrier *carrier = next_carrier(fuzz);
     if (is_agent)
-        require(native_tunnel_register(fuzz->tunnel, carrier, "agent1", NULL) == 0);
+        require(native_tunnel_register(fuzz->tunnel, carrier,
+                                       &(struct native_credentials){.name = "agent1"}) == 0);
     else
         require(native_tunnel_welcome(fuzz->tunnel, carrier, &handshake, &fuzz->identity,
                                       RESUME_SECONDS) == 0);

@@ -296,7 +296,8 @@ void world_connected(struct world *world)
         if (side->tunnel != NULL)
             world_end_link(world, WORLD_AGENT);
         begin_link(world, WORLD_AGENT);
-        error = native_tunnel_register(side->tunnel, carrier, "agent1", NULL);
+        error = native_tunnel_register(side->tunnel, carrier,
+                                       &(struct native_credentials){.name = "agent1"});
     }
     TRIAL_CHECK(trial, error == 0);
     if (world->events == 0)

@@ -147,10 +147,14 @@ class Link(WebSocket):
         assert response.startswith(b"HTTP/1.1 101 "), response
         return cls(connection, rest, response.decode())
 
-    def shake_hands(self, name, key="", **fields):
-        """Sends the handshake and returns the gateway's answer."""
+    def send_handshake(self, name, key="", **fields):
+        """Sends the handshake alone."""
         self.send(encode(HANDSHAKE, {"Version": "1", "Name": name, "Key": key, "Features": [],
                                      "Window": 256 * 1024, "Epoch": 1, "First": 1, **fields}))
+
+    def shake_hands(self, name, key="", **fields):
+        """Sends the handshake and returns the gateway's answer."""
+        self.send_handshake(name, key, **fields)
         kind, self.welcome = self.receive()
         assert kind == ACK and isinstance(self.welcome, dict), (kind, self.welcome)
         return self.welcome
