@@ -9,10 +9,15 @@ static const size_t cached_at_most[CHUNK_CLASSES] = {
     [CHUNK_LARGE] = CHUNK_LARGE_CACHED,
 };
 
-static const size_t block_size[CHUNK_CLASSES] = {
-    [CHUNK_SMALL] = CHUNK_SMALL_SIZE,
-    [CHUNK_LARGE] = CHUNK_LARGE_SIZE + offsetof(struct chunk, data),
+static const size_t data_size[CHUNK_CLASSES] = {
+    [CHUNK_SMALL] = CHUNK_SMALL_SIZE - offsetof(struct chunk, data),
+    [CHUNK_LARGE] = CHUNK_LARGE_SIZE,
 };
+
+static size_t block_size(size_t data)
+{
+    return offsetof(struct chunk, data) + data;
+}
 
 /* The address of a thread-local object is a name for its thread that costs no call. */
 static const void *this_thread(void)
@@ -25,6 +30,7 @@ void chunk_pool_init(struct chunk_pool *pool, struct account *account)
 {
     *pool = (struct chunk_pool){.account = account, .thread = this_thread()};
     atomic_init(&pool->returned, NULL);
+    list_init(&pool->parked);
 }
 
 void chunk_pool_own(struct chunk_pool *pool)
@@ -34,7 +40,7 @@ void chunk_pool_own(struct chunk_pool *pool)
 
 static void chunk_destroy(struct chunk_pool *pool, struct chunk *chunk)
 {
-    account_release(pool->account, block_size[chunk->class]);
+    account_release(pool->account, block_size(chunk->size));
     pool->live--;
     memory_free(chunk);
 }
@@ -82,35 +88,42 @@ size_t chunk_pool_deinit(struct chunk_pool *pool)
     return pool->live;
 }
 
-static struct chunk *chunk_create(struct chunk_pool *pool, enum chunk_class class)
+static struct chunk *chunk_create(struct chunk_pool *pool, enum chunk_class class, size_t size)
 {
-    struct chunk *chunk = memory_allocate(block_size[class]);
+    struct chunk *chunk = memory_allocate(block_size(size));
+
     if (chunk == NULL)
         return NULL;
-    account_charge(pool->account, block_size[class]);
+    account_charge(pool->account, block_size(size));
     pool->live++;
     chunk->home = pool;
-    chunk->size = (uint32_t)(block_size[class] - offsetof(struct chunk, data));
+    chunk->size = (uint32_t)size;
     chunk->class = class;
+    chunk->next = NULL;
+    atomic_init(&chunk->references, 1);
     return chunk;
 }
 
 struct chunk *chunk_pool_get(struct chunk_pool *pool, enum chunk_class class)
 {
-    assert(pool->thread == this_thread());
+    assert(pool->thread == this_thread() && class != CHUNK_EXACT);
     take_returned(pool);
+
     struct chunk *chunk = pool->free[class];
-    if (chunk != NULL) {
-        pool->free[class] = chunk->next;
-        pool->free_count[class]--;
-    } else {
-        chunk = chunk_create(pool, class);
-        if (chunk == NULL)
-            return NULL;
-    }
+    if (chunk == NULL)
+        return chunk_create(pool, class, data_size[class]);
+    pool->free[class] = chunk->next;
+    pool->free_count[class]--;
     chunk->next = NULL;
     atomic_init(&chunk->references, 1);
     return chunk;
+}
+
+struct chunk *chunk_pool_get_exact(struct chunk_pool *pool, size_t size)
+{
+    assert(pool->thread == this_thread() && size > 0 && size <= CHUNK_LARGE_SIZE);
+    take_returned(pool);
+    return chunk_create(pool, CHUNK_EXACT, size);
 }
 
 void chunk_ref(struct chunk *chunk)

@@ -7,6 +7,7 @@
 #define BASE_CHUNK_H
 
 #include "base/account.h"
+#include "base/list.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -21,7 +22,12 @@ enum {
     CHUNK_LARGE_CACHED = 8,
 };
 
-enum chunk_class { CHUNK_SMALL, CHUNK_LARGE, CHUNK_CLASSES };
+enum chunk_class {
+    CHUNK_SMALL,
+    CHUNK_LARGE,
+    CHUNK_EXACT, /* of the size that was asked for; never cached */
+    CHUNK_CLASSES,
+};
 
 struct chunk_pool;
 
@@ -42,6 +48,7 @@ struct chunk_pool {
     size_t live;                      /* chunks in existence, free or not; the pool's thread only */
     _Atomic(struct chunk *) returned; /* dropped by other threads */
     const void *thread;               /* identifies the owner's thread; see chunk_pool_own */
+    struct list parked;               /* see base/parking.h */
 };
 
 /* `account` is borrowed and outlives the pool. */
@@ -54,8 +61,10 @@ void chunk_pool_own(struct chunk_pool *pool);
  * home). */
 size_t chunk_pool_deinit(struct chunk_pool *pool);
 
-/* A chunk with one reference, or NULL when memory has run out. Own thread only. */
+/* A small or large chunk with one reference, or NULL when memory has run out. Own thread only. */
 struct chunk *chunk_pool_get(struct chunk_pool *pool, enum chunk_class class);
+/* A chunk that holds `size` bytes (1 to CHUNK_LARGE_SIZE) and wastes none: for what stays. */
+struct chunk *chunk_pool_get_exact(struct chunk_pool *pool, size_t size);
 
 /* Frees all cached chunks that nobody references (memory pressure). Own thread only. */
 void chunk_pool_trim(struct chunk_pool *pool);

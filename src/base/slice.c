@@ -40,7 +40,8 @@ int slice_copy(struct chunk_pool *pool, const void *data, size_t size, struct sl
     size_t small = CHUNK_SMALL_SIZE - offsetof(struct chunk, data);
     if (size > CHUNK_LARGE_SIZE)
         return CULVERT_ERROR_NO_MEMORY;
-    struct chunk *chunk = chunk_pool_get(pool, size <= small ? CHUNK_SMALL : CHUNK_LARGE);
+    struct chunk *chunk =
+        size <= small ? chunk_pool_get(pool, CHUNK_SMALL) : chunk_pool_get_exact(pool, size);
     if (chunk == NULL)
         return CULVERT_ERROR_NO_MEMORY;
     if (size > 0)

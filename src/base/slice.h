@@ -9,6 +9,7 @@
 
 #include "base/chunk.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -31,19 +32,26 @@ void slice_drop(struct slice *slice);
  */
 struct slice slice_split(struct slice *slice, size_t size);
 
-/* A slice of a new chunk (small if it fits, else large) with a copy of `size` bytes, at most
+/* A slice of a new chunk (small, or of the size) with a copy of `size` bytes, at most
  * CHUNK_LARGE_SIZE. Returns 0 or CULVERT_ERROR_NO_MEMORY. */
 int slice_copy(struct chunk_pool *pool, const void *data, size_t size, struct slice *out);
+
+/* Moves the bytes to a chunk of their size if they pin a much larger one. Returns 0 or
+ * CULVERT_ERROR_NO_MEMORY, which leaves the slice as it was. */
+int slice_settle(struct slice *slice, struct chunk_pool *pool);
 
 struct slice_queue {
     struct slice *slots; /* ring */
     uint32_t capacity;   /* a power of two, or 0 before the first push */
     uint32_t head;
     uint32_t count;
+    /* From the front: slices that slice_queue_settle has looked at, and with those that were there
+     * when it last did. */
+    uint32_t settled, marked;
     size_t bytes;
 };
 
-#define SLICE_QUEUE_NULL ((struct slice_queue){NULL, 0, 0, 0, 0})
+#define SLICE_QUEUE_NULL ((struct slice_queue){NULL, 0, 0, 0, 0, 0, 0})
 
 /* Drops all slices and frees the ring; repeatable. */
 void slice_queue_deinit(struct slice_queue *queue);
@@ -85,9 +93,11 @@ struct slice_cursor {
 size_t slice_queue_read(const struct slice_queue *queue, struct slice_cursor *cursor, void *out,
                         size_t max);
 
-/* Copies small slices that pin much larger chunks together into chunks from `pool`, so that the
- * queue holds little more than its bytes. Leaves the queue as it was on CULVERT_ERROR_NO_MEMORY. */
-int slice_queue_compact(struct slice_queue *queue, struct chunk_pool *pool);
+/* Looks at the slices that are there since the last call, and copies those together which pin much
+ * larger chunks, into chunks of their size from `pool`. Each slice is looked at once, apart from
+ * the last one before it. Returns whether there are slices to be looked at by the next call; so are
+ * those for which memory has run out. */
+bool slice_queue_settle(struct slice_queue *queue, struct chunk_pool *pool);
 
 /* An arena writes small pieces one behind another into chunks of a pool and hands out slices. */
 struct slice_arena {

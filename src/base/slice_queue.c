@@ -19,6 +19,8 @@ void slice_queue_clear(struct slice_queue *queue)
         slice_drop(slot_at(queue, i));
     queue->head = 0;
     queue->count = 0;
+    queue->settled = 0;
+    queue->marked = 0;
     queue->bytes = 0;
 }
 
@@ -81,6 +83,8 @@ int slice_queue_append(struct slice_queue *to, struct slice_queue *from)
         struct slice_queue swap = *to;
         *to = *from;
         *from = swap;
+        to->settled = 0;
+        to->marked = 0;
         return 0;
     }
     int result = reserve(to, from->count);
@@ -90,6 +94,8 @@ int slice_queue_append(struct slice_queue *to, struct slice_queue *from)
         append_reserved(to, *slot_at(from, i));
     from->head = 0;
     from->count = 0;
+    from->settled = 0;
+    from->marked = 0;
     from->bytes = 0;
     return 0;
 }
@@ -113,6 +119,8 @@ static void forget_first(struct slice_queue *queue)
 {
     queue->head = (queue->head + 1) & (queue->capacity - 1);
     queue->count--;
+    queue->settled -= queue->settled > 0;
+    queue->marked -= queue->marked > 0;
 }
 
 struct slice slice_queue_take(struct slice_queue *queue, size_t max)

@@ -96,7 +96,8 @@ static void a_copy_takes_the_chunk_that_fits(void **state)
     assert_int_equal(slice.chunk->class, CHUNK_SMALL);
     slice_drop(&slice);
     assert_int_equal(slice_copy(&fixture->pool, bytes, small + 1, &slice), 0);
-    assert_int_equal(slice.chunk->class, CHUNK_LARGE);
+    assert_int_equal(slice.chunk->class, CHUNK_EXACT);
+    assert_int_equal(slice.chunk->size, small + 1);
     slice_drop(&slice);
     assert_int_equal(slice_copy(&fixture->pool, bytes, CHUNK_LARGE_SIZE, &slice), 0);
     slice_drop(&slice);
@@ -267,6 +268,13 @@ static void fill_wastefully(struct fixture *fixture, struct slice_queue *queue, 
     }
 }
 
+/* What came before the first call is looked at by the second. */
+static bool settle(struct slice_queue *queue, struct chunk_pool *pool)
+{
+    slice_queue_settle(queue, pool);
+    return slice_queue_settle(queue, pool);
+}
+
 static void compaction_frees_what_is_pinned(void **state)
 {
     struct fixture *fixture = *state;
@@ -275,14 +283,14 @@ static void compaction_frees_what_is_pinned(void **state)
     char after[64];
     fill_wastefully(fixture, &queue, 40);
     size_t size = flatten(&queue, before);
-    assert_int_equal(slice_queue_compact(&queue, &fixture->pool), 0);
+    assert_false(settle(&queue, &fixture->pool));
     assert_int_equal(flatten(&queue, after), size);
     assert_memory_equal(before, after, size);
     assert_int_equal(queue.count, 1);
     chunk_pool_trim(&fixture->pool);
-    assert_int_equal(fixture->account.used, CHUNK_SMALL_SIZE);
+    assert_int_equal(fixture->account.used, offsetof(struct chunk, data) + size);
     const uint8_t *data = slice_queue_first(&queue)->data;
-    assert_int_equal(slice_queue_compact(&queue, &fixture->pool), 0);
+    assert_false(settle(&queue, &fixture->pool));
     assert_ptr_equal(slice_queue_first(&queue)->data, data);
     slice_queue_deinit(&queue);
 }
@@ -297,7 +305,7 @@ static void compaction_keeps_what_is_dense(void **state)
     fill_wastefully(fixture, &queue, 3);
     struct chunk *dense = chunk_pool_get(&fixture->pool, CHUNK_LARGE);
     memset(dense->data, 'D', dense->size);
-    for (uint32_t used = 0; used < dense->size / 2; used += 8192) {
+    for (uint32_t used = 0; used < dense->size; used += 8192) {
         chunk_ref(dense);
         slice_queue_push(&queue, (struct slice){dense, dense->data + used, 8192});
     }
@@ -305,18 +313,18 @@ static void compaction_keeps_what_is_dense(void **state)
     slice_queue_push(&queue, (struct slice){NULL, (const uint8_t *)text, 6});
     fill_wastefully(fixture, &queue, 2);
     size_t size = flatten(&queue, before);
-    assert_int_equal(slice_queue_compact(&queue, &fixture->pool), 0);
+    assert_false(settle(&queue, &fixture->pool));
     assert_int_equal(flatten(&queue, after), size);
     assert_int_equal(queue.bytes, size);
     assert_memory_equal(before, after, size);
-    assert_int_equal(queue.count, 1 + CHUNK_LARGE_SIZE / 2 / 8192 + 1 + 1);
+    assert_int_equal(queue.count, 1 + CHUNK_LARGE_SIZE / 8192 + 1 + 1);
     assert_false(chunk_is_exclusive(dense));
     chunk_pool_trim(&fixture->pool);
     assert_int_equal(fixture->pool.live, 3);
     slice_queue_deinit(&queue);
 }
 
-static void compaction_copies_more_than_a_small_chunk_holds(void **state)
+static void compaction_takes_a_chunk_of_the_size(void **state)
 {
     struct fixture *fixture = *state;
     struct slice_queue queue = SLICE_QUEUE_NULL;
@@ -328,11 +336,50 @@ static void compaction_copies_more_than_a_small_chunk_holds(void **state)
         slice_queue_push(&queue, (struct slice){chunk, chunk->data, 3000});
     }
     size_t size = flatten(&queue, before);
-    assert_int_equal(slice_queue_compact(&queue, &fixture->pool), 0);
+    assert_false(settle(&queue, &fixture->pool));
     assert_int_equal(flatten(&queue, after), size);
     assert_memory_equal(before, after, size);
     chunk_pool_trim(&fixture->pool);
-    assert_int_equal(fixture->account.used, 3 * CHUNK_SMALL_SIZE);
+    assert_int_equal(fixture->account.used, offsetof(struct chunk, data) + 12000);
+    slice_queue_deinit(&queue);
+}
+
+/* Each byte would otherwise have a chunk of its own. */
+static void what_comes_byte_by_byte_is_copied_together(void **state)
+{
+    struct fixture *fixture = *state;
+    struct slice_queue queue = SLICE_QUEUE_NULL;
+    char out[1001] = "";
+    for (int i = 0; i < 1000; i++) {
+        fill_wastefully(fixture, &queue, 1);
+        slice_queue_settle(&queue, &fixture->pool);
+    }
+    assert_false(settle(&queue, &fixture->pool));
+    chunk_pool_trim(&fixture->pool);
+    assert_in_range(queue.count, 1, 2);
+    assert_in_range(fixture->account.used, 1000, 2000);
+    assert_int_equal(flatten(&queue, out), 1000);
+    assert_int_equal(strspn(out, "a"), 1000);
+    slice_queue_deinit(&queue);
+}
+
+/* A queue that is emptied as fast as it is filled is never copied. */
+static void what_leaves_in_time_is_not_copied(void **state)
+{
+    struct fixture *fixture = *state;
+    struct slice_queue queue = SLICE_QUEUE_NULL;
+    fill_wastefully(fixture, &queue, 3);
+    for (int i = 0; i < 10; i++) {
+        const struct chunk *first = slice_queue_first(&queue)->chunk;
+        assert_true(slice_queue_settle(&queue, &fixture->pool));
+        assert_ptr_equal(slice_queue_first(&queue)->chunk, first);
+        slice_queue_skip(&queue, 3);
+        fill_wastefully(fixture, &queue, 3);
+    }
+    slice_queue_skip(&queue, 2);
+    assert_true(slice_queue_settle(&queue, &fixture->pool));
+    assert_false(slice_queue_settle(&queue, &fixture->pool));
+    assert_int_equal(slice_queue_first(&queue)->chunk->size, 1);
     slice_queue_deinit(&queue);
 }
 
@@ -346,11 +393,12 @@ static void compaction_survives_each_failing_allocation(void **state)
         fill_wastefully(fixture, &queue, 40);
         size_t size = flatten(&queue, before);
         chunk_pool_trim(&fixture->pool);
+        assert_true(slice_queue_settle(&queue, &fixture->pool));
         memory_fail_after(n);
-        int result = slice_queue_compact(&queue, &fixture->pool);
+        bool is_unsettled = slice_queue_settle(&queue, &fixture->pool);
         bool done = memory_fail_is_pending();
         memory_fail_after(0);
-        assert_int_equal(result, done ? 0 : CULVERT_ERROR_NO_MEMORY);
+        assert_int_equal(is_unsettled, !done);
         assert_int_equal(queue.count, done ? 1 : 40);
         assert_int_equal(flatten(&queue, after), size);
         assert_memory_equal(before, after, size);
@@ -431,7 +479,9 @@ int main(void)
         TEST(a_queue_is_read_in_place),
         TEST(compaction_frees_what_is_pinned),
         TEST(compaction_keeps_what_is_dense),
-        TEST(compaction_copies_more_than_a_small_chunk_holds),
+        TEST(compaction_takes_a_chunk_of_the_size),
+        TEST(what_comes_byte_by_byte_is_copied_together),
+        TEST(what_leaves_in_time_is_not_copied),
         TEST(compaction_survives_each_failing_allocation),
         TEST(an_arena_hands_out_pieces),
         TEST(an_arena_starts_again_when_all_is_gone),

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/parking.h"
 #include "base/reason.h"
 #include "ends/failure.h"
 #include "ends/farewell.h"
@@ -16,11 +17,6 @@ enum {
      * few bytes. */
     PAUSE_ROOM = TCP_STREAM_WINDOW / 16,
     RESUME_ROOM = TCP_STREAM_WINDOW / 4,
-    /* What is parked behind a slow receiver is compacted when it is this little, or in slices this
-     * small, so many of them. */
-    COMPACT_BYTES = 16 * 1024,
-    COMPACT_SLICE_BYTES = 16 * 1024,
-    COMPACT_SLICES = 16,
     /* A larger ring is not kept. */
     RING_KEPT = 8,
 };
@@ -31,12 +27,12 @@ struct tcp_stream {
     struct conn *conn; /* NULL while pending, and after a reset of ours */
     struct slice_queue in;
     struct slice_queue out;
+    struct parking parking; /* of `out` */
     struct loop_task flush;
     struct loop_task grave;
     void (*abandoned)(void *context);
     void *context;
     size_t outstanding; /* delivered and not yet consumed */
-    uint32_t compacted; /* slices that were left by the last compaction */
     int failure;        /* an error that could not be told yet */
     bool is_pending;    /* dialling */
     bool is_asleep;     /* there was something to read before anybody listened */
@@ -175,29 +171,9 @@ static void on_readable(struct conn *conn)
 
 /* ---- writing ---- */
 
-/* While it waits, the queue shall hold little more than its bytes. Without memory for that it
- * stays as it is. */
-static void compact(struct tcp_stream *stream)
+static bool settle(struct parking *parking, struct chunk_pool *pool)
 {
-    stream->compacted = stream->out.count;
-    if (slice_queue_compact(&stream->out, &stream->loop->pool) == 0)
-        stream->compacted = stream->out.count;
-}
-
-static bool has_small_slices(const struct tcp_stream *stream)
-{
-    const struct slice_queue *out = &stream->out;
-    return out->count >= stream->compacted + COMPACT_SLICES &&
-           out->bytes / out->count < COMPACT_SLICE_BYTES;
-}
-
-static void block(struct tcp_stream *stream)
-{
-    stream->is_blocked = true;
-    stream->compacted = 0;
-    if (stream->out.bytes <= COMPACT_BYTES || has_small_slices(stream) ||
-        account_level(stream->loop->account) != ACCOUNT_EASY)
-        compact(stream);
+    return slice_queue_settle(&CONTAINER_OF(parking, struct tcp_stream, parking)->out, pool);
 }
 
 /* Writes what the socket takes; the number of bytes comes back in `written` with errors too. */
@@ -218,7 +194,7 @@ static int write_out(struct tcp_stream *stream, size_t *written)
             *written += (size_t)taken;
         }
         if (taken < 0 || (size_t)taken < offered) {
-            block(stream);
+            stream->is_blocked = true;
             return 0;
         }
     }
@@ -291,10 +267,9 @@ static void stream_write(struct stream *base, struct slice_queue *data)
         fail_later(stream, CULVERT_ERROR_NO_MEMORY);
         return;
     }
+    parking_enter(&stream->parking, &stream->loop->pool);
     if (!stream->is_blocked && !stream->is_pending)
         loop_defer(stream->loop, &stream->flush);
-    else if (has_small_slices(stream))
-        compact(stream);
 }
 
 static void stream_finish(struct stream *base)
@@ -353,6 +328,7 @@ static void stream_consumed(struct stream *base, size_t bytes)
 static void run_grave(struct loop_task *task)
 {
     struct tcp_stream *stream = CONTAINER_OF(task, struct tcp_stream, grave);
+    parking_leave(&stream->parking);
     slice_queue_deinit(&stream->in);
     memory_free(stream);
 }
@@ -387,6 +363,7 @@ static struct tcp_stream *create(struct loop *loop)
     stream->base.operations = &tcp_operations;
     stream->loop = loop;
     stream->flush.run = run_flush;
+    stream->parking.settle = settle;
     stream->grave.run = run_grave;
     return stream;
 }

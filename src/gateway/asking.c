@@ -74,7 +74,7 @@ static void ask_script(struct member *member, struct request *request, struct st
     asking->question.loop = &worker->loop;
     asking->question.answered = answered;
     asking->question.request = request->asks;
-    hold_start(&asking->hold, stream, gone);
+    hold_start(&asking->hold, stream, &worker->loop.pool, gone);
     if (authorizer_ask(&worker->gateway->authorizer, &asking->question) == 0) {
         member->questions++;
         return;

@@ -28,7 +28,8 @@ static int take_message(struct inbound *inbound, const struct message *message,
 
 static void begin(struct visitor *visitor)
 {
-    inbound_init(&visitor->inbound.native, take_message);
+    inbound_init(&visitor->inbound.native, &visitor->worker->loop.pool, take_message);
+    visitor->inbound.native.only = MESSAGE_HANDSHAKE;
 }
 
 static void end(struct visitor *visitor)

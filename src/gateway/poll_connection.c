@@ -16,9 +16,6 @@ enum {
     VECTORS = 64,
     AHEAD_ROOM = 1024,  /* of what is read while a request waits */
     AHEAD_LIMIT = 4096, /* that is kept of it */
-    /* Reads of a body after which small pieces are copied together: a slow peer's must not hold a
-     * chunk each. */
-    COMPACT_AFTER = 32,
 };
 
 /* ---- answers ---- */
@@ -63,6 +60,17 @@ static void write_on(struct poll_connection *connection)
     conn_want(connection->conn, CONN_WRITE);
 }
 
+static bool settle(struct parking *parking, struct chunk_pool *pool)
+{
+    return slice_queue_settle(&CONTAINER_OF(parking, struct poll_connection, parking)->bytes, pool);
+}
+
+static void park(struct poll_connection *connection)
+{
+    connection->parking.settle = settle;
+    parking_enter(&connection->parking, &connection->worker->loop.pool);
+}
+
 static int fill(struct poll_connection *connection, const struct poll_answer *answer,
                 const struct slice_queue *body)
 {
@@ -77,6 +85,7 @@ static int fill(struct poll_connection *connection, const struct poll_answer *an
         error = slice_queue_push(&connection->bytes, slice);
     if (error == 0 && body != NULL)
         error = slice_queue_share(&connection->bytes, body);
+    park(connection);
     return error;
 }
 
@@ -133,10 +142,8 @@ static void body_is_there(struct poll_connection *connection)
 
 static int keep_piece(struct poll_connection *connection, struct slice piece)
 {
-    int error = slice_queue_push(&connection->bytes, piece);
-    if (error == 0 && ++connection->reads % COMPACT_AFTER == 0)
-        error = slice_queue_compact(&connection->bytes, &connection->worker->loop.pool);
-    return error;
+    park(connection);
+    return slice_queue_push(&connection->bytes, piece);
 }
 
 /* The beginning of the body may have been read with the head. */
@@ -508,6 +515,7 @@ void poll_connection_close(struct poll_connection *connection)
         conn_close(connection->conn, false);
     connection->conn = NULL;
     head_reader_deinit(&connection->reader);
+    parking_leave(&connection->parking);
     slice_queue_deinit(&connection->bytes);
     loop_task_cancel(&connection->task);
     connection->task.run = bury;

@@ -8,6 +8,7 @@
 #ifndef GATEWAY_POLL_CONNECTION_H
 #define GATEWAY_POLL_CONNECTION_H
 
+#include "base/parking.h"
 #include "codec/poll.h"
 #include "gateway/front.h"
 #include "gateway/worker.h"
@@ -39,8 +40,8 @@ struct poll_connection {
     struct poll_request request; /* the last */
     struct poll_waiter waiter;
     struct slice_queue bytes; /* of the body that comes, or of the answer that goes */
+    struct parking parking;   /* of `bytes` */
     size_t missing;           /* bytes of the body */
-    unsigned reads;           /* since the body's slices were last made compact */
     unsigned status;
     enum poll_connection_state state;
     bool stays; /* after this answer */

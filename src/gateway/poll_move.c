@@ -60,6 +60,7 @@ static void go(struct poll_connection *connection, unsigned worker, uint64_t ses
     if (agent != NULL)
         journey->agent = *agent;
     list_remove(&connection->clock_node);
+    parking_leave(&connection->parking);
     loop_task_cancel(&connection->task);
     connection->conn = NULL;
     connection->worker = &connection->worker->gateway->workers[worker];

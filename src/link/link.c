@@ -8,6 +8,8 @@
 
 enum { FIRST_CAPACITY = 16 };
 
+static bool settle(struct parking *parking, struct chunk_pool *pool);
+
 void link_init(struct link *link, struct chunk_pool *pool, struct account *account)
 {
     *link = (struct link){
@@ -16,6 +18,7 @@ void link_init(struct link *link, struct chunk_pool *pool, struct account *accou
         .bound = LINK_MIN_KEPT,
         .smallest_trip = UINT64_MAX,
         .expected = 1,
+        .parking = {.settle = settle},
     };
     slice_arena_init(&link->arena, pool);
 }
@@ -23,6 +26,39 @@ void link_init(struct link *link, struct chunk_pool *pool, struct account *accou
 static struct link_entry *slot_at(const struct link *link, uint32_t index)
 {
     return &link->ring[(link->start + index) & (link->capacity - 1)];
+}
+
+/* Whether the bodies from `index` to `end` that share a chunk use little of it; `count` is how many
+ * they are. */
+static bool is_waste(const struct link *link, uint32_t index, uint32_t end, uint32_t *count)
+{
+    const struct chunk *chunk = slot_at(link, index)->body.chunk;
+    size_t bytes = 0;
+    for (*count = 0; index + *count < end; (*count)++) {
+        const struct slice *body = &slot_at(link, index + *count)->body;
+        if (body->chunk != chunk && body->size > 0)
+            break;
+        bytes += body->size;
+    }
+    return chunk != NULL && bytes < chunk->size - chunk->size / 4;
+}
+
+/* Bodies that wait long for their acknowledgement shall not pin the chunks that they were read
+ * into. */
+static bool settle(struct parking *parking, struct chunk_pool *pool)
+{
+    struct link *link = CONTAINER_OF(parking, struct link, parking);
+    int error = 0;
+    while (error == 0 && link->settled < link->marked) {
+        uint32_t count = 0;
+        bool waste = is_waste(link, link->settled, link->marked, &count);
+        for (uint32_t i = 0; waste && error == 0 && i < count; i++)
+            error = slice_settle(&slot_at(link, link->settled + i)->body, pool);
+        if (error == 0)
+            link->settled += count;
+    }
+    link->marked = link->count;
+    return link->settled < link->count;
 }
 
 /* Drops the oldest entries. */
@@ -38,6 +74,8 @@ static void release(struct link *link, uint32_t count)
     if (count > 0)
         link->start = (link->start + count) & (link->capacity - 1);
     link->count -= count;
+    link->settled -= link->settled < count ? link->settled : count;
+    link->marked -= link->marked < count ? link->marked : count;
     link->kept -= freed;
     account_release(link->account, freed);
     if (link->count == 0)
@@ -47,6 +85,7 @@ static void release(struct link *link, uint32_t count)
 void link_deinit(struct link *link)
 {
     release(link, link->count);
+    parking_leave(&link->parking);
     link->unsent = 0;
     slice_arena_deinit(&link->arena);
     memory_free(link->ring);
@@ -139,6 +178,8 @@ int link_append(struct link *link, const uint8_t *head, size_t head_size, struct
     link->next++;
     link->kept += cost;
     account_charge(link->account, cost);
+    if (slot_at(link, link->count - 1)->body.size > 0)
+        parking_enter(&link->parking, link->arena.pool);
     if (!link_has_room(link))
         link->was_full = true;
     return 0;

@@ -17,6 +17,7 @@
 #define LINK_LINK_H
 
 #include "base/account.h"
+#include "base/parking.h"
 #include "base/slice.h"
 #include "codec/message.h"
 
@@ -47,15 +48,18 @@ struct link_entry {
 struct link {
     struct account *account;
     struct slice_arena arena; /* heads and small messages */
+    struct parking parking;   /* of the bodies kept */
     struct link_entry *ring;
     uint32_t capacity;
-    uint32_t start;  /* slot of the oldest entry kept */
-    uint32_t count;  /* entries kept */
-    uint32_t unsent; /* of these, the last ones that this carrier has not been given */
-    uint64_t next;   /* number of the next message appended; the first is 1 */
-    size_t kept;     /* bytes, with LINK_MESSAGE_COST each */
-    size_t bound;    /* what data may fill `kept` up to */
-    uint64_t probe;  /* number whose acknowledgement measures the round trip of data; 0: none */
+    uint32_t start;   /* slot of the oldest entry kept */
+    uint32_t count;   /* entries kept */
+    uint32_t settled; /* of these, the first ones that pin no more than they need, */
+    uint32_t marked;  /* and with those that were there when they were last looked at */
+    uint32_t unsent;  /* of these, the last ones that this carrier has not been given */
+    uint64_t next;    /* number of the next message appended; the first is 1 */
+    size_t kept;      /* bytes, with LINK_MESSAGE_COST each */
+    size_t bound;     /* what data may fill `kept` up to */
+    uint64_t probe;   /* number whose acknowledgement measures the round trip of data; 0: none */
     uint64_t probe_time;
     uint64_t smallest_trip;    /* of all probes on this carrier; UINT64_MAX before the first */
     bool was_full;             /* the bound was hit since the last probe */

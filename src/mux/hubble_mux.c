@@ -176,26 +176,12 @@ int hubble_mux_open(struct hubble_mux *mux, const struct message_open *open, uin
     return 0;
 }
 
-/* A small slice may pin a large chunk. Looking for such slices costs a walk over all streams, which
- * a number of new ones must be worth. */
-static void compact_parked(struct hubble_mux *mux)
-{
-    mux->uncompacted = 0;
-    for (struct list_node *node = list_first(&mux->streams); node != NULL;
-         node = list_next(&mux->streams, node)) {
-        if (slice_queue_compact(&member_of(node)->out, mux->pool) != 0)
-            return;
-    }
-}
-
 void hubble_mux_turn_ends(struct hubble_mux *mux, uint64_t now)
 {
     hubble_mux_at(mux, now);
     mux->asked = mux->failure == CULVERT_ERROR_CLOSED;
     hubble_mux_tell_news(mux);
     free_dead(mux);
-    if (mux->uncompacted >= HUBBLE_COMPACT_SLICES && account_level(mux->account) != ACCOUNT_EASY)
-        compact_parked(mux);
     slice_arena_rest(&mux->arena);
 }
 

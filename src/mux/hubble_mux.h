@@ -20,6 +20,7 @@
 #include "base/account.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "base/parking.h"
 #include "base/slice.h"
 #include "codec/hubble.h"
 #include "relay/stream.h"
@@ -100,10 +101,9 @@ struct hubble_mux {
     size_t outstanding;  /* delivered and not consumed, of all streams */
     uint32_t full_streams;
     uint32_t peer_streams;
-    uint32_t given_up;    /* streams that wait for a late ack */
-    uint32_t uncompacted; /* slices queued since the last compaction */
-    int failure;          /* remembered: the connection must be cut */
-    bool asked;           /* wants_to_send was called */
+    uint32_t given_up; /* streams that wait for a late ack */
+    int failure;       /* remembered: the connection must be cut */
+    bool asked;        /* wants_to_send was called */
     bool is_full;
     bool is_stopped;   /* the owner was asked not to read */
     bool is_resting;   /* timers that wait for the peer stand still, for it is not read */

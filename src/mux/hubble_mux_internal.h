@@ -6,7 +6,6 @@
 
 enum {
     HUBBLE_MAX_GIVEN_UP = 4096, /* streams kept for a late ack */
-    HUBBLE_COMPACT_SLICES = 64, /* newly queued, before parked slices are compacted again */
     HUBBLE_MAX_IDLE_SLOTS = 8,  /* an idle stream does not keep a larger ring */
 };
 
@@ -25,10 +24,11 @@ struct hubble_stream {
     struct list_node timed;  /* on one of mux->timers */
     uint64_t deadline;
     struct slice_queue out;
-    size_t outstanding; /* delivered and not consumed */
-    size_t dropped;     /* written behind the peer's end, not yet reported as `written` */
-    int64_t sent;       /* the Order of our last data */
-    int64_t received;   /* and of the peer's */
+    struct parking parking; /* of `out` */
+    size_t outstanding;     /* delivered and not consumed */
+    size_t dropped;         /* written behind the peer's end, not yet reported as `written` */
+    int64_t sent;           /* the Order of our last data */
+    int64_t received;       /* and of the peer's */
     /* To be sent, in this order: an ack, and so many 04 or 05. */
     enum { HUBBLE_NO_ACK, HUBBLE_YES, HUBBLE_NO } ack;
     unsigned ends;

@@ -7,6 +7,11 @@
 #include <assert.h>
 #include <string.h>
 
+static bool settle(struct parking *parking, struct chunk_pool *pool)
+{
+    return slice_queue_settle(&CONTAINER_OF(parking, struct hubble_stream, parking)->out, pool);
+}
+
 struct hubble_stream *hubble_stream_create(struct hubble_mux *mux, struct text guid, bool is_ours)
 {
     assert(guid.size <= HUBBLE_MAX_GUID);
@@ -15,6 +20,7 @@ struct hubble_stream *hubble_stream_create(struct hubble_mux *mux, struct text g
         return NULL;
     stream->stream.operations = &hubble_stream_operations;
     stream->mux = mux;
+    stream->parking.settle = settle;
     stream->is_ours = is_ours;
     stream->guid_size = (uint8_t)guid.size;
     memcpy(stream->guid, guid.data, guid.size);
@@ -81,6 +87,7 @@ static void end_wire(struct hubble_stream *stream)
     stream->is_draining = false;
     list_remove(&stream->ready);
     stream->mux->queued -= stream->out.bytes;
+    parking_leave(&stream->parking);
     slice_queue_deinit(&stream->out);
 }
 

@@ -24,13 +24,6 @@ static void break_stream(struct hubble_stream *stream)
     hubble_stream_note(stream);
 }
 
-static void count_uncompacted(struct hubble_mux *mux, uint32_t slices)
-{
-    mux->uncompacted += slices < HUBBLE_COMPACT_SLICES ? slices : HUBBLE_COMPACT_SLICES;
-    if (mux->uncompacted > HUBBLE_COMPACT_SLICES)
-        mux->uncompacted = HUBBLE_COMPACT_SLICES;
-}
-
 static void stream_write(struct stream *base, struct slice_queue *data)
 {
     struct hubble_stream *stream = hubble_stream_from(base);
@@ -44,14 +37,13 @@ static void stream_write(struct stream *base, struct slice_queue *data)
         hubble_stream_note(stream);
         goto out;
     }
-    uint32_t slices = data->count;
     size_t bytes = data->bytes;
     if (slice_queue_append(&stream->out, data) != 0) {
         break_stream(stream);
         goto out;
     }
     mux->queued += bytes;
-    count_uncompacted(mux, slices);
+    parking_enter(&stream->parking, mux->pool);
     hubble_stream_schedule(stream);
 out:
     slice_queue_clear(data);

@@ -103,6 +103,15 @@ void mux_limit_data(struct mux *mux, size_t bytes)
     mux->largest_data = bytes < MESSAGE_MAX_DATA ? bytes : MESSAGE_MAX_DATA;
 }
 
+static bool settle(struct parking *parking, struct chunk_pool *pool)
+{
+    struct mux_stream *stream = CONTAINER_OF(parking, struct mux_stream, parking);
+    size_t before = mux_stream_cost(stream);
+    bool is_unsettled = slice_queue_settle(&stream->out, pool);
+    stream->mux->queued = stream->mux->queued - before + mux_stream_cost(stream);
+    return is_unsettled;
+}
+
 struct mux_stream *mux_stream_create(struct mux *mux, uint64_t id, bool is_ours, uint64_t now)
 {
     struct mux_stream *stream = memory_allocate(sizeof *stream);
@@ -113,6 +122,7 @@ struct mux_stream *mux_stream_create(struct mux *mux, uint64_t id, bool is_ours,
         .mux = mux,
         .id = id,
         .out = SLICE_QUEUE_NULL,
+        .parking = {.settle = settle},
         .is_ours = is_ours,
     };
     credit_receiver_init(&stream->receive, MUX_WINDOW, now);
@@ -141,6 +151,7 @@ void mux_stream_detach(struct mux_stream *stream, struct list *list)
     list_remove(&stream->scheduled);
     list_append(list, &stream->scheduled);
     mux->queued -= mux_stream_cost(stream);
+    parking_leave(&stream->parking);
     slice_queue_deinit(&stream->out);
     credit_receiver_deinit(&stream->receive, mux->account);
 }
@@ -192,28 +203,9 @@ int mux_open(struct mux *mux, const struct message_open *open, struct mux_stream
     return 0;
 }
 
-/* A small slice may pin a chunk of 512 KiB. Looking for such slices costs a walk over all streams,
- * which a number of new ones must be worth. */
-static void compact_parked(struct mux *mux)
-{
-    mux->uncompacted = 0;
-    size_t cursor = 0;
-    struct mux_stream *stream;
-    while ((stream = map_next(&mux->streams, &cursor)) != NULL) {
-        if (stream->out.count == 0)
-            continue;
-        size_t before = mux_stream_cost(stream);
-        if (slice_queue_compact(&stream->out, mux->pool) != 0)
-            return;
-        mux->queued = mux->queued - before + mux_stream_cost(stream);
-    }
-}
-
 void mux_turn_ends(struct mux *mux)
 {
     free_all(&mux->dead);
-    if (mux->uncompacted >= MUX_COMPACT_SLICES && account_level(mux->account) != ACCOUNT_EASY)
-        compact_parked(mux);
     slice_arena_rest(&mux->arena);
 }
 

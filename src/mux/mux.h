@@ -15,6 +15,7 @@
 #include "base/account.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "base/parking.h"
 #include "base/slice.h"
 #include "codec/message.h"
 #include "mux/credit.h"
@@ -34,7 +35,6 @@ enum {
     MUX_SMALLEST_DATA = 4096,     /* that the payload of data messages can be limited to */
     MUX_SMALL_DATA = 1024,        /* payload of what MUX_MAY_SMALL lets through */
     MUX_MAX_CONTROL = 256 * 1024, /* bytes of queued control messages, past which the link is cut */
-    MUX_COMPACT_SLICES = 64,      /* newly queued, before parked slices are compacted again */
 };
 
 struct mux;
@@ -57,6 +57,7 @@ struct mux_stream {
     struct list_node scheduled; /* on mux->fresh or mux->busy, once it ended on one of the others */
     struct list_node credited;  /* on mux->credits: credit is due */
     struct slice_queue out;
+    struct parking parking; /* of `out` */
     struct credit_sender send;
     struct credit_receiver receive;
     uint64_t consumed; /* by the holder, not yet credited */
@@ -89,7 +90,6 @@ struct mux {
     uint64_t round_trip;   /* microseconds */
     size_t largest_data;   /* payload of one data message at most */
     size_t queued;         /* bytes in all `out` queues with MUX_STREAM_COST per slice */
-    uint32_t uncompacted;  /* slices queued since the last compaction */
     int failure;           /* remembered: the link must be cut */
     bool asked;            /* wants_to_send was called, no pull since */
 };
@@ -171,8 +171,7 @@ bool mux_takes_data(const struct mux *mux, uint64_t sid);
  * has failed the mux. */
 int mux_hold(struct mux *mux);
 
-/* Frees streams that were closed in this turn, and compacts what stays parked when the account is
- * tight. Outside of any event. */
+/* Frees streams that were closed in this turn. Outside of any event. */
 void mux_turn_ends(struct mux *mux);
 
 /* Ends the stream from outside of its holder, who gets the reset event, and tells the peer. */

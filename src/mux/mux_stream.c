@@ -36,7 +36,6 @@ static void stream_write(struct stream *base, struct slice_queue *data)
     stream_accept(base);
 
     bool was_idle = stream->out.count == 0;
-    uint32_t slices = data->count;
     size_t before = mux_stream_cost(stream);
     if (slice_queue_append(&stream->out, data) != 0) {
         slice_queue_clear(data);
@@ -44,9 +43,7 @@ static void stream_write(struct stream *base, struct slice_queue *data)
         return;
     }
     mux->queued = mux->queued - before + mux_stream_cost(stream);
-    mux->uncompacted += slices < MUX_COMPACT_SLICES ? slices : MUX_COMPACT_SLICES;
-    if (mux->uncompacted > MUX_COMPACT_SLICES)
-        mux->uncompacted = MUX_COMPACT_SLICES;
+    parking_enter(&stream->parking, mux->pool);
     mux_schedule(stream, was_idle);
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/parking.h"
 
 #include <assert.h>
 
@@ -9,6 +10,9 @@ enum {
     READ_SPACE_MIN = 64 * 1024,
     /* Each read starts on a cache line of its own, which the kernel's copying likes. */
     READ_ALIGNMENT = 64,
+    /* Milliseconds that slices may wait before they are copied out of large chunks: on a fast way
+     * they have left by then. */
+    SETTLE_TIME = 20,
 };
 
 static void run_tasks(struct loop *loop)
@@ -28,10 +32,25 @@ static void run_tasks(struct loop *loop)
     } while (node != NULL || !list_is_empty(&loop->tasks));
 }
 
+static void on_settle(uv_timer_t *timer)
+{
+    struct loop *loop = timer->data;
+    parking_settle_all(&loop->pool);
+}
+
+static void settle_parked(struct loop *loop)
+{
+    if (!list_is_empty(&loop->pool.parked) && account_level(loop->account) != ACCOUNT_EASY)
+        parking_settle_all(&loop->pool);
+    if (!list_is_empty(&loop->pool.parked) && !uv_is_active((uv_handle_t *)&loop->settling))
+        uv_timer_start(&loop->settling, on_settle, SETTLE_TIME, 0);
+}
+
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct loop *loop = prepare->data;
     run_tasks(loop);
+    settle_parked(loop);
     loop->now = 0;
 }
 
@@ -113,10 +132,12 @@ int loop_init(struct loop *loop, unsigned index, struct account *account)
     uv_prepare_init(&loop->uv, &loop->prepare);
     uv_check_init(&loop->uv, &loop->check);
     uv_idle_init(&loop->uv, &loop->idle);
+    uv_timer_init(&loop->uv, &loop->settling);
     loop->wake.data = loop;
     loop->prepare.data = loop;
     loop->check.data = loop;
     loop->idle.data = loop;
+    loop->settling.data = loop;
     uv_prepare_start(&loop->prepare, on_prepare);
     uv_check_start(&loop->check, on_check);
     return 0;
@@ -159,6 +180,7 @@ void loop_deinit(struct loop *loop)
     uv_close((uv_handle_t *)&loop->prepare, NULL);
     uv_close((uv_handle_t *)&loop->check, NULL);
     uv_close((uv_handle_t *)&loop->idle, NULL);
+    uv_close((uv_handle_t *)&loop->settling, NULL);
     uv_walk(&loop->uv, assert_is_closing, NULL);
     while (uv_loop_alive(&loop->uv) || !list_is_empty(&loop->tasks) ||
            !list_is_empty(&loop->burial)) {

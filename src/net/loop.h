@@ -49,6 +49,7 @@ struct loop {
     struct list burial;  /* frees; run after all tasks */
     struct list next;    /* for the next turn */
     struct list endings; /* for when the loop has ended */
+    uv_timer_t settling; /* for what is parked on the pool (base/parking.h) */
     uv_idle_t idle;      /* runs while `next` holds any, so that the turn does not wait */
     uint64_t now;        /* 0: to be read anew */
 };

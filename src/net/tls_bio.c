@@ -20,6 +20,42 @@ static bool take_chunk(struct tls_bio *bio, struct tls_bio_buffer *buffer)
     return buffer->chunk != NULL;
 }
 
+/* Moves what is in the buffer to another chunk, which may be NULL. */
+static bool move_to(struct tls_bio_buffer *buffer, struct chunk *chunk)
+{
+    size_t bytes = tls_bio_buffer_bytes(buffer);
+    if (chunk == NULL)
+        return false;
+    memcpy(chunk->data, buffer->chunk->data + buffer->from, bytes);
+    chunk_unref(buffer->chunk);
+    *buffer = (struct tls_bio_buffer){chunk, 0, bytes};
+    return true;
+}
+
+static bool is_too_large(const struct tls_bio_buffer *buffer)
+{
+    return buffer->chunk != NULL && tls_bio_buffer_bytes(buffer) < buffer->chunk->size / 4 * 3;
+}
+
+static bool shrink(struct tls_bio_buffer *buffer, struct chunk_pool *pool)
+{
+    return !is_too_large(buffer) ||
+           move_to(buffer, chunk_pool_get_exact(pool, tls_bio_buffer_bytes(buffer)));
+}
+
+static bool settle(struct parking *parking, struct chunk_pool *pool)
+{
+    struct tls_bio *bio = CONTAINER_OF(parking, struct tls_bio, parking);
+    bool is_done = shrink(&bio->in, pool);
+    return !shrink(&bio->out, pool) || !is_done;
+}
+
+static void park(struct tls_bio *bio)
+{
+    bio->parking.settle = settle;
+    parking_enter(&bio->parking, bio->pool);
+}
+
 static void give_chunk(struct tls_bio_buffer *buffer)
 {
     if (buffer->chunk != NULL)
@@ -52,6 +88,7 @@ static bool receive(struct tls_bio *bio)
         return false;
     }
     in->to = (size_t)count;
+    park(bio);
     bio->is_dry = in->to < in->chunk->size;
     if (!bio->has_started) {
         bio->has_started = true;
@@ -166,6 +203,9 @@ size_t tls_bio_reserve(struct tls_bio *bio)
 
     if (!take_chunk(bio, out))
         return 0;
+    park(bio);
+    if (out->chunk->class == CHUNK_EXACT && !move_to(out, chunk_pool_get(bio->pool, CHUNK_LARGE)))
+        return 0;
     if (out->from != 0 && out->to == out->chunk->size) {
         memmove(out->chunk->data, out->chunk->data + out->from, out->to - out->from);
         out->to -= out->from;
@@ -216,6 +256,7 @@ int tls_bio_pack(struct tls_bio *bio)
         pack_buffer(&bio->in, bio->packed);
     if (out > 0)
         pack_buffer(&bio->out, bio->packed + in);
+    parking_leave(&bio->parking);
     bio->pool = NULL;
     return 0;
 }
@@ -229,6 +270,7 @@ static bool unpack_buffer(struct tls_bio *bio, struct tls_bio_buffer *buffer, co
         return false;
     memcpy(buffer->chunk->data, from, size);
     buffer->to = size;
+    park(bio);
     return true;
 }
 
@@ -250,6 +292,7 @@ int tls_bio_unpack(struct tls_bio *bio, struct chunk_pool *pool)
 
 void tls_bio_clear(struct tls_bio *bio)
 {
+    parking_leave(&bio->parking);
     give_chunk(&bio->in);
     give_chunk(&bio->out);
     memory_free(bio->packed);

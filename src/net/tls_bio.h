@@ -1,12 +1,14 @@
 /*
  * The BIO between OpenSSL and a socket. OpenSSL reads each record in two pieces and writes each one
  * by itself; here a read takes as much as there is in the socket, and what is written is gathered
- * until tls_bio_send. The two buffers are chunks of the loop's pool, held only while not empty.
+ * until tls_bio_send. The two buffers are chunks of the loop's pool, held only while not empty;
+ * what stays in them is moved to chunks of its size.
  */
 #ifndef NET_TLS_BIO_H
 #define NET_TLS_BIO_H
 
 #include "base/chunk.h"
+#include "base/parking.h"
 
 #include <openssl/bio.h>
 #include <stdbool.h>
@@ -24,6 +26,7 @@ struct tls_bio {
     struct chunk_pool *pool;
     struct tls_bio_buffer in;
     struct tls_bio_buffer out;
+    struct parking parking;
     uint8_t *packed; /* between two pools: what was in `in`, then in `out` */
     size_t packed_in;
     size_t packed_out;

@@ -2,11 +2,22 @@
 
 #include "base/reason.h"
 
+static bool settle(struct parking *parking, struct chunk_pool *pool)
+{
+    return slice_queue_settle(&CONTAINER_OF(parking, struct hold, parking)->data, pool);
+}
+
+static void drop_data(struct hold *hold)
+{
+    parking_leave(&hold->parking);
+    slice_queue_deinit(&hold->data);
+}
+
 static void let_go(struct hold *hold)
 {
     hold->stream->operations->close(hold->stream);
     hold->stream = NULL;
-    slice_queue_deinit(&hold->data);
+    drop_data(hold);
     hold->gone(hold);
 }
 
@@ -21,6 +32,8 @@ static void on_data(struct stream *stream, struct slice_queue *data)
     if (hold->stream != NULL && slice_queue_append(&hold->data, data) != 0) {
         stream->operations->reset(stream, REASON_NO_MEMORY, NULL);
         let_go(hold);
+    } else if (hold->stream != NULL) {
+        parking_enter(&hold->parking, hold->pool);
     }
     slice_queue_clear(data);
 }
@@ -53,9 +66,14 @@ static const struct stream_events hold_events = {
     .finished = on_opened,
 };
 
-void hold_start(struct hold *hold, struct stream *stream, void (*gone)(struct hold *hold))
+void hold_start(struct hold *hold, struct stream *stream, struct chunk_pool *pool,
+                void (*gone)(struct hold *hold))
 {
-    *hold = (struct hold){.stream = stream, .data = SLICE_QUEUE_NULL, .gone = gone};
+    *hold = (struct hold){.stream = stream,
+                          .data = SLICE_QUEUE_NULL,
+                          .parking = {.settle = settle},
+                          .pool = pool,
+                          .gone = gone};
     stream->events = &hold_events;
     stream->holder = hold;
 }
@@ -73,12 +91,12 @@ void hold_pass_on(struct hold *hold, struct stream *stream)
         stream->events->data(stream, &hold->data);
     if (hold->fin)
         stream->events->fin(stream);
-    slice_queue_deinit(&hold->data);
+    drop_data(hold);
 }
 
 void hold_deinit(struct hold *hold)
 {
-    slice_queue_deinit(&hold->data);
+    drop_data(hold);
     if (hold->stream != NULL)
         stream_refuse(hold->stream, REASON_SHUTDOWN, NULL);
     hold->stream = NULL;

@@ -5,6 +5,7 @@
 #ifndef RELAY_HOLD_H
 #define RELAY_HOLD_H
 
+#include "base/parking.h"
 #include "relay/stream.h"
 
 #include <stdbool.h>
@@ -12,12 +13,16 @@
 struct hold {
     struct stream *stream; /* NULL: given back, or gone */
     struct slice_queue data;
+    struct parking parking; /* of `data` */
+    struct chunk_pool *pool;
     bool fin;
     /* The stream was reset while it was held, and is closed. */
     void (*gone)(struct hold *hold);
 };
 
-void hold_start(struct hold *hold, struct stream *stream, void (*gone)(struct hold *hold));
+/* `pool` is the stream's loop's. */
+void hold_start(struct hold *hold, struct stream *stream, struct chunk_pool *pool,
+                void (*gone)(struct hold *hold));
 
 /* Gives the stream to the caller, who joins or refuses it; NULL if it is gone. What has arrived
  * stays here, for hold_pass_on, or is dropped by hold_deinit. */

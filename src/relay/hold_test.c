@@ -84,7 +84,7 @@ static int set_up(void **state)
     account_init(&fixture.account, SIZE_MAX);
     chunk_pool_init(&fixture.pool, &fixture.account);
     fixture.stream.operations = &operations;
-    hold_start(&fixture.hold, &fixture.stream, on_gone);
+    hold_start(&fixture.hold, &fixture.stream, &fixture.pool, on_gone);
     *state = &fixture;
     return 0;
 }

@@ -4,9 +4,12 @@
 
 #include <string.h>
 
+static bool settle(struct parking *parking, struct chunk_pool *pool);
+
 void hubble_inbound_init(struct hubble_inbound *inbound, struct chunk_pool *pool, size_t max)
 {
-    *inbound = (struct hubble_inbound){.pool = pool, .max = max, .whole = SLICE_NULL};
+    *inbound = (struct hubble_inbound){
+        .pool = pool, .max = max, .whole = SLICE_NULL, .parking = {.settle = settle}};
 }
 
 void hubble_inbound_next(struct hubble_inbound *inbound)
@@ -14,6 +17,7 @@ void hubble_inbound_next(struct hubble_inbound *inbound)
     if (inbound->is_copied)
         inbound->scratch_used += inbound->whole.size;
     inbound->is_copied = false;
+    parking_leave(&inbound->parking);
     slice_drop(&inbound->whole);
 }
 
@@ -37,10 +41,15 @@ void hubble_inbound_deinit(struct hubble_inbound *inbound)
     drop_scratch(inbound);
 }
 
-static struct chunk *get_chunk(struct hubble_inbound *inbound, size_t size)
+/* Twice as much each time, so that a message which comes byte by byte is not copied each time. */
+static struct chunk *get_scratch(struct hubble_inbound *inbound, size_t size)
 {
-    size_t small = CHUNK_SMALL_SIZE - offsetof(struct chunk, data);
-    return chunk_pool_get(inbound->pool, size <= small ? CHUNK_SMALL : CHUNK_LARGE);
+    size_t room = CHUNK_SMALL_SIZE - offsetof(struct chunk, data);
+    if (size <= room)
+        return chunk_pool_get(inbound->pool, CHUNK_SMALL);
+    while (room < size)
+        room *= 2;
+    return chunk_pool_get_exact(inbound->pool, room < CHUNK_LARGE_SIZE ? room : CHUNK_LARGE_SIZE);
 }
 
 /* Sees to it that what is there lies in scratch with room behind it, `size` bytes in all. */
@@ -51,7 +60,7 @@ static int make_room(struct hubble_inbound *inbound, size_t size)
     if (fits && inbound->is_copied)
         return 0;
     if (!fits) {
-        struct chunk *chunk = get_chunk(inbound, size);
+        struct chunk *chunk = get_scratch(inbound, size);
         if (chunk == NULL)
             return CULVERT_ERROR_NO_MEMORY;
         drop_scratch(inbound);
@@ -67,6 +76,14 @@ static int make_room(struct hubble_inbound *inbound, size_t size)
     return 0;
 }
 
+static bool settle(struct parking *parking, struct chunk_pool *pool)
+{
+    struct hubble_inbound *inbound = CONTAINER_OF(parking, struct hubble_inbound, parking);
+    (void)pool;
+    return inbound->whole.size > 0 && !inbound->is_copied &&
+           make_room(inbound, inbound->whole.size) != 0;
+}
+
 int hubble_inbound_take(struct hubble_inbound *inbound, struct slice piece)
 {
     struct slice *whole = &inbound->whole;
@@ -76,6 +93,7 @@ int hubble_inbound_take(struct hubble_inbound *inbound, struct slice piece)
     } else if (whole->size == 0) {
         slice_drop(whole);
         *whole = piece;
+        parking_enter(&inbound->parking, inbound->pool);
         return 0;
     } else {
         error = make_room(inbound, whole->size + piece.size);
@@ -95,7 +113,7 @@ static int push_array(struct hubble_inbound *inbound, const struct hubble_payloa
 {
     if (payload->size > CHUNK_LARGE_SIZE)
         return CULVERT_ERROR_TOO_LARGE;
-    struct chunk *chunk = get_chunk(inbound, payload->size);
+    struct chunk *chunk = chunk_pool_get_exact(inbound->pool, payload->size);
     if (chunk == NULL)
         return CULVERT_ERROR_NO_MEMORY;
     hubble_payload_copy(payload, chunk->data);

@@ -1,11 +1,12 @@
 /*
  * Puts the messages of Hubble 0.1 together from the pieces that a carrier brings: one of them is
  * one of the carrier's messages. What lies in one piece is not copied; what comes in several is
- * copied together.
+ * copied together, and so is what waits for the rest of its message.
  */
 #ifndef TUNNEL_HUBBLE_INBOUND_H
 #define TUNNEL_HUBBLE_INBOUND_H
 
+#include "base/parking.h"
 #include "base/slice.h"
 #include "codec/hubble.h"
 
@@ -14,8 +15,9 @@
 
 struct hubble_inbound {
     struct chunk_pool *pool;
-    size_t max;         /* bytes that a message may have */
-    struct slice whole; /* what is there of the message, in one piece */
+    size_t max;             /* bytes that a message may have */
+    struct slice whole;     /* what is there of the message, in one piece */
+    struct parking parking; /* of `whole` */
     struct chunk
         *scratch;        /* where several pieces are copied together, one message behind another */
     size_t scratch_used; /* by the messages before this one */

@@ -5,15 +5,24 @@
 
 #include <string.h>
 
-void inbound_init(struct inbound *inbound, int (*message)(struct inbound *, const struct message *,
-                                                          struct slice_queue *, size_t))
+static bool settle(struct parking *parking, struct chunk_pool *pool)
+{
+    return slice_queue_settle(&CONTAINER_OF(parking, struct inbound, parking)->payload, pool);
+}
+
+void inbound_init(struct inbound *inbound, struct chunk_pool *pool,
+                  int (*message)(struct inbound *, const struct message *, struct slice_queue *,
+                                 size_t))
 {
     memset(inbound, 0, sizeof(*inbound));
+    inbound->pool = pool;
+    inbound->parking.settle = settle;
     inbound->message = message;
 }
 
 void inbound_deinit(struct inbound *inbound)
 {
+    parking_leave(&inbound->parking);
     slice_queue_deinit(&inbound->payload);
     memory_free(inbound->partial);
     inbound->partial = NULL;
@@ -52,9 +61,10 @@ static int take_payload(struct inbound *inbound, struct slice *piece)
     struct slice part = slice_split(piece, inbound->missing);
     inbound->missing -= part.size;
     int error = slice_queue_push(&inbound->payload, part);
-    if (error != 0 || inbound->missing > 0)
-        return error;
-    return tell(inbound);
+    if (error == 0 && inbound->missing == 0)
+        return tell(inbound);
+    parking_enter(&inbound->parking, inbound->pool);
+    return error;
 }
 
 static void skip(struct slice *piece, size_t size)
@@ -109,6 +119,8 @@ static int take_message(struct inbound *inbound, struct slice *piece)
 {
     struct message message;
     size_t used = 0;
+    if (inbound->only != 0 && piece->data[0] != inbound->only)
+        return CULVERT_ERROR_PROTOCOL;
     int result = message_decode(piece->data, piece->size, &message, &used);
     if (result == CULVERT_NEED_MORE)
         return keep_partial(inbound, piece);

@@ -35,7 +35,7 @@ static int run(struct digest *digest, struct chunk_pool *pool, const uint8_t *da
 {
     int result = 0;
     memset(digest, 0, sizeof(*digest));
-    inbound_init(&digest->inbound, take);
+    inbound_init(&digest->inbound, pool, take);
     for (size_t at = 0; at < size && result == 0; at += step) {
         struct slice piece;
         if (slice_copy(pool, data + at, size - at < step ? size - at : step, &piece) != 0)

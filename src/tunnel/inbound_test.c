@@ -95,7 +95,7 @@ static void tells_the_same_however_it_is_cut(void **state)
     char whole[4096] = "";
     for (size_t step = size; step > 0; step--) {
         struct trace trace = {.result = 0};
-        inbound_init(&trace.inbound, take);
+        inbound_init(&trace.inbound, &pool, take);
         assert_int_equal(feed(&trace, &pool, data, size, step), 0);
         assert_true(inbound_is_whole(&trace.inbound));
         if (step == size)
@@ -120,7 +120,7 @@ static void half_a_message_is_not_whole(void **state)
     size_t size = sample(data, sizeof(data));
     for (size_t cut = 1; cut < size; cut++) {
         struct trace trace = {.result = 0};
-        inbound_init(&trace.inbound, take);
+        inbound_init(&trace.inbound, &pool, take);
         assert_int_equal(feed(&trace, &pool, data, cut, cut), 0);
         size_t told = 0;
         for (size_t i = 0; i < trace.used; i++)
@@ -141,15 +141,67 @@ static void passes_errors_on(void **state)
     uint8_t data[512];
     size_t size = sample(data, sizeof(data));
     struct trace trace = {.result = CULVERT_ERROR_LIMIT};
-    inbound_init(&trace.inbound, take);
+    inbound_init(&trace.inbound, &pool, take);
     assert_int_equal(feed(&trace, &pool, data, size, size), CULVERT_ERROR_LIMIT);
     inbound_deinit(&trace.inbound);
     static const uint8_t gigabytes[] = {MESSAGE_OPEN, 0xdd, 0x7f, 0xff, 0xff, 0xff};
     for (size_t step = 1; step <= sizeof(gigabytes); step++) {
         struct trace hostile = {.result = 0};
-        inbound_init(&hostile.inbound, take);
+        inbound_init(&hostile.inbound, &pool, take);
         assert_true(feed(&hostile, &pool, gigabytes, sizeof(gigabytes), step) < 0);
         inbound_deinit(&hostile.inbound);
+    }
+    assert_int_equal(chunk_pool_deinit(&pool), 0);
+}
+
+/* 65,000 bytes are declared, and come a few at a time in chunks of 512 KiB each. */
+static void what_waits_for_its_message_pins_no_large_chunks(void **state)
+{
+    (void)state;
+    struct account account;
+    struct chunk_pool pool;
+    account_init(&account, SIZE_MAX);
+    chunk_pool_init(&pool, &account);
+    struct trace trace = {.result = 0};
+    inbound_init(&trace.inbound, &pool, take);
+    uint8_t head[MESSAGE_MAX_HEADER];
+    size_t size = message_encode_data_header(1, 65000, head);
+    assert_int_equal(feed(&trace, &pool, head, size, size), 0);
+    for (unsigned i = 0; i < 100; i++) {
+        struct chunk *chunk = chunk_pool_get(&pool, CHUNK_LARGE);
+        memset(chunk->data, (int)i, 10);
+        assert_int_equal(inbound_take(&trace.inbound, (struct slice){chunk, chunk->data, 10}), 0);
+        if (i % 10 == 9)
+            parking_settle_all(&pool);
+    }
+    parking_settle_all(&pool);
+    chunk_pool_trim(&pool);
+    assert_in_range(account.used, 1000, 2048);
+    uint8_t all[1000];
+    struct slice_cursor cursor = {0};
+    assert_int_equal(slice_queue_read(&trace.inbound.payload, &cursor, all, sizeof(all)), 1000);
+    for (unsigned i = 0; i < 1000; i++)
+        assert_int_equal(all[i], i / 10);
+    inbound_deinit(&trace.inbound);
+    parking_settle_all(&pool);
+    assert_int_equal(chunk_pool_deinit(&pool), 0);
+}
+
+static void another_type_is_refused_at_its_first_byte(void **state)
+{
+    (void)state;
+    struct account account;
+    struct chunk_pool pool;
+    account_init(&account, SIZE_MAX);
+    chunk_pool_init(&pool, &account);
+    for (unsigned type = 0; type < 256; type++) {
+        struct trace trace = {.result = 0};
+        uint8_t byte = (uint8_t)type;
+        inbound_init(&trace.inbound, &pool, take);
+        trace.inbound.only = MESSAGE_HANDSHAKE;
+        assert_int_equal(feed(&trace, &pool, &byte, 1, 1),
+                         type == MESSAGE_HANDSHAKE ? 0 : CULVERT_ERROR_PROTOCOL);
+        inbound_deinit(&trace.inbound);
     }
     assert_int_equal(chunk_pool_deinit(&pool), 0);
 }
@@ -158,6 +210,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tells_the_same_however_it_is_cut),
+        cmocka_unit_test(what_waits_for_its_message_pins_no_large_chunks),
+        cmocka_unit_test(another_type_is_refused_at_its_first_byte),
         cmocka_unit_test(half_a_message_is_not_whole),
         cmocka_unit_test(passes_errors_on),
     };

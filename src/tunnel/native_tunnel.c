@@ -65,8 +65,8 @@ int native_tunnel_new(const struct tunnel_owner *owner, void *holder, struct loo
     }
     link_init(&tunnel->link, &loop->pool, loop->account);
     slice_arena_init(&tunnel->arena, &loop->pool);
-    inbound_init(&tunnel->inbound, native_take_message);
-    inbound_init(&tunnel->express.inbound, native_express_take_message);
+    inbound_init(&tunnel->inbound, &loop->pool, native_take_message);
+    inbound_init(&tunnel->express.inbound, &loop->pool, native_express_take_message);
     *out = tunnel;
     return 0;
 }
@@ -251,6 +251,7 @@ static void close_tunnel(struct tunnel *base, int code, const char *reason)
     mux_deinit(&tunnel->mux);
     link_deinit(&tunnel->link);
     inbound_deinit(&tunnel->inbound);
+    inbound_deinit(&tunnel->express.inbound);
     slice_queue_deinit(&tunnel->batch);
     slice_queue_deinit(&tunnel->express.batch);
     slice_arena_deinit(&tunnel->arena);

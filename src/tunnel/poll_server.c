@@ -138,12 +138,20 @@ static bool is_ready(const struct carrier *carrier)
     return server->body.bytes == 0 && !server->has_failed && !server->is_closed;
 }
 
+static bool settle(struct parking *parking, struct chunk_pool *pool)
+{
+    struct poll_server *server = CONTAINER_OF(parking, struct poll_server, parking);
+    bool is_unsettled = slice_queue_settle(&server->body, pool);
+    return slice_queue_settle(&server->last, pool) || is_unsettled;
+}
+
 static void send_batch(struct carrier *carrier, struct slice_queue *batch)
 {
     struct poll_server *server = from_carrier(carrier);
     /* What somebody may have got already stays as it is. */
     if (slice_queue_append(server->is_handed ? &server->last : &server->body, batch) != 0)
         lose(server, CULVERT_ERROR_NO_MEMORY, "out of memory");
+    parking_enter(&server->parking, &server->loop->pool);
 }
 
 static void flush(struct carrier *carrier)
@@ -266,6 +274,7 @@ int poll_server_init(struct poll_server *server, struct loop *loop,
     if (error != 0)
         return error;
     server->carrier.operations = &operations;
+    server->parking.settle = settle;
     server->owner = owner;
     server->loop = loop;
     server->ending.run = end;
@@ -282,6 +291,7 @@ int poll_server_init(struct poll_server *server, struct loop *loop,
 void poll_server_deinit(struct poll_server *server, struct loop_task *burial)
 {
     loop_task_cancel(&server->ending);
+    parking_leave(&server->parking);
     slice_queue_deinit(&server->body);
     slice_queue_deinit(&server->last);
     loop_timer_close(&server->timer, burial);

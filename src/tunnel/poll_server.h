@@ -7,6 +7,7 @@
 #ifndef TUNNEL_POLL_SERVER_H
 #define TUNNEL_POLL_SERVER_H
 
+#include "base/parking.h"
 #include "base/slice.h"
 #include "net/loop.h"
 #include "tunnel/carrier.h"
@@ -49,6 +50,7 @@ struct poll_server {
     struct poll_waiter *waiter; /* NULL: none waits */
     struct slice_queue body;    /* that goes down; empty: there is none yet */
     struct slice_queue last;    /* the one behind it, before the end; empty mostly */
+    struct parking parking;     /* of both */
     uint64_t down;              /* its number */
     uint64_t up;                /* the number of the next that comes up */
     /* microseconds */

@@ -329,7 +329,7 @@ struct carrier *test_tunnels_dial(struct test_tunnels *pair)
     pair->door.carrier = carrier_on(pair, fds[1], WEBSOCKET_SERVER);
     pair->door.carrier->events = &door_events;
     pair->door.carrier->holder = pair;
-    inbound_init(&pair->door.inbound, take_handshake);
+    inbound_init(&pair->door.inbound, &pair->loop.pool, take_handshake);
     assert_int_equal(getrandom(pair->door.nonce, LINK_NONCE_SIZE, 0), LINK_NONCE_SIZE);
     return carrier_on(pair, fds[0], WEBSOCKET_CLIENT);
 }

@@ -146,6 +146,6 @@ void test_visitor_send(struct loop *first, int fd, const struct test_visit *visi
     visitor->fd = fd;
     visitor->message.run = come_in;
     visitor->leave.run = leave;
-    inbound_init(&visitor->inbound, take_handshake);
+    inbound_init(&visitor->inbound, &first->pool, take_handshake);
     loop_post(first, &visitor->message);
 }

@@ -219,10 +219,18 @@ static void write_on(struct websocket_carrier *self)
         lost(self, error, "the connection was cut while writing");
 }
 
+static bool settle(struct parking *parking, struct chunk_pool *pool)
+{
+    struct websocket_carrier *self = CONTAINER_OF(parking, struct websocket_carrier, parking);
+    bool is_unsettled = slice_queue_settle(&self->out, pool);
+    return slice_settle(&self->ahead, pool) != 0 || is_unsettled;
+}
+
 static void send_batch(struct carrier *carrier, struct slice_queue *batch)
 {
     struct websocket_carrier *self = from_base(carrier);
     int error = push_frame(self, WEBSOCKET_BINARY, batch);
+    parking_enter(&self->parking, &self->loop->pool);
     if (error != 0)
         lost(self, error, "out of memory");
 }
@@ -357,8 +365,10 @@ static void take_input(struct websocket_carrier *self, struct slice input)
         self->is_behind = true;
         tell(self, &event, &taken);
         slice_drop(&taken);
-        if (self->closed || (!self->reading && !self->failed))
+        if (self->closed || (!self->reading && !self->failed)) {
+            parking_enter(&self->parking, &self->loop->pool);
             return;
+        }
         input = self->ahead;
         self->ahead = SLICE_NULL;
         self->is_behind = false;
@@ -427,6 +437,7 @@ static void read_on(struct carrier *carrier, bool on)
 static void bury(struct loop_task *task)
 {
     struct websocket_carrier *self = CONTAINER_OF(task, struct websocket_carrier, task);
+    parking_leave(&self->parking);
     slice_queue_deinit(&self->out);
     slice_arena_deinit(&self->arena);
     if (self->masked != NULL)
@@ -510,6 +521,7 @@ int websocket_carrier_new(struct conn *conn, enum websocket_role role, const uin
     self->base.operations = &operations;
     self->conn = conn;
     self->loop = conn_loop(conn);
+    self->parking.settle = settle;
     self->role = role;
     pace_init(&self->pace);
     self->reading = true;

@@ -2,6 +2,7 @@
 #ifndef TUNNEL_WEBSOCKET_CARRIER_INNER_H
 #define TUNNEL_WEBSOCKET_CARRIER_INNER_H
 
+#include "base/parking.h"
 #include "tunnel/pace.h"
 #include "tunnel/websocket_carrier.h"
 
@@ -18,6 +19,7 @@ struct websocket_carrier {
     size_t masked_used;
     struct loop_task task; /* tells what was read ahead, later buries */
     struct slice ahead;
+    struct parking parking; /* of `out` and `ahead` */
     struct pace pace;
     size_t unsent_limit; /* what the kernel was told */
     enum websocket_role role;

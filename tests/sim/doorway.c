@@ -58,7 +58,7 @@ static const struct carrier_events events = {
 void visitor_begin(struct visitor *visitor, struct line *line)
 {
     *visitor = (struct visitor){.line = line, .decision_time = line->trial->now + PATIENCE};
-    inbound_init(&visitor->inbound, take_handshake);
+    inbound_init(&visitor->inbound, line->ends[1].pool, take_handshake);
     struct carrier *carrier = &line->ends[1].carrier;
     carrier->events = &events;
     carrier->holder = visitor;

@@ -1,5 +1,7 @@
 #include "virtual_loop.h"
 
+#include "base/parking.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -60,6 +62,7 @@ void virtual_loop_turn(struct virtual_loop *loop)
         timer->fired(timer);
     }
     run_tasks(loop);
+    parking_settle_all(&loop->loop.pool);
 }
 
 uint64_t loop_now(struct loop *loop)
