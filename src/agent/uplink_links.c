@@ -239,12 +239,20 @@ static void on_detached(struct registration *registration, enum registration_sta
 
 /* ---- it is over ---- */
 
+#define NO_KEY_SENT " (this agent sent no key; give it one with --key-file FILE or $CULVERT_KEY)"
+
+static bool lacks_key(const struct uplink *uplink, int refusal)
+{
+    return refusal == REASON_FORBIDDEN && uplink->config->key[0] == '\0';
+}
+
 static void next_lost(struct uplink *uplink, int error, const char *why)
 {
-    char text[MESSAGE_MAX_REASON + 64];
+    char text[MESSAGE_MAX_REASON + 160];
     int refusal = uplink->next->refusal;
     bool is_refused = refusal != 0 || error == CULVERT_ERROR_REFUSED;
-    snprintf(text, sizeof(text), "%s%s", is_refused ? "the gateway refused: " : "", why);
+    snprintf(text, sizeof(text), "%s%s%s", is_refused ? "the gateway refused: " : "", why,
+             lacks_key(uplink, refusal) ? NO_KEY_SENT : "");
     uplink_end_link(&uplink->next, REASON_LINK_LOST, why);
     /* An agent of Hubble tries again whatever the words say (7.1 of its specification). */
     bool is_original = uplink->config->dialect == AGENT_DIALECT_HUBBLE;

@@ -8,7 +8,8 @@ enum exit_code {
     EXIT_CODE_USAGE = 2,   /* a wrong option, argument or combination */
     EXIT_CODE_REFUSED = 3, /* the gateway refused the agent's key or name at start, or `acl test`:
                               the rules do not allow the session */
-    EXIT_CODE_NO_PORT = 4, /* none of the ports to listen on could be opened */
+    EXIT_CODE_NO_PORT = 4, /* a port to listen on could not be opened; an agent: none of
+                              them */
 };
 
 #endif

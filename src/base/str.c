@@ -3,6 +3,8 @@
 #include "base/error.h"
 #include "base/utf8.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 struct text text_of(const char *string)
@@ -111,6 +113,19 @@ int str_parse_duration(const char *string, uint64_t *seconds)
     static const struct unit units[] = {
         {'s', 1}, {'m', UINT64_C(60)}, {'h', UINT64_C(3600)}, {'d', UINT64_C(86400)}, {'\0', 1}};
     return parse_with_unit(text_of(string), units, UINT64_MAX, seconds);
+}
+
+const char *str_duration_text(uint64_t seconds, char out[static STR_DURATION_SIZE])
+{
+    static const struct {
+        char unit;
+        uint64_t size, least;
+    } units[] = {{'d', 86400, 2 * 86400}, {'h', 3600, 3600}, {'m', 60, 60}, {'s', 1, 0}};
+    size_t i = 0;
+    while (seconds < units[i].least || seconds % units[i].size != 0)
+        i++;
+    snprintf(out, STR_DURATION_SIZE, "%" PRIu64 "%c", seconds / units[i].size, units[i].unit);
+    return out;
 }
 
 static bool is_name_character(char c)

@@ -36,6 +36,12 @@ int str_parse_size(const char *string, size_t *bytes);
 /* A duration such as 90s, 15m, 24h, 7d, or plain seconds. 0 or CULVERT_ERROR_INVALID. */
 int str_parse_duration(const char *string, uint64_t *seconds);
 
+enum { STR_DURATION_SIZE = 24 };
+
+/* Writes a duration as str_parse_duration takes it, in the largest unit of which it is a whole
+ * number: 90s, 15m, 24h, 7d (days from two on). Returns `out`. */
+const char *str_duration_text(uint64_t seconds, char out[static STR_DURATION_SIZE]);
+
 /* Whether the text is UTF-8 (RFC 3629) without control characters. */
 bool str_is_printable(struct text text);
 

@@ -166,9 +166,33 @@ static void every_error_and_reason_has_a_text(void **state)
     assert_string_equal(reason_text(REASON_CLOSED + 1), "unknown reason");
 }
 
+static void check_duration(uint64_t seconds, const char *wanted)
+{
+    char text[STR_DURATION_SIZE];
+    uint64_t back = 0;
+    assert_string_equal(str_duration_text(seconds, text), wanted);
+    assert_int_equal(str_parse_duration(text, &back), 0);
+    assert_true(back == seconds);
+}
+
+static void test_durations_as_text(void **state)
+{
+    (void)state;
+    check_duration(0, "0s");
+    check_duration(59, "59s");
+    check_duration(90, "90s");
+    check_duration(900, "15m");
+    check_duration(3600, "1h");
+    check_duration(86400, "24h");
+    check_duration(86400 + 3600, "25h");
+    check_duration(2 * 86400, "2d");
+    check_duration(UINT64_MAX, "18446744073709551615s");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_durations_as_text),
         cmocka_unit_test(texts_compare),
         cmocka_unit_test(a_copy_needs_room_for_its_zero),
         cmocka_unit_test(ports),

@@ -2,14 +2,18 @@
 
 #include "base/error.h"
 #include "base/exit_code.h"
+#include "base/private_file.h"
 #include "base/str.h"
 #include "cli/subcommands.h"
 #include "store/store.h"
 
+#include <errno.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { DEFAULT_GRACE = 24 * 60 * 60, MOST_GRACE = 10 * 365 * 24 * 60 * 60, TIME_TEXT_SIZE = 32 };
 
@@ -46,6 +50,12 @@ static int take_data(void *settings, const char *value, char *why)
     return options_take_path(&command->data, value, why);
 }
 
+static int take_out(void *settings, const char *value, char *why)
+{
+    struct key_command *command = settings;
+    return options_take_path(&command->out, value, why);
+}
+
 static int take_grace(void *settings, const char *value, char *why)
 {
     struct key_command *command = settings;
@@ -61,87 +71,145 @@ static int take_grace(void *settings, const char *value, char *why)
 
 /* ---- the store ---- */
 
+static int run_add(const struct key_command *command, int64_t now);
+
 static void print_error(const char *name, const char *sentence)
 {
     fprintf(stderr, "culvert key %s: %s\n", name, sentence);
 }
 
+/* The directory of the store, in `path`; NULL, with a complaint, if there is none. */
+static const char *find_directory(const struct key_command *command, const char *name,
+                                  char path[static PATH_MAX])
+{
+    if (command->data != NULL)
+        return command->data;
+    if (store_default_directory(path, PATH_MAX) == 0)
+        return path;
+    print_error(name, "there is no home directory to keep the store in; give --data DIR");
+    return NULL;
+}
+
+/* Opens a store; only `key add` makes one. */
 static int open_store(const struct key_command *command, const char *name, struct store **store)
 {
-    char directory[PATH_MAX];
+    char path[PATH_MAX];
     char why[2 * PATH_MAX];
-    const char *path = command->data;
-    if (path == NULL) {
-        if (store_default_directory(directory, sizeof directory) != 0) {
-            print_error(name, "there is no home directory to keep the store in; give --data DIR");
-            return CULVERT_ERROR_NOT_FOUND;
-        }
-        path = directory;
+    const char *directory = find_directory(command, name, path);
+    if (directory == NULL)
+        return CULVERT_ERROR_NOT_FOUND;
+    bool is_new = !store_exists(directory);
+    if (is_new && command->run != run_add) {
+        fprintf(stderr,
+                "culvert key %s: there is no store in %s; `culvert key add` and the gateway make "
+                "one, --data DIR names another\n",
+                name, directory);
+        return CULVERT_ERROR_NOT_FOUND;
     }
-    int error = store_open(path, store, why, sizeof why);
+    int error = store_open(directory, store, why, sizeof why);
     if (error != 0)
         print_error(name, why);
+    else if (is_new)
+        fprintf(stderr, "Made a new store in %s.\n", directory);
     return error;
 }
 
-/* The key goes to standard output alone, so that it can be piped into a file. */
-static int print_key(const char *key)
+/* ---- where a key goes ---- */
+
+/* Before a key is made: whether its file can be a new one. */
+static int check_out(const struct key_command *command, const char *name)
 {
-    if (printf("%s\n", key) >= 0 && fflush(stdout) == 0)
-        return EXIT_CODE_OK;
-    fprintf(stderr, "culvert key: the key is made but could not be printed; rotate it\n");
-    return EXIT_CODE_FAILURE;
+    if (command->out == NULL || access(command->out, F_OK) != 0)
+        return 0;
+    fprintf(stderr,
+            "culvert key %s: %s is there already and is not overwritten; name another file\n", name,
+            command->out);
+    return CULVERT_ERROR_EXISTS;
+}
+
+/* To the file of --out, or to standard output, alone, so that it can be piped. */
+static int give_key(const struct key_command *command, const char *name, const char *key)
+{
+    char line[STORE_KEY_TEXT_SIZE + 1];
+    if (command->out == NULL) {
+        if (printf("%s\n", key) >= 0 && fflush(stdout) == 0)
+            return 0;
+        print_error(name, "the key could not be printed");
+        return -EIO;
+    }
+    int size = snprintf(line, sizeof line, "%s\n", key);
+    int error = private_file_make(command->out, line, (size_t)size);
+    explicit_bzero(line, sizeof line);
+    if (error != 0)
+        fprintf(stderr, "culvert key %s: cannot write the key to %s: %s\n", name, command->out,
+                error_text(error));
+    return error;
+}
+
+/* Says where the key is, and what to do with it. */
+static void tell_place(const struct key_command *command, const char *what)
+{
+    if (command->out != NULL)
+        fprintf(stderr,
+                "%s of %s is in %s (mode 0600) and is not shown again. Start the agent with "
+                "--key-file %s.\n",
+                what, command->name, command->out, command->out);
+    else
+        fprintf(stderr,
+                "This is the %s of %s; it is not shown again. Keep it in a file with mode 0600 "
+                "(--out FILE makes one) and start the agent with --key-file FILE.\n",
+                strcmp(what, "The key") == 0 ? "key" : "new key", command->name);
 }
 
 static int run_add(const struct key_command *command, int64_t now)
 {
     struct store *store;
     char key[STORE_KEY_TEXT_SIZE];
-    int result = EXIT_CODE_FAILURE;
-    if (open_store(command, "add", &store) != 0)
-        return result;
+    if (check_out(command, "add") != 0 || open_store(command, "add", &store) != 0)
+        return EXIT_CODE_FAILURE;
     int error = store_add(store, command->name, command->user, now, key);
-    if (error == 0) {
-        result = print_key(key);
-        fprintf(stderr,
-                "This is the key of %s; it is not shown again. Keep it in a file with mode 0600 "
-                "and start the agent with --key-file FILE.\n",
-                command->name);
-    } else if (error == CULVERT_ERROR_EXISTS) {
+    if (error == CULVERT_ERROR_EXISTS) {
         fprintf(stderr,
                 "culvert key add: %s has a key; `culvert key rotate %s` gives it a new one\n",
                 command->name, command->name);
-    } else {
+    } else if (error != 0) {
         print_error("add", store_message(store));
+    } else {
+        error = give_key(command, "add", key);
+        if (error == 0)
+            tell_place(command, "The key");
+        else
+            (void)store_revoke(store, command->name); /* nobody has it */
     }
     explicit_bzero(key, sizeof key);
     store_close(store);
-    return result;
+    return error == 0 ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
 }
 
 static int run_rotate(const struct key_command *command, int64_t now)
 {
     struct store *store;
     char key[STORE_KEY_TEXT_SIZE];
-    int result = EXIT_CODE_FAILURE;
-    if (open_store(command, "rotate", &store) != 0)
-        return result;
+    char grace[STR_DURATION_SIZE];
+    if (check_out(command, "rotate") != 0 || open_store(command, "rotate", &store) != 0)
+        return EXIT_CODE_FAILURE;
     int error = store_rotate(store, command->name, now, command->grace, key);
-    if (error == 0) {
-        result = print_key(key);
-        fprintf(stderr,
-                "This is the new key of %s; it is not shown again. The old one works for %lld "
-                "seconds more.\n",
-                command->name, (long long)command->grace);
-    } else if (error == CULVERT_ERROR_NOT_FOUND) {
+    if (error == CULVERT_ERROR_NOT_FOUND) {
         fprintf(stderr, "culvert key rotate: %s has no key; `culvert key add %s` gives it one\n",
                 command->name, command->name);
-    } else {
+    } else if (error != 0) {
         print_error("rotate", store_message(store));
+    } else {
+        error = give_key(command, "rotate", key);
+        if (error == 0) {
+            tell_place(command, "The new key");
+            fprintf(stderr, "The old key works for %s more.\n",
+                    str_duration_text((uint64_t)command->grace, grace));
+        }
     }
     explicit_bzero(key, sizeof key);
     store_close(store);
-    return result;
+    return error == 0 ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
 }
 
 static int run_revoke(const struct key_command *command, int64_t now)
@@ -205,12 +273,22 @@ static int run_list(const struct key_command *command, int64_t now)
             take_data, false                                                \
     }
 
+#define OUT_OPTION                                                             \
+    {                                                                          \
+        "out", "FILE",                                                         \
+            "write the key to this new file, with mode 0600; a file that\nis " \
+            "there is not overwritten (default: standard output)",             \
+            take_out, false                                                    \
+    }
+
 static const struct option ADD_OPTIONS[] = {
+    OUT_OPTION,
     {"user", "USER", "whom the agent belongs to, for the list", take_user, false},
     DATA_OPTION,
 };
 
 static const struct option ROTATE_OPTIONS[] = {
+    OUT_OPTION,
     {"grace", "DURATION",
      "how long the old key still works, such as 90s, 15m or 7d\n(default: 24h)", take_grace, false},
     DATA_OPTION,
@@ -242,7 +320,8 @@ static const struct subcommands SUBCOMMANDS = {
             .synopsis = "add|list|revoke|rotate ...",
             .summary = "the keys by which agents register at a gateway",
             .details =
-                "  culvert key add NAME [--user USER]           makes a key and prints it, once\n"
+                "  culvert key add NAME [--user USER] [--out FILE]\n"
+                "                                               makes a key and prints it, once\n"
                 "  culvert key list                             lists the keys that are valid\n"
                 "  culvert key revoke NAME                      removes all keys of an agent\n"
                 "  culvert key rotate NAME [--grace DURATION]   makes a second key, the old one\n"

@@ -10,6 +10,7 @@ struct key_command {
     const char *name;
     const char *user;
     const char *data; /* NULL: the default directory */
+    const char *out;  /* the file that the key is written to; NULL: standard output */
     int64_t grace;    /* seconds */
     int (*run)(const struct key_command *command, int64_t now);
     const struct command *command; /* what was asked for, for help and complaints */

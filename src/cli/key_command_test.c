@@ -84,7 +84,7 @@ static void test_add_prints_the_key_alone(void **state)
 
     struct store *store;
     char why[OPTIONS_WHY_SIZE];
-    struct store_owner owner;
+    struct store_finding owner;
     assert_int_equal(store_open(fixture->directory, &store, why, sizeof why), 0);
     assert_int_equal(store_check(store, "agent1", fixture->output, 47, NOW, &owner), 0);
     store_close(store);

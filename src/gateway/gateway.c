@@ -4,8 +4,10 @@
 #include "base/exit_code.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "gateway/start_line.h"
 #include "gateway/worker.h"
 #include "net/address.h"
+#include "policy/host.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -70,6 +72,20 @@ static int listen_on_all(struct gateway *gateway, struct sockaddr_storage *addre
     return 0;
 }
 
+static const char *listen_advice(int error)
+{
+    switch (error) {
+    case -EADDRINUSE:
+        return "; another process listens there, such as a web server or another gateway";
+    case -EACCES:
+        return "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE";
+    case -EADDRNOTAVAIL:
+        return "; no interface of this machine has that address";
+    default:
+        return "";
+    }
+}
+
 static int listen_once(struct gateway *gateway, const struct gateway_listen *listen,
                        struct gateway_place *place)
 {
@@ -85,8 +101,10 @@ static int listen_once(struct gateway *gateway, const struct gateway_listen *lis
             error = listen_on_all(gateway, &address, false);
     }
     if (error != 0) {
-        log_error("cannot listen on %s:%u: %s", dual ? "*" : listen->host, listen->port,
-                  error_text(error));
+        char text[HOST_PORT_TEXT_SIZE];
+        log_error("cannot listen on %s: %s%s",
+                  host_port_text(dual ? "*" : listen->host, listen->port, text), error_text(error),
+                  listen_advice(error));
         return error;
     }
     const struct worker *first = &gateway->workers[0];
@@ -217,7 +235,7 @@ static int listen_everywhere(struct gateway *gateway)
     return error;
 }
 
-/* What the user may have got wrong. */
+/* What the user may have got wrong. Returns an exit code. */
 static int open_all(struct gateway *gateway)
 {
     int error = load_tls(gateway);
@@ -225,9 +243,12 @@ static int open_all(struct gateway *gateway)
         error = start_policy(gateway);
     if (error == 0)
         error = start_watch(gateway);
-    if (error == 0)
-        error = listen_everywhere(gateway);
-    return error;
+    if (error != 0)
+        return EXIT_CODE_FAILURE;
+    error = listen_everywhere(gateway);
+    if (error == CULVERT_ERROR_NO_MEMORY)
+        return EXIT_CODE_FAILURE;
+    return error == 0 ? EXIT_CODE_OK : EXIT_CODE_NO_PORT;
 }
 
 static void join_threads(struct gateway *gateway)
@@ -276,15 +297,14 @@ int gateway_open(const struct gateway_config *config, struct gateway **out)
     gateway->config = config;
     account_init(&gateway->account, config->max_memory);
     admission_init(&gateway->admission, config->handshakes);
-    int error = start(gateway);
-    if (error == 0)
-        error = open_all(gateway);
-    if (error == 0) {
-        *out = gateway;
-        return EXIT_CODE_OK;
+    int code = start(gateway) == 0 ? open_all(gateway) : EXIT_CODE_FAILURE;
+    if (code != EXIT_CODE_OK) {
+        gateway_free(gateway);
+        return code;
     }
-    gateway_free(gateway);
-    return error == -EADDRINUSE ? EXIT_CODE_NO_PORT : EXIT_CODE_FAILURE;
+    start_line_log(gateway);
+    *out = gateway;
+    return EXIT_CODE_OK;
 }
 
 int gateway_run(struct gateway *gateway)

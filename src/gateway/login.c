@@ -241,12 +241,20 @@ struct key_question {
     bool is_first; /* whether the key is right, not whether it still is */
 };
 
+/* The agent does not learn which names and keys there are; the log says what is wrong. */
+static void refuse_key(struct visitor *visitor, enum store_denial denial)
+{
+    login_tell_refused(visitor, REASON_FORBIDDEN, store_denial_text(denial));
+    login_turn_away(visitor, REASON_FORBIDDEN, "the key is not valid for this name");
+}
+
 static void key_answered(struct loop *loop, struct store_question *question)
 {
     struct key_question *asked = CONTAINER_OF(question, struct key_question, question);
     struct visitor *visitor = visitor_find(loop->holder, asked->visitor);
     int error = question->error;
     int64_t key_id = question->key_id;
+    enum store_denial denial = question->denial;
     if (visitor != NULL && error == 0 && asked->is_first)
         memcpy(visitor->user, question->user, sizeof(visitor->user));
     bool is_first = asked->is_first;
@@ -260,7 +268,7 @@ static void key_answered(struct loop *loop, struct store_question *question)
         else
             claim(visitor);
     } else if (error == CULVERT_ERROR_REFUSED) {
-        login_refuse(visitor, REASON_FORBIDDEN, "the key is not valid for this name");
+        refuse_key(visitor, denial);
     } else {
         log_error("the key of agent %s could not be checked: %s", visitor->name, error_text(error));
         login_refuse(visitor, REASON_LIMIT, "the gateway cannot check keys now");

@@ -197,6 +197,16 @@ static void name_file(const struct crew *crew, const char *text, char why[static
         snprintf(why, ANSWER_WHY_SIZE, "%s: %.*s", crew->script.path, ANSWER_TEXT_SHOWN, text);
 }
 
+static void is_broken(struct seat *seat, const char *text)
+{
+    char why[ANSWER_WHY_SIZE];
+    lua_process_kill(seat->process);
+    name_file(seat->crew, text, why);
+    if (seat->crew->state == CREW_WORKING)
+        log_warning("a process could not read the script again: %s", why);
+    lose(seat, why, true);
+}
+
 static void has_loaded(struct seat *seat, const struct answer *answer)
 {
     struct crew *crew = seat->crew;
@@ -206,6 +216,10 @@ static void has_loaded(struct seat *seat, const struct answer *answer)
         feed(seat);
         return;
     }
+    if (!answer->has_connect) {
+        is_broken(seat, "it defines no function connect, without which no session is allowed");
+        return;
+    }
     crew->has_register = answer->has_register;
     crew->has_on_event = answer->has_on_event;
     for (unsigned i = 0; i + 1 < crew->seat_count; i++) {
@@ -213,21 +227,9 @@ static void has_loaded(struct seat *seat, const struct answer *answer)
             return;
     }
     crew->state = CREW_WORKING;
-    if (!answer->has_connect)
-        log_warning("%s defines no function connect: every session is refused", crew->script.path);
     if (crew->has_on_event)
         fill_seat(&crew->seats[crew->seat_count - 1]);
     crew->config.owner->loaded(crew->config.context, crew);
-}
-
-static void is_broken(struct seat *seat, const char *text)
-{
-    char why[ANSWER_WHY_SIZE];
-    lua_process_kill(seat->process);
-    name_file(seat->crew, text, why);
-    if (seat->crew->state == CREW_WORKING)
-        log_warning("a process could not read the script again: %s", why);
-    lose(seat, why, true);
 }
 
 static void speaks_nonsense(struct seat *seat)

@@ -56,7 +56,7 @@ struct lua_question {
 /* Starts the workers and waits until all have read the script. They do not outlive the thread that
  * calls this, and are replaced when it ends before the loop does. Its sockets and timers live on
  * `loop`, which need not run yet. Returns 0, or an error with a sentence in `why` (a script that
- * does not parse, is no file). One without `connect` refuses everything. */
+ * does not parse, is no file). One without `connect` counts as one that does not parse. */
 int lua_pool_start(struct loop *loop, const struct lua_pool_config *config, struct lua_pool **out,
                    char *why, size_t why_size);
 

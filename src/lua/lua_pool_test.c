@@ -344,6 +344,8 @@ static void test_what_cannot_start(void **state)
         {"\x1bLJ\x02", ": is bytecode, and only text is taken"},
         {"error({})", ": the script raised an error that is a table, not a text"},
         {"local t = {} while true do t[#t + 1] = {} end", ": the script is out of memory"},
+        {"connect = true", "policy.lua: it defines no function connect"},
+        {"function register() return true end", "policy.lua: it defines no function connect"},
         {"require('socket')", "policy.lua:1: module 'socket' not found: there are http and json"},
     };
     struct pool_fixture *fixture = *state;
@@ -355,13 +357,6 @@ static void test_what_cannot_start(void **state)
             assert_string_equal(fixture->why, cases[i].why);
         assert_int_equal(pool_fixture_workers(NULL, 0), 0);
     }
-}
-
-static void test_without_connect_everything_is_refused(void **state)
-{
-    struct pool_fixture *fixture = *state;
-    pool_fixture_start(fixture, "connect = true");
-    assert_failed(pool_fixture_answer(fixture, "h"), "the script has no function connect");
 }
 
 static void test_what_is_no_file(void **state)
@@ -543,7 +538,6 @@ int main(void)
         WITH_FIXTURE(test_a_worker_that_dies_is_replaced),
         WITH_FIXTURE(test_one_that_dies_idle_is_replaced_ever_later),
         WITH_FIXTURE(test_what_cannot_start),
-        WITH_FIXTURE(test_without_connect_everything_is_refused),
         WITH_FIXTURE(test_what_is_no_file),
         WITH_FIXTURE(test_a_script_with_marks_before_it),
         WITH_FIXTURE(test_memory_that_runs_out_at_the_start),

@@ -20,6 +20,14 @@ int store_default_directory(char *out, size_t size)
     return state_directory_path(out, size);
 }
 
+bool store_exists(const char *directory)
+{
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/%s", directory, FILE_NAME) >= (int)sizeof path)
+        return false;
+    return access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
 /* An existing file is only looked at by name: closing a descriptor of it would drop the locks that
  * SQLite holds on it in this process (fcntl(2), "Advisory record locking"). */
 static int make_file(const char *path, char *why, size_t why_size)

@@ -16,6 +16,7 @@ enum {
     SCHEMA_VERSION = 1,
     APPLICATION_ID = 0x63766c74, /* "cvlt" */
     BUSY_MILLISECONDS = 5000,
+    REVOKED = -1, /* in the column `expires` */
     MESSAGE_SIZE = PATH_MAX + 512,
 };
 
@@ -45,11 +46,13 @@ enum query {
     COMMIT,
     INSERT,
     COUNT_LIVE,
+    COUNT_ALL,
     DELETE_EXPIRED,
-    DELETE_NAME,
+    REVOKE_NAME,
     SET_GRACE,
     LIST,
     FIND_HASH,
+    KNOWS_NAME,
     FIND_ID,
     DATA_VERSION,
     NEXT_EXPIRY,
@@ -62,13 +65,19 @@ static const char *const QUERY_TEXTS[QUERIES] = {
     [INSERT] = "INSERT INTO keys (name, user, created, expires, hash)"
                " VALUES (:name, :user, :now, 0, :hash)",
     [COUNT_LIVE] = "SELECT count(*) FROM keys WHERE name = :name AND " IS_LIVE,
-    [DELETE_EXPIRED] = "DELETE FROM keys WHERE name = :name AND NOT " IS_LIVE,
-    [DELETE_NAME] = "DELETE FROM keys WHERE name = :name",
+    [COUNT_ALL] = "SELECT count(*) FROM keys WHERE " IS_LIVE,
+    /* As many as may be live stay, to explain why such a key is refused. */
+    [DELETE_EXPIRED] =
+        "DELETE FROM keys WHERE name = :name AND NOT " IS_LIVE " AND id NOT IN"
+        " (SELECT id FROM keys WHERE name = :name AND NOT " IS_LIVE " ORDER BY id DESC LIMIT 16)",
+    [REVOKE_NAME] = "UPDATE keys SET expires = :revoked WHERE name = :name AND expires >= 0",
     [SET_GRACE] = "UPDATE keys SET expires = :until"
                   " WHERE name = :name AND (expires = 0 OR expires > :until)",
     [LIST] = "SELECT id, name, user, created, expires, hash FROM keys WHERE " IS_LIVE
              " ORDER BY name, created, id",
-    [FIND_HASH] = "SELECT id, name, hash, user FROM keys WHERE hash = :hash AND " IS_LIVE,
+    [FIND_HASH] = "SELECT id, name, hash, user, expires FROM keys WHERE hash = :hash",
+    /* Answered by the index alone, which is searched the same way for every name. */
+    [KNOWS_NAME] = "SELECT EXISTS (SELECT 1 FROM keys WHERE name = :name)",
     [FIND_ID] = "SELECT 1 FROM keys WHERE id = :id AND " IS_LIVE,
     [DATA_VERSION] = "PRAGMA data_version",
     [NEXT_EXPIRY] = "SELECT min(expires) FROM keys WHERE expires > :now",
@@ -423,7 +432,7 @@ int store_rotate(struct store *store, const char *name, int64_t now, int64_t gra
 
 int store_revoke(struct store *store, const char *name)
 {
-    int error = run_for_name(store, DELETE_NAME, name, NULL, 0, NULL);
+    int error = run_for_name(store, REVOKE_NAME, name, ":revoked", REVOKED, NULL);
     if (error != 0)
         return error;
     if (sqlite3_changes(store->database) > 0)
@@ -468,8 +477,50 @@ int store_list(struct store *store, int64_t now,
 /* Looked up by the hash, not by the name: without a key that is in the store the search goes the
  * same way for every name, and what the index's comparisons could tell of a stored hash does not
  * help to find a key of 256 random bits. */
+static bool read_match(sqlite3_stmt *statement, const uint8_t *hash)
+{
+    const uint8_t *found = sqlite3_column_blob(statement, 2);
+    return found != NULL && sqlite3_column_bytes(statement, 2) == STORE_HASH_SIZE &&
+           secret_equals(found, hash);
+}
+
+/* Judges the row with the key's hash. */
+static int judge_row(struct store *store, sqlite3_stmt *statement, const char *name, int64_t now,
+                     struct store_finding *finding)
+{
+    const char *user = (const char *)sqlite3_column_text(statement, 3);
+    int64_t expires = sqlite3_column_int64(statement, 4);
+    if (user == NULL)
+        return fail(store);
+    if (strcmp(column_text(statement, 1), name) != 0) {
+        finding->denial = STORE_KEY_OF_OTHER;
+        return CULVERT_ERROR_REFUSED;
+    }
+    if (expires != 0 && expires <= now) {
+        finding->denial = expires == REVOKED ? STORE_KEY_REVOKED : STORE_KEY_EXPIRED;
+        return CULVERT_ERROR_REFUSED;
+    }
+    finding->id = sqlite3_column_int64(statement, 0);
+    snprintf(finding->user, sizeof finding->user, "%s", user);
+    return 0;
+}
+
+/* Explains why a key that is not in the store is refused. */
+static int explain_unknown(struct store *store, const char *name, size_t key_size,
+                           struct store_finding *finding)
+{
+    int64_t is_known = 0;
+    int error = run_for_name(store, KNOWS_NAME, name, NULL, 0, &is_known);
+    if (error != 0)
+        return error;
+    finding->denial = key_size == 0   ? STORE_KEY_MISSING
+                      : is_known != 0 ? STORE_KEY_UNKNOWN
+                                      : STORE_NAME_UNKNOWN;
+    return CULVERT_ERROR_REFUSED;
+}
+
 int store_check(struct store *store, const char *name, const char *key, size_t key_size,
-                int64_t now, struct store_owner *owner)
+                int64_t now, struct store_finding *finding)
 {
     sqlite3_stmt *statement = NULL;
     uint8_t hash[STORE_HASH_SIZE];
@@ -478,25 +529,26 @@ int store_check(struct store *store, const char *name, const char *key, size_t k
         return error;
     secret_hash(key, key_size, hash);
     bind_hash(statement, hash);
-    bind_number(statement, ":now", now);
     int step = sqlite3_step(statement);
-    if (step == SQLITE_ROW) {
-        const uint8_t *found = sqlite3_column_blob(statement, 2);
-        const char *holder = column_text(statement, 1);
-        const char *user = (const char *)sqlite3_column_text(statement, 3);
-        bool is_right = found != NULL && sqlite3_column_bytes(statement, 2) == STORE_HASH_SIZE &&
-                        secret_equals(found, hash) && strcmp(holder, name) == 0;
-        error = !is_right ? CULVERT_ERROR_REFUSED : user == NULL ? fail(store) : 0;
-        if (error == 0) {
-            owner->id = sqlite3_column_int64(statement, 0);
-            snprintf(owner->user, sizeof owner->user, "%s", user);
-        }
-    } else {
-        error = step == SQLITE_DONE ? CULVERT_ERROR_REFUSED : fail(store);
-    }
+    bool is_found = step == SQLITE_ROW && read_match(statement, hash);
+    if (is_found)
+        error = judge_row(store, statement, name, now, finding);
+    else if (step != SQLITE_ROW && step != SQLITE_DONE)
+        error = fail(store);
     sqlite3_reset(statement);
     sqlite3_clear_bindings(statement);
-    return error;
+    return is_found || error != 0 ? error : explain_unknown(store, name, key_size, finding);
+}
+
+int store_count(struct store *store, int64_t now, int64_t *count)
+{
+    sqlite3_stmt *statement = NULL;
+    int error = prepare(store, COUNT_ALL, &statement);
+    if (error != 0)
+        return error;
+    bind_number(statement, ":now", now);
+    error = finish(store, statement, count);
+    return error < 0 ? error : 0;
 }
 
 int store_is_live(struct store *store, int64_t id, int64_t now)

@@ -71,7 +71,7 @@ static void open_store(struct fixture *fixture)
 
 static int check_key(struct store *store, const char *name, const char *key, int64_t now)
 {
-    struct store_owner owner = {0};
+    struct store_finding owner = {0};
     int error = store_check(store, name, key, strlen(key), now, &owner);
     if (error == 0)
         assert_true(owner.id > 0);
@@ -109,13 +109,13 @@ static void test_a_check_tells_the_user(void **state)
     struct fixture *fixture = *state;
     char key[STORE_KEY_TEXT_SIZE];
     char longest[STORE_NAME_SIZE] = "";
-    struct store_owner owner;
+    struct store_finding owner;
     open_store(fixture);
     assert_int_equal(store_add(fixture->store, "agent1", "ada", NOW, key), 0);
     assert_int_equal(store_check(fixture->store, "agent1", key, strlen(key), NOW, &owner), 0);
     assert_string_equal(owner.user, "ada");
     assert_int_equal(store_rotate(fixture->store, "agent1", NOW, DAY, key), 0);
-    owner = (struct store_owner){0};
+    owner = (struct store_finding){0};
     assert_int_equal(store_check(fixture->store, "agent1", key, strlen(key), NOW, &owner), 0);
     assert_string_equal(owner.user, "ada");
 
@@ -225,7 +225,7 @@ static void test_revocation_is_seen_through_another_connection(void **state)
 {
     struct fixture *fixture = *state;
     char key[STORE_KEY_TEXT_SIZE];
-    struct store_owner owner;
+    struct store_finding owner;
     int64_t before = 0;
     int64_t after = 0;
     open_store(fixture);
@@ -265,7 +265,7 @@ static void test_an_id_is_never_used_again(void **state)
 {
     struct fixture *fixture = *state;
     char key[STORE_KEY_TEXT_SIZE];
-    struct store_owner owners[2];
+    struct store_finding owners[2];
     open_store(fixture);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(store_add(fixture->store, "a", "", NOW, key), 0);
@@ -279,7 +279,7 @@ static void test_expiry(void **state)
 {
     struct fixture *fixture = *state;
     char key[STORE_KEY_TEXT_SIZE];
-    struct store_owner owner;
+    struct store_finding owner;
     int64_t when = 0;
     open_store(fixture);
     assert_int_equal(store_add(fixture->store, "a", "", NOW, key), 0);

@@ -18,6 +18,9 @@ struct store_watch {
     struct store *store; /* the thread's, once it runs */
     void (*changed)(void *context);
     void *context;
+    char directory[PATH_MAX];
+    int64_t count;
+    bool is_new;
     pthread_t thread;
 
     pthread_mutex_t mutex; /* guards what follows */
@@ -66,16 +69,18 @@ static void answer(struct store_watch *watch, struct store_question *question, b
     int64_t now = time(NULL);
     int error;
     if (is_check) {
-        struct store_owner owner = {0};
+        struct store_finding finding = {0};
         error = store_check(watch->store, question->name, question->key, question->key_size, now,
-                            &owner);
+                            &finding);
         if (error == 0) {
-            question->key_id = owner.id;
-            memcpy(question->user, owner.user, sizeof question->user);
+            question->key_id = finding.id;
+            memcpy(question->user, finding.user, sizeof question->user);
         }
+        question->denial = finding.denial;
     } else {
         int live = store_is_live(watch->store, question->key_id, now);
         error = live == 0 ? CULVERT_ERROR_REFUSED : live < 0 ? live : 0;
+        question->denial = STORE_KEY_REVOKED;
     }
     if (error != 0 && error != CULVERT_ERROR_REFUSED)
         log_error("cannot check a key: %s", store_message(watch->store));
@@ -200,19 +205,24 @@ static void free_watch(struct store_watch *watch)
 
 static int open_store(struct store_watch *watch, const char *directory, char *why, size_t why_size)
 {
-    char path[PATH_MAX];
-    if (directory == NULL) {
-        int error = store_default_directory(path, sizeof path);
-        if (error != 0) {
-            snprintf(why, why_size, "there is no home directory to keep the store in; name one");
-            return error;
-        }
-        directory = path;
+    int error = 0;
+    if (directory == NULL)
+        error = store_default_directory(watch->directory, sizeof watch->directory);
+    else
+        error = text_copy(text_of(directory), watch->directory, sizeof watch->directory);
+    if (error != 0) {
+        snprintf(why, why_size, "%s",
+                 directory == NULL ? "there is no home directory to keep the store in; name one"
+                                   : "the path of the store is too long");
+        return error;
     }
-    int error = store_open(directory, &watch->store, why, why_size);
+    watch->is_new = !store_exists(watch->directory);
+    error = store_open(watch->directory, &watch->store, why, why_size);
     if (error != 0)
         return error;
     error = note_state(watch, time(NULL));
+    if (error == 0)
+        error = store_count(watch->store, time(NULL), &watch->count);
     if (error != 0)
         snprintf(why, why_size, "%s", store_message(watch->store));
     return error;
@@ -244,6 +254,21 @@ int store_watch_start(const char *directory, void (*changed)(void *context), voi
     }
     *out = watch;
     return 0;
+}
+
+const char *store_watch_directory(const struct store_watch *watch)
+{
+    return watch->directory;
+}
+
+bool store_watch_is_new(const struct store_watch *watch)
+{
+    return watch->is_new;
+}
+
+int64_t store_watch_count(const struct store_watch *watch)
+{
+    return watch->count;
 }
 
 int store_watch_check(struct store_watch *watch, struct store_question *question, const char *name,

@@ -34,6 +34,7 @@ struct store_question {
     int error;
     int64_t key_id;             /* of the key, where error is 0 */
     char user[STORE_NAME_SIZE]; /* noted with the key, where a check's error is 0; may be "" */
+    enum store_denial denial;   /* where it is CULVERT_ERROR_REFUSED */
 
     /* The watch's */
     struct loop_message message;
@@ -49,6 +50,12 @@ struct store_question {
  * store_open does, or -errno, with a sentence in `why`. */
 int store_watch_start(const char *directory, void (*changed)(void *context), void *context,
                       struct store_watch **out, char *why, size_t why_size);
+
+/* The directory of the store, and how many keys were live in it when the watch started. */
+const char *store_watch_directory(const struct store_watch *watch);
+int64_t store_watch_count(const struct store_watch *watch);
+/* Whether the watch has made the store. */
+bool store_watch_is_new(const struct store_watch *watch);
 
 /* Asks whether `key` is a live key of `name`; both are copied. Any thread. Returns 0 if the
  * question was taken, else (`answered` will not run) CULVERT_ERROR_LIMIT if too many wait, or

@@ -56,6 +56,96 @@ def test_an_unknown_name_is_told_the_same_as_a_wrong_key(world, gateway):
     assert re.sub(strip, "", known) == re.sub(strip, "", unknown)
 
 
+def test_an_agent_without_a_key_says_so(world, gateway):
+    gateway.add_key("agent1")
+    said = refused(world, gateway, "agent1")
+    assert "this agent sent no key; give it one with --key-file FILE or $CULVERT_KEY" in said
+    assert "sent no key" not in refused(world, gateway, "agent1", "--key", "cvk_wrong")
+
+
+def test_the_log_says_what_is_wrong_with_a_key(world, gateway):
+    """The agent hears the same each time."""
+    old = gateway.add_key("agent1")
+    other = gateway.add_key("agent2")
+    revoked = gateway.add_key("agent3")
+    assert gateway.key("rotate", "agent1", "--grace", "0").returncode == 0
+    assert gateway.key("revoke", "agent3").returncode == 0
+    answers = set()
+    for name, key, cause in [
+            ("agent1", "", "the agent sent no key"),
+            ("agent1", "cvk_wrong", "the key is none of this name's"),
+            ("agent4", "cvk_wrong", "the store knows neither the name nor the key"),
+            ("agent1", other, "the key belongs to another name"),
+            ("agent1", old, "the key has expired"),
+            ("agent3", revoked, "the key was revoked")]:
+        since = gateway.mark()
+        said = refused(world, gateway, name, *(["--key", key] if key else []))
+        answers.add(re.search("the gateway refused: ([^(\n]*)", said)[1].strip())
+        gateway.wait_for(f"auth.failed .*agent={name} .*reason=\".*{cause}", since=since,
+                         stream="err")
+    assert answers == {"the key is not valid for this name"}
+
+
+def test_a_revoked_key_is_known_after_its_name_has_a_new_one(world, gateway):
+    revoked = gateway.add_key("agent1")
+    assert gateway.key("revoke", "agent1").returncode == 0
+    new = gateway.add_key("agent1")
+    refused(world, gateway, "agent1", "--key", revoked)
+    gateway.wait_for("auth.failed .*the key was revoked", stream="err")
+    world.agent(gateway, "agent1", key=new)
+
+
+def test_only_add_and_the_gateway_make_a_store(world):
+    for command in (["list"], ["revoke", "a"], ["rotate", "a"]):
+        result = culvert("key", *command, "--data", world.path("typo"))
+        assert result.returncode == 1
+        assert f"there is no store in {world.path('typo')}" in result.stderr
+        assert not os.path.exists(world.path("typo"))
+    made = culvert("key", "add", "a", "--data", world.path("new"))
+    assert made.returncode == 0
+    assert f"Made a new store in {world.path('new')}." in made.stderr
+    assert "Made" not in culvert("key", "add", "b", "--data", world.path("new")).stderr
+
+
+def test_the_gateway_says_how_many_keys_its_store_has(world):
+    first = world.gateway(is_open=False)
+    first.wait_for(r"INFO .*culvert \d\S+ listens on 127\.0\.0\.1:\d+; TLS: off; policy: "
+                   rf"--auth-grant; keys: 0 in {re.escape(first.data)}, a new store", stream="err")
+    first.add_key("agent1")
+    first.stop()
+    rules = world.write("rules.acl", "allow * -> * * *\n")
+    second = world.gateway("--acl", rules, data=first.data, is_open=False, secure=True)
+    second.wait_for(rf"TLS: \S+\.pem; policy: --auth-grant --acl {re.escape(rules)}; keys: 1 in "
+                    rf"{re.escape(first.data)}$", stream="err")
+    world.gateway().wait_for(r"keys: none needed \(--open\)", stream="err")
+
+
+def test_a_key_is_written_to_a_file_of_its_own(world, gateway):
+    path = world.path("agent1.key")
+    made = gateway.key("add", "agent1", "--out", path)
+    assert made.returncode == 0
+    assert made.stdout == ""
+    assert f"--key-file {path}" in made.stderr
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    world.agent(gateway, "agent1", options=["--key-file", path])
+    with open(path, encoding="ascii") as file:
+        key = file.read()
+    for command in (["add", "agent2"], ["rotate", "agent1"]):
+        again = gateway.key(*command, "--out", path)
+        assert again.returncode == 1
+        assert f"{path} is there already and is not overwritten" in again.stderr
+        with open(path, encoding="ascii") as file:
+            assert file.read() == key
+    assert "agent2" not in gateway.key("list").stdout
+    missing = gateway.key("add", "agent2", "--out", world.path("no/such"))
+    assert missing.returncode == 1
+    assert world.path("no/such") in missing.stderr
+    assert "agent2" not in gateway.key("list").stdout
+    rotated = gateway.key("rotate", "agent1", "--out", world.path("new.key"), "--grace", "24h")
+    assert rotated.returncode == 0
+    assert "The old key works for 24h more." in rotated.stderr
+
+
 def test_an_open_gateway_needs_no_key(world):
     world.agent(world.gateway(is_open=True), "agent1")
 

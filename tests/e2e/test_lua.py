@@ -10,8 +10,8 @@ import threading
 import pytest
 
 from culvert.lua import Script, example
-from culvert.peers import (connect, echo_once, expect_session_gone, expect_session_reset,
-                           in_parallel, receive_exactly)
+from culvert.peers import (connect, echo_once, expect_session_reset, in_parallel,
+                           receive_exactly)
 from culvert.process import eventually
 from culvert.timing import BUSY, median, round_trips, seconds_of
 from culvert.world import BINARY, culvert
@@ -294,6 +294,8 @@ def test_an_agent_that_leaves_before_the_answer(world):
     ("\x1bLJ", r"policy-1\.lua: is bytecode"),
     ("require('socket')", r"policy-1\.lua:1: module 'socket' not found"),
     ("error('no database')", r"policy-1\.lua:1: no database"),
+    ("x = 1", r"policy-1\.lua: it defines no function connect"),
+    ("connect = true", r"policy-1\.lua: it defines no function connect"),
 ])
 def test_a_script_that_cannot_be_read_stops_the_start(world, script, why):
     path = world.write(world.unique("policy") + ".lua", script)
@@ -305,13 +307,13 @@ def test_a_script_that_cannot_be_read_stops_the_start(world, script, why):
     assert "listening" not in result.stdout
 
 
-def test_a_script_without_connect_refuses_everything(world):
-    path = world.write("policy.lua", "x = 1")
+def test_a_script_that_loses_connect_is_not_taken(world):
+    path = world.write("policy.lua", ALLOW)
     gateway = world.gateway("--auth-lua", path, policy=None)
-    gateway.wait_for("policy.lua defines no function connect: every session is refused")
-    tunnel = world.tunnel(world.echo_server().port, gateway=gateway)
-    expect_session_gone(tunnel.port())
-    tunnel.near.wait_for("no session to .*: the script has no function connect")
+    world.write("policy.lua", "x = 1")
+    gateway.signal(signal.SIGHUP)
+    gateway.wait_for("the policy stays as it was: .*policy.lua: it defines no function connect")
+    world.tunnel(world.echo_server().port, gateway=gateway).check()
 
 
 def test_a_script_that_is_not_there_stops_the_start(world):

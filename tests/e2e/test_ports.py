@@ -1,11 +1,14 @@
 """The agent's local ports."""
 
 import os
+import shutil
 import socket
 
 import pytest
 
 from culvert.peers import connect, echo_once, free_port
+from culvert.process import run
+from culvert.world import BINARY, culvert, environment
 
 
 @pytest.fixture
@@ -176,3 +179,46 @@ def test_no_descriptors_left_in_the_agent(world, way):
         one.close()
     agent.limit_descriptors(1000)
     echo_once(agent.port())
+
+
+# ---- the gateway's ----
+
+def bind_error(world, listen, *wrapper):
+    """What a gateway says that cannot listen there."""
+    words = ["gateway", "--listen", listen, "--auth-grant", "--open", "--data", world.path("data")]
+    result = run([*wrapper, BINARY, *words], env=environment()) if wrapper else culvert(*words)
+    assert result.returncode == 4, result
+    assert "listening" not in result.stdout
+    return result.stderr
+
+
+def test_a_gateway_whose_port_is_in_use(world):
+    taken = world.server().port
+    said = bind_error(world, f"127.0.0.1:{taken}")
+    assert f"cannot listen on 127.0.0.1:{taken}: Address already in use" in said
+    assert "another process listens there" in said
+
+
+def test_a_gateway_whose_address_is_not_this_machines(world):
+    said = bind_error(world, "192.0.2.1:8080")
+    assert "cannot listen on 192.0.2.1:8080: Cannot assign requested address" in said
+    assert "no interface of this machine has that address" in said
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_a_gateway_whose_ipv6_address_is_not_this_machines(world):
+    assert "cannot listen on [2001:db8::1]:8080: " in bind_error(world, "[2001:db8::1]:8080")
+
+
+def test_a_gateway_whose_name_has_no_address(world):
+    said = bind_error(world, "no-such-host.invalid:8080")
+    assert "cannot listen on no-such-host.invalid:8080: the host name has no address" in said
+
+
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("setpriv") is None,
+                    reason="needs root and setpriv")
+def test_a_gateway_that_may_not_have_its_port(world):
+    said = bind_error(world, "127.0.0.1:81", "unshare", "--net", "setpriv", "--bounding-set",
+                      "-net_bind_service", "--inh-caps", "-net_bind_service")
+    assert "cannot listen on 127.0.0.1:81: Permission denied" in said
+    assert "CAP_NET_BIND_SERVICE" in said
