@@ -78,6 +78,13 @@ struct culvert_agent_options {
     const char *proxy_ca;   /* a PEM file of CAs to trust for an https proxy; NULL: the system's */
     bool proxy_environment; /* without `proxy`: the one that https_proxy, http_proxy, all_proxy and
                                no_proxy name; else none */
+
+    /* Limits of what is dialled for other agents; 0: the default. */
+    unsigned dial_timeout;          /* seconds for a target, its name's look-up included; 10 */
+    unsigned max_dials;             /* targets dialled at a time; 2048 */
+    unsigned max_dials_per_agent;   /* and for one agent; 512 */
+    unsigned max_lookups;           /* names looked up at a time; 16 */
+    unsigned max_lookups_per_agent; /* and for one agent; 4 */
 };
 
 /* Checks the options and runs: from here on the agent tries to register, and to register again

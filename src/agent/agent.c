@@ -9,8 +9,10 @@
 #include "ends/outlet.h"
 #include "policy/host.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/random.h>
 
 enum {
     STOP_GRACE = 5,  /* seconds for open sessions, after a signal */
@@ -197,6 +199,31 @@ static void refused(struct uplink *uplink, int code, const char *why)
     end_soon(agent);
 }
 
+static void dial_for_peer(struct agent *agent, struct stream *asking, const char *kind,
+                          const struct session_subject *subject)
+{
+    char text[HOST_PORT_TEXT_SIZE];
+    struct outlet_target target = {
+        .kind = kind,
+        .host = subject->host,
+        .port = subject->port,
+        .asker = subject->asker,
+        .timeout = agent->config.dial_timeout * 1000u,
+    };
+    struct stream *answering = NULL;
+    log_debug("dialling %s for %s", host_port_text(subject->host, subject->port, text),
+              subject->agent);
+    int error = subject->asker == NULL
+                    ? CULVERT_ERROR_NO_MEMORY
+                    : outlet_dial(&agent->loop, &target, &agent->config.whitelist, &answering);
+    if (error == 0)
+        session_start(&agent->sessions, asking, answering, subject);
+    else
+        stream_refuse(asking,
+                      error == CULVERT_ERROR_UNSUPPORTED ? REASON_UNSUPPORTED : REASON_NO_MEMORY,
+                      NULL);
+}
+
 static void peer_opened(struct uplink *uplink, struct stream *asking,
                         const struct message_open *open)
 {
@@ -205,7 +232,6 @@ static void peer_opened(struct uplink *uplink, struct stream *asking,
     char host[MESSAGE_MAX_HOST + 1];
     char source[MESSAGE_MAX_NAME + 1];
     char client[MESSAGE_MAX_HOST + 1];
-    char text[HOST_PORT_TEXT_SIZE];
     if (text_copy(open->kind, kind, sizeof(kind)) != 0 ||
         text_copy(open->host, host, sizeof(host)) != 0 ||
         text_copy(open->source, source, sizeof(source)) != 0) {
@@ -217,24 +243,16 @@ static void peer_opened(struct uplink *uplink, struct stream *asking,
         return;
     }
     snprintf(client, sizeof(client), "%.*s", (int)open->client.size, open->client.data);
-    log_debug("dialling %s for %s", host_port_text(host, open->port, text), source);
-    struct outlet_target target = {.kind = kind, .host = host, .port = open->port};
-    struct stream *answering = NULL;
-    int error = outlet_dial(&agent->loop, &target, &agent->config.whitelist, &answering);
-    if (error != 0) {
-        stream_refuse(asking,
-                      error == CULVERT_ERROR_UNSUPPORTED ? REASON_UNSUPPORTED : REASON_NO_MEMORY,
-                      NULL);
-        return;
-    }
     struct session_subject subject = {
         .direction = SESSION_IN,
         .agent = source,
         .host = host,
         .port = open->port,
         .client = client,
+        .asker = asker_hold(&agent->askers, source),
     };
-    session_start(&agent->sessions, asking, answering, &subject);
+    dial_for_peer(agent, asking, kind, &subject);
+    asker_release(subject.asker);
 }
 
 static const struct uplink_owner uplink_handlers = {
@@ -333,6 +351,9 @@ int agent_open(const struct agent_config *config, struct agent **agent)
     struct whitelist whitelist = config->whitelist;
     struct agent *opened = memory_allocate_zero(sizeof(*opened));
     int error = opened == NULL ? CULVERT_ERROR_NO_MEMORY : 0;
+    uint64_t seed = 0;
+    if (error == 0 && getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
+        error = -errno;
     if (error == 0) {
         account_init(&opened->account, config->max_memory);
         error = loop_init(&opened->loop, 0, &opened->account);
@@ -346,6 +367,7 @@ int agent_open(const struct agent_config *config, struct agent **agent)
     opened->config = *config;
     opened->end.run = end;
     opened->stop_request.run = stop_as_asked;
+    askers_init(&opened->askers, &config->dial_limits, seed);
     int code = open_all(opened);
     if (code != EXIT_CODE_OK) {
         agent_free(opened);
@@ -385,6 +407,7 @@ void agent_free(struct agent *agent)
     for (int i = 0; i < agent->signal_count; i++)
         uv_close((uv_handle_t *)&agent->signals[i], NULL);
     loop_deinit(&agent->loop);
+    askers_deinit(&agent->askers);
     if (agent->has_control)
         control_deinit(&agent->control);
     whitelist_deinit(&agent->config.whitelist);

@@ -11,6 +11,7 @@
 #include "agent/rule.h"
 #include "codec/url.h"
 #include "journal/journal.h"
+#include "net/asker.h"
 #include "net/proxy.h"
 #include "policy/whitelist.h"
 
@@ -44,7 +45,9 @@ struct agent_config {
     struct whitelist whitelist; /* complete: defaults are applied by the caller */
     const struct rule *rules;
     size_t rule_count;
-    size_t max_memory; /* bytes; SIZE_MAX: no limit */
+    size_t max_memory;               /* bytes; SIZE_MAX: no limit */
+    struct asker_limits dial_limits; /* what others may have dialled at a time */
+    unsigned dial_timeout;           /* seconds; 0: 10 */
 
     const char *forwards_file;  /* JSON list of forwards, read at start and on SIGHUP; or NULL */
     const char *state_file;     /* keeps the API's forwards; or NULL */

@@ -7,6 +7,7 @@
 #include "agent/forward.h"
 #include "agent/session.h"
 #include "agent/uplink.h"
+#include "net/asker.h"
 #include "tunnel/relief.h"
 
 enum { AGENT_WHY_SIZE = 1536 };
@@ -20,6 +21,7 @@ struct agent {
     struct control control;
     struct session_table sessions;
     struct forward_table forwards;
+    struct askers askers; /* other agents, and what is dialled for them */
     struct uplink uplink;
     struct relief relief;
     uv_signal_t signals[3];

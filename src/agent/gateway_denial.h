@@ -7,15 +7,16 @@
 #define AGENT_GATEWAY_DENIAL_H
 
 #include "net/loop.h"
+#include "net/resolver.h"
 #include "policy/whitelist.h"
 
 #include <stdint.h>
 
-struct gateway_lookup;
-
 /* All zero at first. */
 struct gateway_denial {
-    struct gateway_lookup *lookup; /* under way, or NULL */
+    struct lookup lookup; /* linked while it is under way */
+    struct whitelist *list;
+    uint16_t port;
 };
 
 /* Denies an address that the gateway has, with its port. One on this machine is likely to listen on

@@ -113,6 +113,8 @@ static void ended(struct relay *relay, int code, const char *reason)
         tally->received += session_received(session);
         session_tally_release(tally);
     }
+    if (session->subject.asker != NULL)
+        asker_drop_socket(session->subject.asker);
     list_remove(&session->node);
     loop_bury(table->loop, &session->burial);
     if (--table->count == 0 && table->emptied != NULL)
@@ -175,6 +177,8 @@ void session_start(struct session_table *table, struct stream *asking, struct st
     session->since = loop_now(table->loop);
     list_append(&table->sessions, &session->node);
     table->count++;
+    if (subject->asker != NULL)
+        asker_keep_socket(subject->asker);
     if (subject->tally != NULL) {
         subject->tally->holders++;
         subject->tally->open++;

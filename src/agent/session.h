@@ -7,6 +7,7 @@
 
 #include "base/list.h"
 #include "journal/journal.h"
+#include "net/asker.h"
 #include "net/loop.h"
 #include "relay/relay.h"
 
@@ -41,6 +42,7 @@ struct session_subject {
     const char *client;          /* out: the local client's address; in: what the gateway says */
     const char *key;             /* of the connection, only for the events; may be NULL */
     const char *target;          /* out: AGENT:HOST:PORT, for the log */
+    struct asker *asker;         /* in: who is charged for the descriptor; NULL: nobody */
     uint64_t forward;            /* out: its number */
     struct session_tally *tally; /* out: what it counts for; NULL: nothing */
 };

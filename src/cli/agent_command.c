@@ -170,6 +170,57 @@ static int take_allow(void *settings, const char *value, char *why)
     return error;
 }
 
+/* A number from 1 to `max`. */
+static int take_count(const char *value, unsigned max, unsigned *count, char *why)
+{
+    uint64_t number = 0;
+    if (str_parse_number(text_of(value), max, &number) != 0 || number == 0) {
+        snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not a number from 1 to %u", value, max);
+        return CULVERT_ERROR_INVALID;
+    }
+    *count = (unsigned)number;
+    return 0;
+}
+
+static int take_dial_timeout(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    uint64_t seconds = 0;
+    if (str_parse_duration(value, &seconds) != 0 || seconds == 0 ||
+        seconds > AGENT_COMMAND_DIAL_TIMEOUT_MAX) {
+        snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is not a time from 1s to 5m", value);
+        return CULVERT_ERROR_INVALID;
+    }
+    command->config.dial_timeout = (unsigned)seconds;
+    return 0;
+}
+
+static int take_max_dials(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    return take_count(value, AGENT_COMMAND_DIALS_MAX, &command->config.dial_limits.dials, why);
+}
+
+static int take_max_dials_per_agent(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    return take_count(value, AGENT_COMMAND_DIALS_MAX, &command->config.dial_limits.dials_per_asker,
+                      why);
+}
+
+static int take_max_lookups(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    return take_count(value, AGENT_COMMAND_LOOKUPS_MAX, &command->config.dial_limits.lookups, why);
+}
+
+static int take_max_lookups_per_agent(void *settings, const char *value, char *why)
+{
+    struct agent_command *command = settings;
+    return take_count(value, AGENT_COMMAND_LOOKUPS_MAX,
+                      &command->config.dial_limits.lookups_per_asker, why);
+}
+
 static int take_rule(void *settings, const char *value, char *why)
 {
     struct rule rule;
@@ -271,6 +322,17 @@ static const struct option OPTIONS[] = {
      "what may be dialled here, may be repeated: HOST:PORT,\nHOST:*, CIDR:PORT, CIDR:LO-HI, or * "
      "for everything",
      take_allow, true},
+    {"dial-timeout", "SECONDS",
+     "how long dialling a target for others may take, its\nname's look-up included (default: 10)",
+     take_dial_timeout, false},
+    {"max-dials", "N", "how many targets may be dialled at a time (default: 2048)", take_max_dials,
+     false},
+    {"max-dials-per-agent", "N", "and how many for one agent (default: 512)",
+     take_max_dials_per_agent, false},
+    {"max-lookups", "N", "how many names of targets may be looked up at a time\n(default: 16)",
+     take_max_lookups, false},
+    {"max-lookups-per-agent", "N", "and how many for one agent (default: 4)",
+     take_max_lookups_per_agent, false},
     {"forwards", "FILE", "a JSON list of forwards, read again on SIGHUP", take_forwards, false},
     {"api", "ADDRESS", "serve the REST API on HOST:PORT or unix:PATH", take_api, false},
     {"api-token-file", "FILE",

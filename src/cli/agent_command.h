@@ -7,7 +7,10 @@
 
 enum {
     AGENT_COMMAND_RULES = 1024,
-    AGENT_COMMAND_RETRY_MAX = 24 * 60 * 60, /* seconds */
+    AGENT_COMMAND_RETRY_MAX = 24 * 60 * 60,  /* seconds */
+    AGENT_COMMAND_DIAL_TIMEOUT_MAX = 5 * 60, /* seconds */
+    AGENT_COMMAND_DIALS_MAX = 100000,
+    AGENT_COMMAND_LOOKUPS_MAX = 256,
 };
 
 struct agent_command {

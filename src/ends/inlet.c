@@ -122,7 +122,7 @@ static bool is_missing_family(int error)
  * is another. */
 static int bind_all(struct inlet *inlet, struct bind_list *list, uint16_t port)
 {
-    const struct listener_options options = {.dual = list->dual};
+    const struct listener_options options = {.dual = list->dual, .leaves_reserve = true};
     int missing = CULVERT_ERROR_RESOLVE;
     for (size_t i = 0; i < list->count; i++) {
         struct sockaddr_storage *address = &list->addresses[i];

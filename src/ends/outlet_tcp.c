@@ -6,8 +6,6 @@
 #include "ends/tcp_stream.h"
 #include "net/dial.h"
 
-enum { DIAL_TIMEOUT = 10 * 1000 };
-
 /* Lives until the dialling has ended, or is of no more use. */
 struct tcp_dial {
     struct tcp_stream *stream;
@@ -60,17 +58,18 @@ static void run_failing(struct loop_task *task)
     on_done(self, -1, self->error);
 }
 
-static int start(struct loop *loop, struct tcp_dial *self, uint16_t port)
+static int start(struct loop *loop, struct tcp_dial *self, const struct outlet_target *target)
 {
     struct dial_request request = {
         .host = self->host,
-        .port = port,
-        .timeout = DIAL_TIMEOUT,
+        .port = target->port,
+        .timeout = target->timeout != 0 ? target->timeout : OUTLET_TIMEOUT,
+        .asker = target->asker,
         .filter = may_dial,
         .done = on_done,
         .holder = self,
     };
-    if (!whitelist_may_resolve(self->whitelist, self->host, port))
+    if (!whitelist_may_resolve(self->whitelist, self->host, target->port))
         return CULVERT_ERROR_REFUSED;
     return dial_start(loop, &request, &self->dial);
 }
@@ -92,7 +91,7 @@ int outlet_tcp_dial(struct loop *loop, const struct outlet_target *target,
         goto out;
     *stream = tcp_stream_base(self->stream);
     tcp_stream_on_abandon(self->stream, on_abandoned, self);
-    self->error = start(loop, self, target->port);
+    self->error = start(loop, self, target);
     /* The holder has not set its events yet. */
     if (self->error != 0)
         loop_defer_next(loop, &self->failing);

@@ -188,6 +188,13 @@ static int take_options(struct culvert_agent *handle, const struct culvert_agent
     config->name = texts_keep(texts, options->name);
     config->key = texts_keep(texts, options->key != NULL ? options->key : "");
     config->max_memory = options->max_memory > 0 ? options->max_memory : machine_half_memory();
+    config->dial_timeout = options->dial_timeout;
+    config->dial_limits = (struct asker_limits){
+        .dials = options->max_dials,
+        .dials_per_asker = options->max_dials_per_agent,
+        .lookups = options->max_lookups,
+        .lookups_per_asker = options->max_lookups_per_agent,
+    };
     config->api = texts_keep(texts, options->api);
     config->api_token_file = texts_keep(texts, options->api_token_file);
     config->state_file = texts_keep(texts, options->state_file);

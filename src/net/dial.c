@@ -4,10 +4,10 @@
 #include "base/memory.h"
 #include "net/address.h"
 #include "net/proxy_dial.h"
+#include "net/resolver.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,16 +28,11 @@ struct attempt {
     int fd;
 };
 
-/* A question to the resolver; may outlive its dial, because a running one cannot be called back. */
-struct lookup {
-    uv_getaddrinfo_t request;
-    struct dial *dial; /* NULL: nobody waits */
-};
-
 struct dial {
     struct loop *loop;
     struct dial_request request;
-    struct lookup *lookup;
+    struct asker *asker; /* who is charged; NULL: nobody, or no more */
+    struct lookup lookup;
     struct proxy_dial *through; /* then nothing else is at work */
     struct loop_timer timer;
     struct loop_task result; /* tells the result, then frees */
@@ -60,19 +55,38 @@ static void on_attempt_closed(uv_handle_t *handle)
     memory_free(handle->data);
 }
 
+static void drop_socket(struct dial *dial)
+{
+    if (dial->asker != NULL)
+        asker_drop_socket(dial->asker);
+}
+
+static void let_attempt_go(struct attempt *attempt)
+{
+    list_remove(&attempt->node);
+    uv_close((uv_handle_t *)&attempt->poll, on_attempt_closed);
+}
+
 /* Takes the descriptor out of the attempt and ends it. */
 static int end_attempt(struct attempt *attempt)
 {
     int fd = attempt->fd;
 
-    list_remove(&attempt->node);
-    uv_close((uv_handle_t *)&attempt->poll, on_attempt_closed);
+    drop_socket(attempt->dial);
+    let_attempt_go(attempt);
     return fd;
 }
 
 static void free_dial(struct loop_task *task)
 {
     memory_free(CONTAINER_OF(task, struct dial, result));
+}
+
+static void let_asker_go(struct dial *dial)
+{
+    if (dial->asker != NULL)
+        asker_end_dial(dial->asker);
+    dial->asker = NULL;
 }
 
 /* Ends everything but the result task. */
@@ -83,11 +97,8 @@ static void stop(struct dial *dial)
     dial->is_finished = true;
     while ((node = list_first(&dial->attempts)) != NULL)
         close(end_attempt(CONTAINER_OF(node, struct attempt, node)));
-    if (dial->lookup != NULL) {
-        dial->lookup->dial = NULL;
-        uv_cancel((uv_req_t *)&dial->lookup->request);
-        dial->lookup = NULL;
-    }
+    resolver_cancel(&dial->lookup);
+    let_asker_go(dial);
     loop_timer_stop(&dial->timer);
 }
 
@@ -209,7 +220,7 @@ static int watch(struct dial *dial, int fd)
     list_append(&dial->attempts, &attempt->node);
     error = uv_poll_start(&attempt->poll, UV_WRITABLE, on_attempt);
     if (error != 0)
-        end_attempt(attempt);
+        let_attempt_go(attempt);
     return error;
 }
 
@@ -227,21 +238,35 @@ static int connect_to(int fd, const struct sockaddr_storage *address)
     return is_self_connected(fd, address) ? -ECONNREFUSED : 0;
 }
 
+/* Returns a descriptor that the asker was charged for, or an error. */
+static int open_socket(struct dial *dial, int family)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int error = dial->asker != NULL ? asker_take_socket(dial->asker, fd) : 0;
+    if (error != 0)
+        close(fd);
+    return error != 0 ? error : fd;
+}
+
 /* Returns 0 when the dial has finished or waits for this address, or an error. */
 static int attempt_address(struct dial *dial, const struct sockaddr_storage *address)
 {
-    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = open_socket(dial, address->ss_family);
     if (fd < 0)
-        return -errno;
+        return fd;
 
     int error = connect_to(fd, address);
-    if (error == 0) {
-        finish(dial, fd, 0);
-        return 0;
-    }
-    if (error == -EINPROGRESS)
+    if (error == -EINPROGRESS) {
         error = watch(dial, fd);
-    if (error != 0)
+        if (error == 0)
+            return 0;
+    }
+    drop_socket(dial);
+    if (error == 0)
+        finish(dial, fd, 0);
+    else
         close(fd);
     return error;
 }
@@ -299,10 +324,7 @@ static void add_address(struct dial *dial, const struct addrinfo *info)
 
     memset(address, 0, sizeof(*address));
     memcpy(address, info->ai_addr, info->ai_addrlen);
-    if (address->ss_family == AF_INET)
-        ((struct sockaddr_in *)(void *)address)->sin_port = htons(dial->request.port);
-    else
-        ((struct sockaddr_in6 *)(void *)address)->sin6_port = htons(dial->request.port);
+    address_set_port(address, dial->request.port);
     name_loopback(address);
 }
 
@@ -331,41 +353,25 @@ static void interleave(struct dial *dial, const struct addrinfo *list)
     }
 }
 
-static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
+static void on_resolved(struct lookup *lookup, int error, const struct addrinfo *list)
 {
-    struct lookup *lookup = request->data;
-    struct dial *dial = lookup->dial;
+    struct dial *dial = lookup->holder;
 
-    if (dial != NULL) {
-        dial->lookup = NULL;
-        if (status == 0 && list != NULL)
-            interleave(dial, list);
-        else if (status == UV_EAI_MEMORY)
-            dial->error = CULVERT_ERROR_NO_MEMORY;
-        try_next(dial);
-    }
-    uv_freeaddrinfo(list);
-    memory_free(lookup);
+    if (error == 0)
+        interleave(dial, list);
+    else if (error == CULVERT_ERROR_NO_MEMORY)
+        dial->error = error;
+    try_next(dial);
 }
 
 static int start_lookup(struct dial *dial)
 {
-    static const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    struct lookup *lookup = memory_allocate_zero(sizeof(*lookup));
-    if (lookup == NULL)
-        return CULVERT_ERROR_NO_MEMORY;
-
-    lookup->dial = dial;
-    lookup->request.data = lookup;
-    int error =
-        uv_getaddrinfo(&dial->loop->uv, &lookup->request, on_resolved, dial->host, NULL, &hints);
-    if (error != 0) {
-        memory_free(lookup);
-        return error == UV_ENOMEM ? CULVERT_ERROR_NO_MEMORY : CULVERT_ERROR_RESOLVE;
-    }
-    dial->lookup = lookup;
-    start_timer(dial, UINT64_MAX);
-    return 0;
+    dial->lookup.done = on_resolved;
+    dial->lookup.holder = dial;
+    int error = resolver_start(dial->loop, &dial->lookup, dial->host, dial->asker);
+    if (error == 0)
+        start_timer(dial, UINT64_MAX);
+    return error;
 }
 
 /* ---- through a proxy ---- */
@@ -375,6 +381,7 @@ static void on_proxy_done(void *holder, int fd, int error, const char *why)
     struct dial *dial = holder;
 
     dial->through = NULL;
+    let_asker_go(dial);
     if (why != NULL && dial->request.why != NULL)
         snprintf(dial->request.why, dial->request.why_size, "%s", why);
     release(dial);
@@ -410,12 +417,23 @@ static int begin(struct dial *dial)
 {
     if (dial->request.proxy != NULL && dial->request.proxy->kind != PROXY_NONE)
         return ask_proxy(dial);
-    if (address_parse(dial->host, dial->request.port, &dial->addresses[0]) != 0)
+    dial->count = resolver_know(dial->host, dial->addresses);
+    if (dial->count == 0)
         return start_lookup(dial);
-    name_loopback(&dial->addresses[0]);
-    dial->count = 1;
+    for (unsigned i = 0; i < dial->count; i++) {
+        address_set_port(&dial->addresses[i], dial->request.port);
+        name_loopback(&dial->addresses[i]);
+    }
     try_next(dial);
     return 0;
+}
+
+static int charge(struct dial *dial)
+{
+    int error = dial->request.asker != NULL ? asker_begin_dial(dial->request.asker) : 0;
+    if (error == 0)
+        dial->asker = dial->request.asker;
+    return error;
 }
 
 int dial_start(struct loop *loop, const struct dial_request *request, struct dial **dial)
@@ -434,8 +452,11 @@ int dial_start(struct loop *loop, const struct dial_request *request, struct dia
     list_init(&new->attempts);
     memcpy(new->host, request->host, length + 1);
     new->request.host = new->host;
-    int error = begin(new);
+    int error = charge(new);
+    if (error == 0)
+        error = begin(new);
     if (error != 0) {
+        let_asker_go(new);
         memory_free(new);
         return error;
     }

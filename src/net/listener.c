@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "net/address.h"
+#include "net/descriptors.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -29,7 +30,8 @@ struct listener {
     struct loop_task timer_closed;
     unsigned handles; /* that libuv still holds, once it is closed */
     int fd;
-    int spare;      /* given up for a moment when there are no descriptors left, or -1 */
+    int spare; /* given up for a moment when there are no descriptors left, or -1 */
+    bool leaves_reserve;
     bool is_on;     /* the owner wants connections */
     bool is_paused; /* but there are no descriptors for them just now */
     bool is_closed;
@@ -100,6 +102,11 @@ static void on_poll(uv_poll_t *poll, int status, int ready)
     }
     for (int i = 0; i < ACCEPTS_PER_TURN && listener->is_on && !listener->is_closed; i++) {
         int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0 && listener->leaves_reserve && descriptors_left(fd) <= 0) {
+            close(fd);
+            run_short(listener, EMFILE);
+            return;
+        }
         if (fd >= 0) {
             listener->events->accepted(listener, fd);
             continue;
@@ -200,6 +207,7 @@ int listener_new(struct loop *loop, const struct sockaddr *address, socklen_t si
     new->holder = holder;
     new->poll.data = new;
     new->spare = -1;
+    new->leaves_reserve = options != NULL && options->leaves_reserve;
     new->fd = open_listening(address, size, options != NULL ? options : &none);
     int error = new->fd < 0 ? new->fd : uv_poll_init(&loop->uv, &new->poll, new->fd);
     if (error != 0)

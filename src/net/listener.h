@@ -24,7 +24,9 @@ struct listener_options {
     /* With reuse_port, for the first of them: a port in use is an error all the same, which
      * SO_REUSEPORT would hide if the other process is the same user's. */
     bool probe;
-    bool dual; /* `::` accepts IPv4 too; other IPv6 sockets are IPV6_V6ONLY */
+    bool leaves_reserve; /* connections must leave descriptors for the process itself
+                            (net/descriptors.h), as if it had none for them */
+    bool dual;           /* `::` accepts IPv4 too; other IPv6 sockets are IPV6_V6ONLY */
 };
 
 /* Binds and listens at once, accepts nothing yet. Port 0 takes a free one: read it with

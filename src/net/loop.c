@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/parking.h"
+#include "net/resolver.h"
 
 #include <assert.h>
 
@@ -122,6 +123,7 @@ int loop_init(struct loop *loop, unsigned index, struct account *account)
     loop->read_chunk = NULL;
     loop->read_used = 0;
     loop->now = 0;
+    loop->resolver = NULL;
     atomic_init(&loop->mailbox, NULL);
     atomic_init(&loop->is_stopping, false);
     list_init(&loop->tasks);
@@ -175,6 +177,10 @@ void loop_deinit(struct loop *loop)
         task->run(task);
     }
     run_tasks(loop);
+    /* From here on no thread posts; what was posted meanwhile is disposed of. */
+    resolver_free(loop->resolver);
+    loop->resolver = NULL;
+    drain_mailbox(loop);
 
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_close((uv_handle_t *)&loop->prepare, NULL);

@@ -18,6 +18,7 @@
 #include <uv.h>
 
 struct loop;
+struct resolver;
 
 /* Something to do once at the end of this turn: embedded in its owner. */
 struct loop_task {
@@ -45,13 +46,14 @@ struct loop {
     uv_async_t wake;
     _Atomic(struct loop_message *) mailbox;
     _Atomic(bool) is_stopping;
-    struct list tasks;   /* flushes and the like */
-    struct list burial;  /* frees; run after all tasks */
-    struct list next;    /* for the next turn */
-    struct list endings; /* for when the loop has ended */
-    uv_timer_t settling; /* for what is parked on the pool (base/parking.h) */
-    uv_idle_t idle;      /* runs while `next` holds any, so that the turn does not wait */
-    uint64_t now;        /* 0: to be read anew */
+    struct list tasks;         /* flushes and the like */
+    struct list burial;        /* frees; run after all tasks */
+    struct list next;          /* for the next turn */
+    struct list endings;       /* for when the loop has ended */
+    uv_timer_t settling;       /* for what is parked on the pool (base/parking.h) */
+    uv_idle_t idle;            /* runs while `next` holds any, so that the turn does not wait */
+    uint64_t now;              /* 0: to be read anew */
+    struct resolver *resolver; /* of host names; NULL until one is looked up */
 };
 
 /* `account` is borrowed. To be called on the thread that will run it, or before any other thread

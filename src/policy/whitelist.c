@@ -256,6 +256,24 @@ bool whitelist_allows(const struct whitelist *list, const char *host,
     return false;
 }
 
+/* Whether no name needs to be resolved for the sake of this network, since only `localhost` is
+ * meant to lead to loopback. */
+static bool is_loopback_network(const struct network *network)
+{
+    return is_loopback(network->address) &&
+           network->prefix >= (network_is_mapped(network->address) ? MAPPED_BITS + 8 : 128);
+}
+
+static bool rule_may_resolve(const struct whitelist_rule *rule, struct text name)
+{
+    bool is_localhost = host_same_name(name, text_of("localhost"));
+    if (rule->any)
+        return true;
+    if (rule->host[0] != '\0')
+        return host_same_name(name, text_of(rule->host));
+    return is_localhost || !is_loopback_network(&rule->network);
+}
+
 bool whitelist_may_resolve(const struct whitelist *list, const char *host, uint16_t port)
 {
     struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
@@ -269,10 +287,7 @@ bool whitelist_may_resolve(const struct whitelist *list, const char *host, uint1
     }
     for (size_t i = 0; i < list->count; i++) {
         const struct whitelist_rule *rule = &list->rules[i];
-        if (!port_range_holds(&rule->ports, port))
-            continue;
-        bool is_address = rule->host[0] == '\0' || strcmp(rule->host, "localhost") == 0;
-        if (rule->any || is_address || host_same_name(text_of(host), text_of(rule->host)))
+        if (port_range_holds(&rule->ports, port) && rule_may_resolve(rule, text_of(host)))
             return true;
     }
     return false;

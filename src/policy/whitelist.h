@@ -5,8 +5,9 @@
  * IPv4-mapped IPv6), which only a rule that names the address, or `localhost`, allows. The
  * unspecified addresses count as loopback, for dialling them reaches this machine. `localhost`
  * stands for 127.0.0.1, ::1, and any loopback address that the name itself resolves to. An address
- * or a network allows every host name that resolves into it. `*` as the whole rule allows all of
- * them: it is the user's word that everything may be dialled.
+ * or a network allows every host name that resolves into it; but for the sake of loopback addresses
+ * no name other than `localhost` is resolved. `*` as the whole rule allows all of them: it is the
+ * user's word that everything may be dialled.
  */
 #ifndef POLICY_WHITELIST_H
 #define POLICY_WHITELIST_H
@@ -66,7 +67,8 @@ int whitelist_deny(struct whitelist *list, const struct sockaddr_storage *addres
 void whitelist_allow_again(struct whitelist *list, const struct sockaddr_storage *address);
 
 /* Before resolving: whether any rule could allow this host and port at all (a name in no rule may
- * still resolve into a CIDR). */
+ * still resolve into a network, unless that is one of loopback addresses). A name for which this is
+ * false must not be resolved: a look-up tells whoever serves the name. */
 bool whitelist_may_resolve(const struct whitelist *list, const char *host, uint16_t port);
 
 /* After resolving: whether this address, which `host` resolved to (or is), may be dialled. */

@@ -241,6 +241,25 @@ static void test_may_resolve(void **state)
     whitelist_deinit(&fixture.list);
 }
 
+static void test_loopback_rules_resolve_localhost_only(void **state)
+{
+    (void)state;
+    struct fixture fixture = list_of("127.0.0.0/8:*", "[::1]:*", "localhost:*");
+    assert_true(whitelist_may_resolve(&fixture.list, "localhost", 80));
+    assert_true(whitelist_may_resolve(&fixture.list, "LOCALHOST.", 80));
+    assert_true(whitelist_may_resolve(&fixture.list, "127.0.0.9", 80));
+    assert_false(whitelist_may_resolve(&fixture.list, "secret.attacker.example", 80));
+    assert_false(whitelist_may_resolve(&fixture.list, "x.localhost", 80));
+    whitelist_deinit(&fixture.list);
+    fixture = list_of("127.0.0.0/8:*", "10.0.0.0/8:22", NULL);
+    assert_true(whitelist_may_resolve(&fixture.list, "db.example", 22));
+    assert_false(whitelist_may_resolve(&fixture.list, "db.example", 23));
+    whitelist_deinit(&fixture.list);
+    fixture = list_of("126.0.0.0/7:*", NULL, NULL);
+    assert_true(whitelist_may_resolve(&fixture.list, "db.example", 22));
+    whitelist_deinit(&fixture.list);
+}
+
 static void test_a_denied_listener_is_never_dialled(void **state)
 {
     (void)state;
@@ -458,6 +477,7 @@ int main(void)
         cmocka_unit_test(test_the_star_allows_everything),
         cmocka_unit_test(test_several_rules),
         cmocka_unit_test(test_may_resolve),
+        cmocka_unit_test(test_loopback_rules_resolve_localhost_only),
         cmocka_unit_test(test_a_denied_listener_is_never_dialled),
         cmocka_unit_test(test_the_unspecified_address_denies_every_local_one),
         cmocka_unit_test(test_what_is_denied_again_takes_no_room),

@@ -191,15 +191,22 @@ def test_a_name_that_resolves_to_loopback_is_refused(world):
     assert server.accepted == 0
 
 
-def test_a_name_is_allowed_where_its_address_is(world):
+def test_a_loopback_address_allows_no_name_but_localhost(world):
     name = loopback_name()
     if not name:
         pytest.skip("/etc/hosts has no other name of loopback")
     server = world.echo_server()
-    tunnel_to(world, f"{name}:{server.port}", f"127.0.0.1:{server.port}").check()
+    gateway = world.gateway()
+    world.agent(gateway, "agent2", options=["--allow", f"127.0.0.1:{server.port}"])
+    near = world.agent(gateway, "agent1", f"0:agent2:{name}:{server.port}",
+                       f"0:agent2:localhost:{server.port}")
+    expect_session_reset(near.port(0))
+    assert server.accepted == 0
+    echo_once(near.port(1))
 
 
-def test_a_name_that_resolves_to_an_outer_address_is_allowed(world):
+@pytest.mark.parametrize("rule", ["service.test", "{network}"], ids=["name", "network"])
+def test_a_name_that_resolves_to_an_outer_address_is_allowed(world, rule):
     """In a mount namespace of its own, with an /etc/hosts of its own."""
     address = own_address()
     unshare = shutil.which("unshare")
@@ -208,13 +215,17 @@ def test_a_name_that_resolves_to_an_outer_address_is_allowed(world):
     server = world.echo_server(address=address)
     hosts = world.write("hosts", f"127.0.0.1 localhost\n{address} service.test\n", mode=0o644)
     gateway = world.gateway()
-    world.agent(gateway, "agent2", options=["--allow", f"service.test:{server.port}"],
+    rule = rule.format(network=f"{address}/32")
+    world.agent(gateway, "agent2", options=["--allow", f"{rule}:{server.port}"],
                 wrapper=[unshare, "-m", "sh", "-c",
                          f"mount --bind {hosts} /etc/hosts && exec \"$@\"", "sh"])
     near = world.agent(gateway, "agent1", f"0:agent2:service.test:{server.port}",
                        f"0:agent2:{address}:{server.port}")
     echo_once(near.port(0))
-    expect_session_reset(near.port(1))
+    if rule.startswith("service"):
+        expect_session_reset(near.port(1))
+    else:
+        echo_once(near.port(1))
 
 
 def test_a_name_without_an_address(world):
