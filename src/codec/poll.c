@@ -74,6 +74,18 @@ static int read_kind(const struct http1_head *head, struct poll_request *request
     return status != 0 ? status : take_number(up.data != NULL ? up : down, &request->number);
 }
 
+/* The first body is a handshake, which is never divided. */
+static int read_more(const struct http1_head *head, struct poll_request *request)
+{
+    struct text more;
+    if (find_single(head, "Culvert-More", &more) != 0)
+        return 400;
+    request->has_more = more.data != NULL;
+    if (!request->has_more)
+        return 0;
+    return request->kind == POLL_UP && request->number > 1 && text_equals(more, "1") ? 0 : 400;
+}
+
 static int read_size(const struct http1_head *head, struct poll_request *request)
 {
     uint64_t size = 0;
@@ -109,6 +121,8 @@ int poll_read_request(const struct http1_head *head, struct poll_request *reques
     if (!text_equals(head->method, "POST"))
         return 405;
     int status = read_kind(head, request);
+    if (status == 0)
+        status = read_more(head, request);
     if (status == 0)
         status = read_size(head, request);
     request->is_kept = is_kept(head);

@@ -37,6 +37,7 @@ struct poll_request {
     char link[POLL_ID_TEXT_SIZE]; /* open */
     uint64_t number;              /* up, down: the body's, from 1 */
     size_t size;                  /* up: bytes of the body, 1 to POLL_MAX_BODY */
+    bool has_more;                /* up: the next body continues the message */
 };
 
 /* Whether the request is one of long poll at all, well-formed or not. */

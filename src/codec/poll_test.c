@@ -77,6 +77,20 @@ static void test_up(void **state)
     assert_false(request.asks_first);
 }
 
+static void test_a_divided_message(void **state)
+{
+    (void)state;
+    struct poll_request request;
+    assert_int_equal(read_fields("Culvert-Poll: " ID "\r\nCulvert-Up: 2\r\nCulvert-More: 1\r\n"
+                                 "Content-Length: 5\r\n",
+                                 &request),
+                     0);
+    assert_true(request.has_more);
+    assert_int_equal(
+        read_fields("Culvert-Poll: " ID "\r\nCulvert-Up: 2\r\nContent-Length: 5\r\n", &request), 0);
+    assert_false(request.has_more);
+}
+
 static void test_down(void **state)
 {
     (void)state;
@@ -118,6 +132,12 @@ static void test_refused(void **state)
         {400, "Culvert-Poll: Open\r\n"},
         {400, "Culvert-Poll: open\r\nCulvert-Poll: open\r\n"},
         {400, "Culvert-Poll: open\r\nCulvert-Up: 1\r\n"},
+        {400, "Culvert-Poll: open\r\nCulvert-More: 1\r\n"},
+        {400, "Culvert-Poll: " ID "\r\nCulvert-Down: 2\r\nCulvert-More: 1\r\n"},
+        {400, "Culvert-Poll: " ID "\r\nCulvert-Up: 1\r\nCulvert-More: 1\r\n"
+              "Content-Length: 1\r\n"},
+        {400, "Culvert-Poll: " ID "\r\nCulvert-Up: 2\r\nCulvert-More: 2\r\n"
+              "Content-Length: 1\r\n"},
         {400, "Culvert-Poll: open\r\nCulvert-Down: 1\r\n"},
         {400, "Culvert-Poll: open\r\nContent-Length: 1\r\n"},
         {400, "Culvert-Poll: open\r\nCulvert-Link: 12\r\n"},
@@ -222,6 +242,7 @@ int main(void)
         cmocka_unit_test(test_what_is_no_poll),
         cmocka_unit_test(test_open),
         cmocka_unit_test(test_up),
+        cmocka_unit_test(test_a_divided_message),
         cmocka_unit_test(test_down),
         cmocka_unit_test(test_old_proxies),
         cmocka_unit_test(test_refused),

@@ -134,8 +134,8 @@ static void body_is_there(struct poll_connection *connection)
     conn_want(connection->conn, 0);
     if (connection->state == POLL_CONNECTION_BODY) {
         session->bringer = NULL;
-        connection->status =
-            poll_server_take(&session->server, connection->request.number, &connection->bytes);
+        connection->status = poll_server_take(&session->server, connection->request.number,
+                                              connection->request.has_more, &connection->bytes);
     }
     answer_status(connection, connection->status);
 }

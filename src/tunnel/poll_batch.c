@@ -1,22 +1,57 @@
 #include "tunnel/poll_batch.h"
 
-#include <stdbool.h>
-
 enum {
     WEIGHT = 4,  /* of what was known against a new time */
     FADING = 64, /* batches until an old time of another size is doubted */
     FIRST_SIZE = 4,
+    FIRST_PATIENCE = 32, /* bodies */
+    LAST_PATIENCE = 4096,
 };
 
 void poll_batch_init(struct poll_batch *batch)
 {
-    *batch = (struct poll_batch){.size = FIRST_SIZE};
+    *batch = (struct poll_batch){
+        .size = FIRST_SIZE, .most = POLL_BATCH_SIZES - 1, .patience = FIRST_PATIENCE};
 }
 
 size_t poll_batch_limit(const struct poll_batch *batch)
 {
     return (size_t)POLL_BATCH_LEAST << batch->size;
 }
+
+/* ---- what passes ---- */
+
+size_t poll_batch_room(const struct poll_batch *batch)
+{
+    return batch->is_limited ? (size_t)POLL_BATCH_LEAST << batch->most : SIZE_MAX;
+}
+
+bool poll_batch_refused(struct poll_batch *batch, size_t bytes)
+{
+    if (bytes <= POLL_BATCH_LEAST)
+        return false;
+    if (batch->is_limited && batch->patience < LAST_PATIENCE)
+        batch->patience *= 2;
+    while (batch->most > 0 && (size_t)POLL_BATCH_LEAST << batch->most >= bytes)
+        batch->most--;
+    batch->is_limited = true;
+    batch->passed = 0;
+    if (batch->size > batch->most)
+        batch->size = batch->most;
+    return true;
+}
+
+/* The proxy may have been configured anew, or another one is on the way. */
+static void try_more(struct poll_batch *batch, size_t bytes)
+{
+    if (bytes < poll_batch_room(batch) || ++batch->passed < batch->patience)
+        return;
+    batch->passed = 0;
+    if (batch->most + 1 < POLL_BATCH_SIZES)
+        batch->most++;
+}
+
+/* ---- what is fast ---- */
 
 static uint64_t difference(uint64_t larger, uint64_t smaller)
 {
@@ -48,6 +83,7 @@ static void learn(struct poll_batch *batch, uint64_t took)
 
 void poll_batch_answered(struct poll_batch *batch, size_t bytes, uint64_t took)
 {
+    try_more(batch, bytes);
     uint64_t drift = batch->shortest + batch->shortest / FADING + 1;
     bool is_shorter = batch->shortest == 0 || took < drift;
     batch->shortest = is_shorter ? took : drift;
@@ -58,6 +94,6 @@ void poll_batch_answered(struct poll_batch *batch, size_t bytes, uint64_t took)
     uint64_t allowed = 2 * cost > POLL_BATCH_STAY ? 2 * cost : POLL_BATCH_STAY;
     if (stay(batch) > allowed && batch->size > 0)
         batch->size--;
-    else if (batch->size + 1 < POLL_BATCH_SIZES && next_stay(batch) <= allowed)
+    else if (batch->size < batch->most && next_stay(batch) <= allowed)
         batch->size++;
 }

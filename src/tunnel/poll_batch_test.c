@@ -76,12 +76,81 @@ static void test_changes(void **state)
     assert_int_equal(poll_batch_limit(&batch), POLL_BATCH_MOST);
 }
 
+/* A proxy that takes bodies up to `most` bytes only. Returns how many were refused. */
+static unsigned send_through(struct poll_batch *batch, size_t most, unsigned count)
+{
+    unsigned refused = 0;
+    for (unsigned i = 0; i < count; i++) {
+        size_t limit = poll_batch_limit(batch);
+        size_t room = poll_batch_room(batch);
+        size_t body = limit + 1000 < room ? limit + 1000 : room;
+        if (body > most) {
+            refused++;
+            assert_true(poll_batch_refused(batch, body));
+            assert_in_range(poll_batch_room(batch), POLL_BATCH_LEAST, body - 1);
+            assert_in_range(poll_batch_limit(batch), POLL_BATCH_LEAST, poll_batch_room(batch));
+        } else {
+            poll_batch_answered(batch, body, took(&loopback, body));
+        }
+    }
+    return refused;
+}
+
+static void test_a_limit(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t most, room;
+    } cases[] = {{60 * 1024, 32 * 1024},
+                 {64 * 1024, 64 * 1024},
+                 {65535, 32 * 1024},
+                 {4096, 4096},
+                 {300 * 1024, 256 * 1024}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct poll_batch batch;
+        poll_batch_init(&batch);
+        assert_true(poll_batch_room(&batch) == SIZE_MAX);
+        assert_in_range(send_through(&batch, cases[i].most, 20), 1, 6);
+        assert_int_equal(poll_batch_room(&batch), cases[i].room);
+        /* Larger ones are tried seldom, and ever more seldom. */
+        assert_in_range(send_through(&batch, cases[i].most, 1000), 1, 8);
+        assert_in_range(send_through(&batch, cases[i].most, 10000), 1, 6);
+        assert_int_equal(poll_batch_room(&batch), cases[i].room);
+    }
+}
+
+static void test_a_limit_that_goes_away(void **state)
+{
+    (void)state;
+    struct poll_batch batch;
+    poll_batch_init(&batch);
+    (void)send_through(&batch, 10000, 100);
+    assert_int_equal(poll_batch_room(&batch), 8192);
+    assert_int_equal(send_through(&batch, SIZE_MAX, 10000), 0);
+    assert_int_equal(poll_batch_room(&batch), POLL_BATCH_MOST);
+    assert_int_equal(poll_batch_limit(&batch), POLL_BATCH_MOST);
+}
+
+static void test_nothing_passes(void **state)
+{
+    (void)state;
+    struct poll_batch batch;
+    poll_batch_init(&batch);
+    assert_true(poll_batch_refused(&batch, POLL_BATCH_LEAST + 1));
+    assert_int_equal(poll_batch_room(&batch), POLL_BATCH_LEAST);
+    assert_false(poll_batch_refused(&batch, POLL_BATCH_LEAST));
+    assert_false(poll_batch_refused(&batch, 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_ways_come_to),
         cmocka_unit_test(test_stalls),
         cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_a_limit),
+        cmocka_unit_test(test_a_limit_that_goes_away),
+        cmocka_unit_test(test_nothing_passes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,8 +42,9 @@ struct poll_carrier {
     struct http_requests *requests;
     struct lane up;
     struct lane down;
-    struct slice_queue batch; /* on its way up, until it is taken */
-    struct slice_queue last;  /* to go up behind it, before the end */
+    struct slice_queue part;  /* the body on its way up, until it is taken */
+    struct slice_queue batch; /* what follows it in further bodies of the same message */
+    struct slice_queue last;  /* to go up after them, before the end */
     struct slice_queue body;  /* has come down and is not told yet */
     struct loop_task task;    /* goes on telling, later frees */
     struct poll_batch pace;
@@ -111,12 +112,13 @@ static void ask(struct lane *lane)
     snprintf(id, sizeof(id), "Culvert-Poll: %s", self->id);
     snprintf(number, sizeof(number), "%s: %" PRIu64, is_up ? "Culvert-Up" : "Culvert-Down",
              lane->number);
+    bool has_more = is_up && self->batch.bytes > 0;
     const char *const fields[] = {id, number, "Content-Type: application/octet-stream",
-                                  "Cache-Control: no-store"};
+                                  "Cache-Control: no-store", "Culvert-More: 1"};
     struct http_post post = {
         .fields = fields,
-        .field_count = sizeof(fields) / sizeof(*fields),
-        .body = is_up ? &self->batch : NULL,
+        .field_count = sizeof(fields) / sizeof(*fields) - (has_more ? 0 : 1),
+        .body = is_up ? &self->part : NULL,
         .patience = is_up ? UP_PATIENCE : DOWN_PATIENCE,
         .done = is_up ? on_up : on_down,
         .holder = self,
@@ -158,6 +160,7 @@ static void take_refusal(struct lane *lane, const struct poll_reply *reply)
         break;
     case POLL_REPLY_OK:
     case POLL_REPLY_NOTHING:
+    case POLL_REPLY_TOO_LARGE:
     case POLL_REPLY_REFUSED:
         lost(self, CULVERT_ERROR_PROTOCOL, reply->why);
         break;
@@ -177,10 +180,49 @@ static void read_reply(const struct poll_carrier *self, const struct http_answer
 
 /* ---- up ---- */
 
+/* As much of the batch as one body may have. */
+static int cut_part(struct poll_carrier *self)
+{
+    size_t room = poll_batch_room(&self->pace);
+    int error = 0;
+    if (self->batch.bytes <= room)
+        return slice_queue_append(&self->part, &self->batch);
+    while (error == 0 && self->part.bytes < room)
+        error =
+            slice_queue_push(&self->part, slice_queue_take(&self->batch, room - self->part.bytes));
+    return error;
+}
+
+static void send_part(struct poll_carrier *self)
+{
+    int error = cut_part(self);
+    if (error != 0)
+        lost(self, error, error_text(error));
+    else
+        ask(&self->up);
+}
+
 static void begin_batch(struct poll_carrier *self)
 {
     self->up.number++;
-    ask(&self->up);
+    send_part(self);
+}
+
+/* The same number again with less. If the gateway has taken the whole body from an earlier try that
+ * got no answer, it refuses the smaller one (409), and the link is resumed on another carrier. */
+static void send_less(struct poll_carrier *self, const struct poll_reply *reply)
+{
+    if (!poll_batch_refused(&self->pace, self->part.bytes)) {
+        lost(self, CULVERT_ERROR_CLOSED, reply->why);
+        return;
+    }
+    int error = slice_queue_append(&self->part, &self->batch);
+    if (error != 0) {
+        lost(self, error, error_text(error));
+        return;
+    }
+    slice_queue_append(&self->batch, &self->part);
+    send_part(self);
 }
 
 static void send_last(struct poll_carrier *self)
@@ -200,14 +242,20 @@ static void on_up(void *holder, const struct http_answer *answer)
         return;
     }
     read_reply(self, answer, &reply);
+    if (reply.kind == POLL_REPLY_TOO_LARGE) {
+        send_less(self, &reply);
+        return;
+    }
     if (reply.kind != POLL_REPLY_OK || answer->body->bytes > 0) {
         take_refusal(&self->up, &reply);
         return;
     }
     succeeded(&self->up);
-    poll_batch_answered(&self->pace, self->batch.bytes, loop_now(self->loop) - self->up.asked_at);
-    slice_queue_clear(&self->batch);
-    if (!self->closed)
+    poll_batch_answered(&self->pace, self->part.bytes, loop_now(self->loop) - self->up.asked_at);
+    slice_queue_clear(&self->part);
+    if (self->batch.bytes > 0)
+        begin_batch(self);
+    else if (!self->closed)
         self->base.events->ready(&self->base);
     else if (self->last.bytes > 0)
         send_last(self);
@@ -385,6 +433,7 @@ static void end(struct loop_task *task)
 {
     struct poll_carrier *self = CONTAINER_OF(task, struct poll_carrier, task);
     http_requests_close(self->requests);
+    slice_queue_deinit(&self->part);
     slice_queue_deinit(&self->batch);
     slice_queue_deinit(&self->last);
     slice_queue_deinit(&self->body);

@@ -104,6 +104,54 @@ static void test_lost(void **state)
     }
 }
 
+static void expect_message(struct test_poll *f, unsigned index, const void *bytes, size_t size)
+{
+    while (f->message_count <= index)
+        test_poll_run_for(f, 1);
+    assert_int_equal(f->messages[index].size, size);
+    assert_memory_equal(f->messages[index].bytes, bytes, size);
+}
+
+/* Smaller bodies go up in the place of one that was refused, and of all that follow. */
+static void test_too_large(void **state)
+{
+    struct test_poll *f = *state;
+    static const struct test_trouble trouble = {"Up", TROUBLE_STATUS, 1, 2, "413 Too Large", "",
+                                                "",   false};
+    static uint8_t bytes[70000];
+    enum { PART = 32 * 1024 };
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)(i * 7 + i / 251);
+    test_poll_renew(f, &trouble);
+    test_poll_open_carrier(f);
+    for (unsigned i = 0; i < 2; i++) {
+        test_poll_send(f, bytes, sizeof(bytes));
+        expect_message(f, 3 * i, bytes, PART);
+        expect_message(f, 3 * i + 1, bytes + PART, PART);
+        expect_message(f, 3 * i + 2, bytes + 2 * PART, sizeof(bytes) - 2 * PART);
+        test_poll_await_ready(f);
+        assert_int_equal(test_poll_counts(f).ups, 5 + 3 * i);
+    }
+    assert_int_equal(f->ready, 2);
+    assert_in_range(f->carrier->operations->batch_limit(f->carrier), 1, PART);
+}
+
+static void test_nothing_is_small_enough(void **state)
+{
+    struct test_poll *f = *state;
+    static const struct test_trouble trouble = {
+        "Up", TROUBLE_STATUS, 1, TEST_EVERY, "413 Too Large", "", "", false};
+    static uint8_t bytes[20000];
+    test_poll_renew(f, &trouble);
+    test_poll_open_carrier(f);
+    test_poll_send(f, bytes, sizeof(bytes));
+    loop_run(&f->loop);
+    assert_int_equal(f->lost, CULVERT_ERROR_CLOSED);
+    assert_string_equal(f->why, "the server there takes no body as large as this: the answer was "
+                                "HTTP 413 Too Large");
+    assert_int_equal(test_poll_counts(f).ups, 4); /* 20,000, 16, 8 and 4 KiB */
+}
+
 /* Who stops to read gets the rest of the message later, and no other is asked for meanwhile. */
 static void test_reading(void **state)
 {
@@ -310,6 +358,7 @@ int main(void)
         TEST(test_messages),      TEST(test_repeats),
         TEST(test_lost),          TEST(test_reading),
         TEST(test_paused),        TEST(test_nothing_too_early),
+        TEST(test_too_large),     TEST(test_nothing_is_small_enough),
         TEST(test_too_much),      TEST(test_batches),
         TEST(test_close),         TEST(test_close_with_the_loop),
         TEST(test_close_in_vain), TEST(test_close_within),

@@ -74,6 +74,7 @@ static void refuse(struct poll_client *client, const struct poll_reply *reply)
         break;
     case POLL_REPLY_OK:
     case POLL_REPLY_NOTHING:
+    case POLL_REPLY_TOO_LARGE:
     case POLL_REPLY_GONE:
     case POLL_REPLY_REFUSED:
         result.failure = POLL_CLIENT_REFUSED;

@@ -49,6 +49,10 @@ static void explain(struct poll_reply *reply, const char *proxy, const char *ans
         snprintf(out, size, "the gateway cannot be reached through %s: the answer was %s",
                  proxy != NULL ? proxy : "the server there", answer);
         break;
+    case POLL_REPLY_TOO_LARGE:
+        snprintf(out, size, "%s takes no body as large as this: the answer was %s",
+                 proxy != NULL ? proxy : "the server there", answer);
+        break;
     case POLL_REPLY_GONE:
         snprintf(out, size, "the gateway has ended this long poll");
         break;
@@ -75,6 +79,8 @@ static enum poll_reply_kind find_kind(const struct poll_reply *reply, int status
         return POLL_REPLY_NOTHING;
     case 410:
         return POLL_REPLY_GONE;
+    case 413: /* RFC 9110 §15.5.14 */
+        return POLL_REPLY_TOO_LARGE;
     case 408: /* RFC 9110 §15.5.9: the request may be repeated */
     case 425: /* RFC 8470 §5.2 */
     case 429: /* RFC 6585 §4 */

@@ -27,6 +27,7 @@ static void test_kinds(void **state)
     } cases[] = {
         {"HTTP/1.1 200 OK\r\n\r\n", POLL_REPLY_OK},
         {"HTTP/1.0 204 x\r\n\r\n", POLL_REPLY_NOTHING},
+        {"HTTP/1.1 413 Request Entity Too Large\r\n\r\n", POLL_REPLY_TOO_LARGE},
         {"HTTP/1.1 410 Gone\r\n\r\n", POLL_REPLY_GONE},
         {"HTTP/1.1 503 x\r\nRetry-After: 2\r\n\r\n", POLL_REPLY_BUSY},
         {"HTTP/1.1 503 x\r\nRetry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\n\r\n", POLL_REPLY_AGAIN},

@@ -176,18 +176,26 @@ static void ping(struct carrier *carrier)
 
 /* ---- up ---- */
 
+/* The last body with another size is no repeat: the agent has divided it, and what follows would be
+ * taken twice. */
+static bool is_repeat(const struct poll_server *server, uint64_t number, size_t size)
+{
+    return number < server->up && (number + 1 != server->up || size == server->up_size);
+}
+
 unsigned poll_server_expects(struct poll_server *server, uint64_t number, size_t size)
 {
     seen(server);
     if (server->has_failed || server->is_closed)
         return 410;
     if (number != server->up)
-        return number < server->up ? 200 : 409;
+        return is_repeat(server, number, size) ? 200 : 409;
     /* Until the login is through nobody may make us keep more than a handshake. */
     return number == 1 && size > MESSAGE_MAX_CONTROL ? 413 : 0;
 }
 
-unsigned poll_server_take(struct poll_server *server, uint64_t number, struct slice_queue *body)
+unsigned poll_server_take(struct poll_server *server, uint64_t number, bool has_more,
+                          struct slice_queue *body)
 {
     unsigned status = poll_server_expects(server, number, body->bytes);
     if (status != 0) {
@@ -196,10 +204,11 @@ unsigned poll_server_take(struct poll_server *server, uint64_t number, struct sl
     }
     struct carrier *carrier = &server->carrier;
     server->up++;
+    server->up_size = body->bytes;
     while (body->count > 0 && !server->is_closed && !server->has_failed)
         carrier->events->data(carrier, slice_queue_take(body, SIZE_MAX));
     slice_queue_clear(body);
-    if (!server->is_closed && !server->has_failed)
+    if (!has_more && !server->is_closed && !server->has_failed)
         carrier->events->message_end(carrier);
     if (!server->is_closed && !server->has_failed)
         carrier->events->read_end(carrier);

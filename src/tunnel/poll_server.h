@@ -53,6 +53,7 @@ struct poll_server {
     struct parking parking;     /* of both */
     uint64_t down;              /* its number */
     uint64_t up;                /* the number of the next that comes up */
+    size_t up_size;             /* bytes of the one before it */
     /* microseconds */
     uint64_t hang_end;  /* of the waiter */
     uint64_t last_seen; /* when the last request came */
@@ -84,7 +85,9 @@ void poll_server_leave(struct poll_server *server, const struct poll_waiter *wai
 /* Whether the body of this number and size that goes up is wanted: 0, or the status of the answer
  * without it: 200 when it was taken before, 409, 410, 413. */
 unsigned poll_server_expects(struct poll_server *server, uint64_t number, size_t size);
-/* Gives the whole body, and takes it. Returns the status of the answer. */
-unsigned poll_server_take(struct poll_server *server, uint64_t number, struct slice_queue *body);
+/* Gives the whole body, and takes it. With `has_more` the next body continues its message. Returns
+ * the status of the answer. */
+unsigned poll_server_take(struct poll_server *server, uint64_t number, bool has_more,
+                          struct slice_queue *body);
 
 #endif

@@ -144,7 +144,8 @@ static int tear_down(void **state)
     return 0;
 }
 
-static unsigned bring(struct fixture *fixture, uint64_t number, const char *text)
+static unsigned bring_part(struct fixture *fixture, uint64_t number, const char *text,
+                           bool has_more)
 {
     struct slice_queue body = SLICE_QUEUE_NULL;
     struct slice slice = SLICE_NULL;
@@ -152,10 +153,15 @@ static unsigned bring(struct fixture *fixture, uint64_t number, const char *text
     struct slice head = slice_split(&slice, 1); /* so that there are pieces */
     assert_int_equal(slice_queue_push(&body, head), 0);
     assert_int_equal(slice_queue_push(&body, slice), 0);
-    unsigned status = poll_server_take(&fixture->server, number, &body);
+    unsigned status = poll_server_take(&fixture->server, number, has_more, &body);
     assert_int_equal(body.bytes, 0);
     slice_queue_deinit(&body);
     return status;
+}
+
+static unsigned bring(struct fixture *fixture, uint64_t number, const char *text)
+{
+    return bring_part(fixture, number, text, false);
 }
 
 static unsigned ask(struct fixture *fixture, struct asker *asker, uint64_t number)
@@ -188,6 +194,30 @@ static void bodies_go_up_once(void **state)
     assert_int_equal(bring(fixture, 1, "late"), 200);
     assert_string_equal(fixture->taken, "one|two|");
     assert_int_equal(fixture->reads, 2);
+}
+
+static void a_message_in_several_bodies(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(bring(fixture, 1, "one"), 200);
+    assert_int_equal(bring_part(fixture, 2, "two", true), 200);
+    assert_int_equal(bring_part(fixture, 2, "two", true), 200);
+    assert_int_equal(bring_part(fixture, 3, "three", true), 200);
+    assert_string_equal(fixture->taken, "one|twothree");
+    assert_int_equal(bring(fixture, 4, "four"), 200);
+    assert_string_equal(fixture->taken, "one|twothreefour|");
+}
+
+/* A smaller body with the number of one that was taken: what follows is not new. */
+static void a_body_divided_too_late(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(bring(fixture, 1, "one"), 200);
+    assert_int_equal(bring(fixture, 2, "twothree"), 200);
+    assert_int_equal(poll_server_expects(&fixture->server, 2, 3), 409);
+    assert_int_equal(bring_part(fixture, 2, "two", true), 409);
+    assert_int_equal(bring(fixture, 2, "twothree"), 200);
+    assert_string_equal(fixture->taken, "one|twothree|");
 }
 
 static void only_a_handshake_comes_first(void **state)
@@ -440,6 +470,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(bodies_go_up_once),
+        TEST(a_message_in_several_bodies),
+        TEST(a_body_divided_too_late),
         TEST(only_a_handshake_comes_first),
         TEST(a_request_waits_for_its_body),
         TEST(a_body_waits_for_its_request),

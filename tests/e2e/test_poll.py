@@ -226,6 +226,19 @@ def test_a_proxy_that_cuts_what_waits(world):
     assert is_kept(near) and is_kept(gateway)
 
 
+@pytest.mark.parametrize("limit", ["60k", "4k"])
+def test_a_proxy_that_takes_small_bodies_only(world, limit):
+    """nginx answers 413 to larger ones; the link goes on with smaller ones, and is not lost."""
+    front = Nginx(world, start(world), f"client_max_body_size {limit};")
+    near = both(world, poll_url(front.port))
+    with connect(near.port()) as client:
+        say(client)
+        echo_bulk(near.port(), 5 * MEGABYTE)
+        say(client)
+    front.process.wait_for("client intended to send too large body")
+    assert is_kept(near)
+
+
 class Relay:
     """A proxy that passes requests on to a gateway one by one, as far as its `trouble` lets it:
     `trouble(count, connection)` returns "pass", "before" or "after", to answer 502 or to close

@@ -251,6 +251,7 @@ def test_repeats(world):
     near.taken += 1
     for old in range(1, number):
         assert near.up(old, b"anything, since it was taken") == 200
+    assert near.up(number, b"another size") == 409
     assert far.wait_for(DATA, other)[1] == b"once"
     near.send_message(DATA, [1, b"twice"])
     first = far.down(far.arrived + 1)

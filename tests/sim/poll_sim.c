@@ -155,7 +155,9 @@ static void on_lost(struct carrier *carrier, int error, const char *why)
     struct side *side = carrier->holder;
     struct world *world = side->world;
     TRIAL_CHECK(&world->trial, side->carrier == carrier && why != NULL);
-    TRIAL_CHECK(&world->trial, error != CULVERT_ERROR_PROTOCOL && error != CULVERT_ERROR_NO_MEMORY);
+    /* A body that was divided after it had been taken whole is refused. */
+    TRIAL_CHECK(&world->trial, error != CULVERT_ERROR_NO_MEMORY &&
+                                   (error != CULVERT_ERROR_PROTOCOL || world->http.limit > 0));
     /* For no other reason than that nothing came through, or the other end's close. */
     TRIAL_CHECK(&world->trial, world->http.lossy > 0 || world->is_closing);
     side->is_lost = true;
@@ -233,6 +235,7 @@ static void init_world(struct world *world)
         .gateway = &world->sides[GATEWAY].loop.loop,
         .server = &world->server,
         .lossy = losses[trial_below(trial, 3)],
+        .limit = trial_chance(trial, 30) ? VIRTUAL_HTTP_LEAST : 0,
         .is_read = true,
         .tally = world->http.tally,
     };
@@ -323,9 +326,10 @@ int main(int argc, char **argv)
     if (count == 0)
         return 1;
     printf("%llu seeds: %llu bytes, %llu requests or answers lost, %llu sent twice, %llu out of "
-           "place, %llu ends told of the loss of their carrier\n",
+           "place, %llu too large, %llu ends told of the loss of their carrier\n",
            (unsigned long long)count, (unsigned long long)world.bytes,
            (unsigned long long)world.http.tally.lost, (unsigned long long)world.http.tally.repeated,
-           (unsigned long long)world.http.tally.refused, (unsigned long long)world.losses);
+           (unsigned long long)world.http.tally.refused,
+           (unsigned long long)world.http.tally.too_large, (unsigned long long)world.losses);
     return 0;
 }

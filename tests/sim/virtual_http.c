@@ -40,7 +40,7 @@ struct exchange {
     uint64_t time;    /* when it arrives at the one side or the other */
     uint64_t arrived; /* at the server */
     uint64_t number;
-    bool is_up, is_answer_lost, has_failed;
+    bool is_up, has_more, is_answer_lost, has_failed;
     unsigned status;
     uint64_t down; /* the body's number */
     uint8_t *body;
@@ -160,6 +160,8 @@ static struct exchange *new_exchange(struct virtual_http *http, const struct htt
         if (strncmp(field, up, sizeof up - 1) == 0) {
             number = strtoull(field + sizeof up - 1, NULL, 10);
             exchange->is_up = true;
+        } else if (strcmp(field, "Culvert-More: 1") == 0) {
+            exchange->has_more = true;
         } else if (strncmp(field, down, sizeof down - 1) == 0) {
             number = strtoull(field + sizeof down - 1, NULL, 10);
         }
@@ -221,16 +223,32 @@ static void take_up(struct exchange *exchange)
         }
         /* By what it says it may be given up, and then this exchange is answered already. */
         exchange->stage = COMES;
-        status = poll_server_take(http->server, exchange->number, &body);
+        status = poll_server_take(http->server, exchange->number, exchange->has_more, &body);
         slice_queue_deinit(&body);
         TRIAL_CHECK(http->trial, status == 200);
     }
     answer(exchange, status);
 }
 
+/* What a proxy refuses does not come to the server. */
+static bool is_too_large(const struct exchange *exchange)
+{
+    struct virtual_http *http = exchange->http;
+    if (http->limit == 0)
+        return false;
+    if (trial_chance(http->trial, 2))
+        http->limit = VIRTUAL_HTTP_LEAST + (size_t)trial_below(http->trial, VIRTUAL_HTTP_MOST);
+    return exchange->is_up && exchange->body_size > http->limit;
+}
+
 static void arrive(struct exchange *exchange)
 {
     struct virtual_http *http = exchange->http;
+    if (is_too_large(exchange)) {
+        http->tally.too_large++;
+        answer(exchange, 413);
+        return;
+    }
     if (http->server == NULL) {
         answer(exchange, 410);
         return;

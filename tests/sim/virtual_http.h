@@ -1,6 +1,7 @@
 /*
  * HTTP requests in virtual time, in place of net/http_requests.h: what an agent's long poll posts
- * comes to a poll_server, or is lost on the way there or back, late, or sent twice by a proxy.
+ * comes to a poll_server, or is lost on the way there or back, late, too large for a proxy, or sent
+ * twice by one.
  */
 #ifndef VIRTUAL_HTTP_H
 #define VIRTUAL_HTTP_H
@@ -9,6 +10,9 @@
 #include "trial.h"
 #include "tunnel/poll_server.h"
 
+/* Of a proxy's limit. */
+enum { VIRTUAL_HTTP_LEAST = 4 * 1024, VIRTUAL_HTTP_MOST = 128 * 1024 };
+
 struct virtual_http {
     struct trial *trial;
     struct loop *loop;          /* of the agent */
@@ -16,9 +20,10 @@ struct virtual_http {
     struct poll_server *server; /* NULL: not known any more */
     struct list exchanges;
     unsigned lossy; /* per cent of the requests, and of the answers, that are lost */
+    size_t limit;   /* bytes; a larger body gets 413. It changes now and then. 0: none */
     bool is_read;   /* whether the server takes what goes up */
     struct {
-        uint64_t lost, repeated, refused;
+        uint64_t lost, repeated, refused, too_large;
     } tally;
 };
 
