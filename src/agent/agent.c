@@ -94,7 +94,8 @@ static void stop(struct agent *agent, unsigned seconds)
     forward_table_close(&agent->forwards);
     agent->deadline = loop_now(&agent->loop) + (uint64_t)seconds * 1000000;
     if (!again && agent->sessions.count > 0 && seconds > 0) {
-        log_info("stopping; %zu sessions have %u s to finish", agent->sessions.count, seconds);
+        log_info("stopping; %zu session%s %u s to finish", agent->sessions.count,
+                 agent->sessions.count == 1 ? " has" : "s have", seconds);
         uplink_announce_stop(&agent->uplink, seconds);
     }
     look_at_stop(&agent->stop_timer);

@@ -223,7 +223,8 @@ static size_t remove_unmarked(struct agent *agent)
     while (forward != NULL) {
         struct forward *next = forward_table_next(&agent->forwards, forward);
         if (forward->source == FORWARD_FILE && !forward->is_marked) {
-            log_info("no longer forwarding to %s", forward->target);
+            log_info("no longer forwarding local port %u to %s", forward_port(forward),
+                     forward->target);
             forward_remove(forward);
             note_keys(agent);
             removed++;

@@ -140,8 +140,10 @@ void uplink_try_later(struct uplink *uplink, const char *what, const char *url, 
                       uint64_t delay)
 {
     const char *next = uplink->places[gateways_current(&uplink->gateways)].text;
-    log_warning("%s %s: %s; trying %s in %.1f s", what, url, why, next == url ? "again" : next,
-                (double)delay / 1000);
+    char time[32] = "less than 0.1 s";
+    if (delay >= 100)
+        snprintf(time, sizeof(time), "%.1f s", (double)delay / 1000);
+    log_warning("%s %s: %s; trying %s in %s", what, url, why, next == url ? "again" : next, time);
     loop_timer_start(&uplink->timer, delay);
 }
 

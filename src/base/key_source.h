@@ -1,4 +1,4 @@
-/* An agent's key, from wherever it is given. */
+/* Keys and other secrets of one word, from wherever they are given. */
 #ifndef BASE_KEY_SOURCE_H
 #define BASE_KEY_SOURCE_H
 
@@ -12,5 +12,8 @@ int key_source_text(const char *text, char *key, size_t size, char *why, size_t 
  * CULVERT_ERROR_INVALID, CULVERT_ERROR_PERMISSION or -errno, with a sentence in `why` and then
  * `key` unchanged. */
 int key_source_file(const char *path, char *key, size_t size, char *why, size_t why_size);
+
+/* The same for a secret that is not an agent's key, such as a webhook's. */
+int secret_source_file(const char *path, char *secret, size_t size, char *why, size_t why_size);
 
 #endif

@@ -79,8 +79,24 @@ static struct acl *read_rules(const struct acl_command *command)
     return acl;
 }
 
+static void print_complaint(void *context, const char *complaint)
+{
+    (void)context;
+    fprintf(stderr, "%s\n", complaint);
+}
+
 static int run_check(const struct acl_command *command)
 {
+    static const struct acl_complaints complaints = {.each = print_complaint};
+    char why[OPTIONS_WHY_SIZE];
+    int wrong = acl_file_check(command->file, &complaints, why, sizeof why);
+    if (wrong < 0)
+        fprintf(stderr, "culvert acl check: %s\n", why);
+    else if (wrong > 0)
+        fprintf(stderr, "culvert acl check: %d line%s of %s %s wrong\n", wrong,
+                wrong == 1 ? "" : "s", command->file, wrong == 1 ? "is" : "are");
+    if (wrong != 0)
+        return EXIT_CODE_FAILURE;
     struct acl *acl = read_rules(command);
     if (acl == NULL)
         return EXIT_CODE_FAILURE;
@@ -130,7 +146,7 @@ static const struct option TEST_OPTIONS[] = {
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static const struct command COMMANDS[] = {
-    {"acl check", "FILE", "says how many rules a file has, or which line is wrong", NULL, NULL, 0,
+    {"acl check", "FILE", "says how many rules a file has, or which lines are wrong", NULL, NULL, 0,
      take_file},
     {"acl test", "FILE FROM TO HOST PORT [OPTION]...",
      "says what the rules say to a session, and which of them",
@@ -149,7 +165,7 @@ static const struct subcommands SUBCOMMANDS = {
             .summary = "checks and asks the files of rules that say who may reach what",
             .details =
                 "  culvert acl check FILE                       says how many rules there are, or\n"
-                "                                               which line is wrong\n"
+                "                                               which lines are wrong\n"
                 "  culvert acl test FILE FROM TO HOST PORT [--key KEY]\n"
                 "                                               says what the rules say to a\n"
                 "                                               session, and which of them",

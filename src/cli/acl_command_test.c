@@ -116,8 +116,9 @@ static void test_a_wrong_file(void **state)
         assert_memory_equal(fixture->output[1], wanted, strlen(wanted));
     }
     assert_int_equal(run(fixture, WORDS("check", "/nowhere/p.acl")), EXIT_CODE_FAILURE);
-    assert_string_equal(fixture->output[1],
-                        "cannot read /nowhere/p.acl: No such file or directory\n");
+    assert_string_equal(
+        fixture->output[1],
+        "culvert acl check: cannot read /nowhere/p.acl: No such file or directory\n");
 }
 
 /* What follows "allow  " or "deny   " and the file's name. */

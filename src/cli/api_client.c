@@ -70,6 +70,7 @@ static int parse_url(struct api_client *client, const char *url, char why[static
     bool has_scheme = starts_with(url, "http://") || starts_with(url, "https://");
     if (starts_with(url, "unix:")) {
         snprintf(client->url, sizeof client->url, "http://localhost");
+        snprintf(client->place, sizeof client->place, "%.113s", url);
         if (text_copy(text_of(url + strlen("unix:")), client->socket, sizeof client->socket) != 0)
             return complain(why, CULVERT_ERROR_TOO_LARGE, "the path of the socket is too long");
         return client->socket[0] != '\0'
@@ -109,11 +110,14 @@ static int find_token(struct api_client *client, const char *file,
     const char *token = getenv("CULVERT_TOKEN");
     char path[PATH_MAX];
     if (file != NULL)
+        snprintf(client->token_source, sizeof client->token_source, "in %.1000s", file);
+    if (file != NULL)
         return api_token_read(file, client->token, why, OPTIONS_WHY_SIZE);
     if (token != NULL && token[0] != '\0') {
         if (text_copy(text_of(token), client->token, sizeof client->token) != 0)
             return complain(why, CULVERT_ERROR_TOO_LARGE,
                             "the token in $CULVERT_TOKEN is too long");
+        snprintf(client->token_source, sizeof client->token_source, "in $CULVERT_TOKEN");
         if (strpbrk(client->token, "\r\n") != NULL)
             return complain(why, CULVERT_ERROR_INVALID, "$CULVERT_TOKEN has more than one line");
         return 0;
@@ -125,6 +129,7 @@ static int find_token(struct api_client *client, const char *file,
     if (state_file("api-token", path) != 0)
         return complain(why, CULVERT_ERROR_NOT_FOUND,
                         "there is no home directory to look for the token in; give --token-file");
+    snprintf(client->token_source, sizeof client->token_source, "in %.1000s", path);
     return api_token_read(path, client->token, why, OPTIONS_WHY_SIZE);
 }
 
@@ -157,6 +162,11 @@ void api_client_close(struct api_client *client)
 
 /* ---- calling ---- */
 
+static const char *place_of(const struct api_client *client)
+{
+    return client->socket[0] != '\0' ? client->place : client->url;
+}
+
 struct reply {
     char *data;
     size_t size;
@@ -186,8 +196,16 @@ static size_t on_data(const char *data, size_t one, size_t size, void *context)
 }
 
 /* What the API says about a call that it refused. */
-static int explain_refusal(long status, const json_t *answer, char why[static OPTIONS_WHY_SIZE])
+static int explain_refusal(const struct api_client *client, long status, const json_t *answer,
+                           char why[static OPTIONS_WHY_SIZE])
 {
+    if (status == 401) {
+        snprintf(why, OPTIONS_WHY_SIZE,
+                 "the API at %.400s refused the token %.500s; give the token of that agent with "
+                 "--token-file FILE or $CULVERT_TOKEN",
+                 place_of(client), client->token_source);
+        return CULVERT_ERROR_REFUSED;
+    }
     const char *detail = json_string_value(json_object_get(answer, "detail"));
     if (detail == NULL || detail[0] == '\0') {
         snprintf(why, OPTIONS_WHY_SIZE, "the API answered with status %ld", status);
@@ -201,15 +219,15 @@ static int explain_refusal(long status, const json_t *answer, char why[static OP
     return CULVERT_ERROR_REFUSED;
 }
 
-static int judge(long status, const struct reply *reply, json_t **answer,
-                 char why[static OPTIONS_WHY_SIZE])
+static int judge(const struct api_client *client, long status, const struct reply *reply,
+                 json_t **answer, char why[static OPTIONS_WHY_SIZE])
 {
     json_t *json = NULL;
     if (reply->size > 0)
         json = json_loadb(reply->data, reply->size, JSON_REJECT_DUPLICATES, NULL);
     int error = 0;
     if (status < 200 || status > 299)
-        error = explain_refusal(status, json, why);
+        error = explain_refusal(client, status, json, why);
     else if (reply->size > 0 && json == NULL)
         error = complain(why, CULVERT_ERROR_PROTOCOL,
                          "the answer is not JSON; is this the API of "
@@ -286,10 +304,17 @@ static int perform(struct exchange *exchange, const struct api_client *client, l
         curl->easy_getinfo(exchange->handle, CURLINFO_RESPONSE_CODE, status);
         return 0;
     }
-    snprintf(why, OPTIONS_WHY_SIZE, "the API at %s%.400s does not answer: %.300s",
-             client->socket[0] != '\0' ? "unix:" : "",
-             client->socket[0] != '\0' ? client->socket : client->url,
-             exchange->error[0] != '\0' ? exchange->error : curl->easy_strerror(code));
+    long number = 0;
+    curl->easy_getinfo(exchange->handle, CURLINFO_OS_ERRNO, &number);
+    if (client->socket[0] != '\0' && code == CURLE_COULDNT_CONNECT && number != 0)
+        snprintf(why, OPTIONS_WHY_SIZE,
+                 "no agent listens at %.400s: %s; start one with --api %.400s, or say where it is "
+                 "(--api or $CULVERT_API)",
+                 place_of(client), error_text(-(int)number), place_of(client));
+    else
+        snprintf(why, OPTIONS_WHY_SIZE, "the API at %.400s does not answer: %.300s",
+                 place_of(client),
+                 exchange->error[0] != '\0' ? exchange->error : curl->easy_strerror(code));
     return code == CURLE_OUT_OF_MEMORY ? CULVERT_ERROR_NO_MEMORY : CULVERT_ERROR_CLOSED;
 }
 
@@ -315,7 +340,7 @@ int api_client_call(const struct api_client *client, const char *method, const c
     set_options(&exchange, client, method, text);
     error = perform(&exchange, client, &status, why);
     if (error == 0)
-        error = judge(status, &exchange.reply, answer, why);
+        error = judge(client, status, &exchange.reply, answer, why);
 out:
     memory_free(exchange.reply.data);
     exchange.curl->slist_free_all(exchange.headers);

@@ -17,6 +17,8 @@ struct api_client {
     char url[API_CLIENT_URL_SIZE]; /* without a slash at the end */
     char socket[108];              /* the path of the unix socket (unix(7)); "": TCP */
     char token[API_TOKEN_SIZE];
+    char place[128];         /* unix:PATH, where there is a socket */
+    char token_source[1024]; /* where the token is from, such as "in $CULVERT_TOKEN" */
 };
 
 /* Where the agent is and what to say to it. `url` is http://HOST:PORT, https://..., HOST:PORT or

@@ -108,6 +108,7 @@ static int take_script(void *settings, const char *value, char *why)
 static int take_lua_workers(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
+    command->has_script_options = true;
     return take_count(&command->config.lua_workers, value, GATEWAY_COMMAND_LUA_WORKERS, why);
 }
 
@@ -122,6 +123,7 @@ static int take_auth_timeout(void *settings, const char *value, char *why)
         return CULVERT_ERROR_INVALID;
     }
     command->config.auth_timeout = (unsigned)seconds * 1000;
+    command->has_script_options = true;
     return 0;
 }
 
@@ -190,8 +192,8 @@ static int take_events_webhook_secret(void *settings, const char *value, char *w
 {
     struct gateway_command *command = settings;
     char reason[OPTIONS_WHY_SIZE] = "";
-    int error = key_source_file(value, command->webhook_secret, sizeof command->webhook_secret,
-                                reason, sizeof reason);
+    int error = secret_source_file(value, command->webhook_secret, sizeof command->webhook_secret,
+                                   reason, sizeof reason);
     if (error != 0)
         snprintf(why, OPTIONS_WHY_SIZE, "%.900s", reason);
     command->journal.webhook_secret = command->webhook_secret;
@@ -306,6 +308,10 @@ int gateway_command_parse(char *const *words, struct gateway_command *command,
             why, "no policy is chosen: give --acl FILE with rules, --auth-lua FILE with "
                  "a script, --auth-grant to let every agent reach every other, or "
                  "--auth-deny to refuse every session");
+    if (config->grant && config->deny)
+        return options_reject(why, "--auth-grant and --auth-deny contradict each other; give one");
+    if (command->has_script_options && config->script == NULL)
+        return options_reject(why, "--lua-workers and --auth-timeout need --auth-lua as well");
     if (command->journal.webhook_secret != NULL && command->journal.webhook == NULL)
         return options_reject(why, "--events-webhook-secret-file needs --events-webhook as well");
     if ((config->tls_certificate == NULL) != (config->tls_key == NULL))

@@ -20,6 +20,7 @@ struct gateway_command {
     struct common_settings common;
     struct gateway_config config;
     struct journal_config journal;
+    bool has_script_options; /* --lua-workers or --auth-timeout */
     char webhook_secret[GATEWAY_COMMAND_SECRET_SIZE];
     struct gateway_listen listens[GATEWAY_COMMAND_LISTENS];
     struct network trusted[GATEWAY_COMMAND_TRUSTED_PROXIES];

@@ -118,13 +118,6 @@ static void test_trusted_proxies(void **state)
     check_wrong(words, "at most 64");
 }
 
-static void test_both_policies_can_stand(void **state)
-{
-    (void)state;
-    parse(WORDS("-authgrant", "--auth-deny"));
-    assert_true(command.config.grant && command.config.deny);
-}
-
 static void check_listen(const char *value, const char *host, uint16_t port)
 {
     parse(WORDS("--auth-grant", "--listen", (char *)(uintptr_t)value));
@@ -155,6 +148,9 @@ static void test_wrong_words(void **state)
     (void)state;
     check_wrong(WORDS(NULL), "--auth-grant");
     check_wrong(WORDS("--open"), "--auth-deny");
+    check_wrong(WORDS("-authgrant", "--auth-deny"), "contradict");
+    check_wrong(WORDS("--auth-grant", "--lua-workers=2"), "need --auth-lua");
+    check_wrong(WORDS("--auth-grant", "--auth-timeout=2"), "need --auth-lua");
     check_wrong(WORDS("--auth-grant", "--tls-cert", "x"), "--tls-key");
     check_wrong(WORDS("--auth-grant", "--tls-key", "x"), "--tls-cert");
     check_wrong(WORDS("--auth-grant", "--data="), "the path is empty");
@@ -208,17 +204,11 @@ static void test_the_listens_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_all_options),
-        cmocka_unit_test(test_handshakes),
-        cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_resume_window),
-        cmocka_unit_test(test_trusted_proxies),
-        cmocka_unit_test(test_both_policies_can_stand),
-        cmocka_unit_test(test_listen),
-        cmocka_unit_test(test_wrong_words),
-        cmocka_unit_test(test_wrong_listens),
-        cmocka_unit_test(test_the_listens_are_bounded),
+        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_all_options),
+        cmocka_unit_test(test_handshakes),    cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_resume_window), cmocka_unit_test(test_trusted_proxies),
+        cmocka_unit_test(test_listen),        cmocka_unit_test(test_wrong_words),
+        cmocka_unit_test(test_wrong_listens), cmocka_unit_test(test_the_listens_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -166,6 +166,19 @@ int acl_file_read(const char *path, struct acl **acl, char *why, size_t why_size
     return error;
 }
 
+int acl_file_check(const char *path, const struct acl_complaints *complaints, char *why,
+                   size_t why_size)
+{
+    char *text = NULL;
+    size_t size = 0;
+    int result = read_text(path, &text, &size, why, why_size);
+    if (result != 0)
+        return result;
+    result = acl_check(path, text, size, complaints, why, why_size);
+    forget_text(text, size);
+    return result;
+}
+
 /* ---- looking ---- */
 
 static struct signature sign(const char *path)

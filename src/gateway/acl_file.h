@@ -23,6 +23,11 @@ typedef void acl_file_reloaded(void *context, const char *path, const char *why)
  * CULVERT_ERROR_INVALID for what is no regular file. */
 int acl_file_read(const char *path, struct acl **acl, char *why, size_t why_size);
 
+/* Reads a file once, for its wrong lines. Returns how many there are: as acl_check, or an error as
+ * acl_file_read. */
+int acl_file_check(const char *path, const struct acl_complaints *complaints, char *why,
+                   size_t why_size);
+
 /* Reads the file; the loop is the one that watches it. `path` is copied. Returns 0, or an error
  * with a sentence in `why`. */
 int acl_file_open(struct loop *loop, const char *path, acl_file_reloaded *reloaded, void *context,

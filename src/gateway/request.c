@@ -112,7 +112,7 @@ struct event request_event(const struct request *request, enum event_type type)
         .source = request->asks.source,
         .source_address = request->asks.address,
         .client = request->client[0] != '\0' ? request->client : NULL,
-        .user = request->asks.user[0] != '\0' ? request->asks.user : NULL,
+        .source_user = request->asks.user[0] != '\0' ? request->asks.user : NULL,
         .agent = request->asks.agent,
         .kind = request->asks.kind,
         .host = request->asks.host,

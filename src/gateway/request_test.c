@@ -76,7 +76,7 @@ static void who_has_no_name_is_nobody(void **state)
     struct request *request = request_new(1, &nameless, &open, &code, &why);
     assert_non_null(request);
     assert_string_equal(request->asks.source, POLICY_NOBODY);
-    assert_null(request_event(request, EVENT_SESSION_OPENED).user);
+    assert_null(request_event(request, EVENT_SESSION_OPENED).source_user);
     request_unref(request);
 }
 

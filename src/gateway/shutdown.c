@@ -124,7 +124,8 @@ static void drain(struct shutdown *shutdown, unsigned seconds)
 {
     struct gateway *gateway = shutdown->gateway;
     size_t sessions = atomic_load(&gateway->sessions);
-    log_info("stopping; %zu sessions have %u s to finish", sessions, seconds);
+    log_info("stopping; %zu session%s %u s to finish", sessions, sessions == 1 ? " has" : "s have",
+             seconds);
     shutdown->is_draining = true;
     shutdown->deadline = loop_now(&gateway->workers[0].loop) + (uint64_t)seconds * 1000000;
     for (unsigned i = 0; i < gateway->worker_count; i++)

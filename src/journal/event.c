@@ -17,6 +17,7 @@ const struct event_field event_fields[] = {
     {"dialect", FIELD_TEXT, offsetof(struct event, dialect), ALL},
     {"session", FIELD_NUMBER, offsetof(struct event, session), SESSIONS},
     {"source", FIELD_TEXT, offsetof(struct event, source), ALL},
+    {"source_user", FIELD_TEXT, offsetof(struct event, source_user), ALL},
     {"source_address", FIELD_TEXT, offsetof(struct event, source_address), ALL},
     {"client", FIELD_TEXT, offsetof(struct event, client), ALL},
     {"kind", FIELD_TEXT, offsetof(struct event, kind), ALL},

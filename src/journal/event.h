@@ -23,13 +23,13 @@ enum { EVENT_TEXT_SIZE = 1024 };
  * use for. */
 struct event {
     enum event_type type;
-    const char *agent;   /* agent.*, link.*, auth.failed: who registers; session.*: who dials */
-    const char *address; /* agent.*, link.*, auth.failed: its network address */
-    const char *user;    /* agent.*, link.*: the owner noted with the key; session.*: that of the
-                            asking agent */
-    const char *dialect; /* agent.*, link.*: "culvert.1", "hubble 0.1" */
-    uint64_t session;    /* session.*: a number that no other of this process has; 0: none */
-    const char *source;  /* session.*: the asking agent */
+    const char *agent;       /* agent.*, link.*, auth.failed: who registers; session.*: who dials */
+    const char *address;     /* agent.*, link.*, auth.failed: its network address */
+    const char *user;        /* agent.*, link.*: the owner noted with the key */
+    const char *source_user; /* session.*: the owner noted with the source's key */
+    const char *dialect;     /* agent.*, link.*: "culvert.1", "hubble 0.1" */
+    uint64_t session;        /* session.*: a number that no other of this process has; 0: none */
+    const char *source;      /* session.*: the asking agent */
     const char *source_address; /* session.*: its network address */
     const char *client;         /* session.*: the asking client's, as that agent says */
     const char *kind;           /* session.*: with host and port what is asked for */

@@ -119,7 +119,7 @@ static struct event session_event(enum event_type type)
         .source = "alice",
         .source_address = "192.0.2.7:4711",
         .client = "127.0.0.1:5000",
-        .user = "ann",
+        .source_user = "ann",
         .kind = "tcp",
         .host = "db.internal",
         .port = 5432,
@@ -134,7 +134,7 @@ static struct event session_event(enum event_type type)
 }
 
 #define SESSION                                                                             \
-    ",\"agent\":\"bob\",\"user\":\"ann\",\"session\":18,\"source\":\"alice\","              \
+    ",\"agent\":\"bob\",\"session\":18,\"source\":\"alice\",\"source_user\":\"ann\","       \
     "\"source_address\":\"192.0.2.7:4711\",\"client\":\"127.0.0.1:5000\",\"kind\":\"tcp\"," \
     "\"host\":\"db.internal\",\"port\":5432,\"key_sha256\":\"" SECRET_HASH "\""
 
@@ -149,7 +149,7 @@ static void a_session(void **state)
                 ",\"sent\":1,\"received\":9000000000,\"seconds\":0.123457,\"ended_by\":\"target\","
                 "\"code\":2,\"reason\":\"rule 3\"}");
     expect_line(record_of(session_event(EVENT_SESSION_CLOSED)),
-                "session.closed seq=7 agent=bob user=ann session=18 source=alice "
+                "session.closed seq=7 agent=bob session=18 source=alice source_user=ann "
                 "source_address=192.0.2.7:4711 client=127.0.0.1:5000 kind=tcp host=db.internal "
                 "port=5432 key_sha256=" SECRET_HASH " sent=1 received=9000000000 seconds=0.123 "
                 "ended_by=target code=2 reason=\"rule 3\"");

@@ -35,6 +35,16 @@ int acl_parse(const char *name, const char *text, size_t size, struct acl **acl,
               size_t why_size);
 void acl_free(struct acl *acl);
 
+/* Calls `each` with "FILE:LINE: what" for every wrong line, in order; groups that are defined
+ * nowhere come last. Returns how many there are, or an error as acl_parse does, with a sentence in
+ * `why`. */
+struct acl_complaints {
+    void (*each)(void *context, const char *complaint);
+    void *context;
+};
+int acl_check(const char *name, const char *text, size_t size,
+              const struct acl_complaints *complaints, char *why, size_t why_size);
+
 /* Sets the verdict, with a reason such as "policy.acl:12 allows it" (the file without its folder).
  * Returns the line that gave it, 0 if none did. Does not change the list: any number of threads may
  * ask. Takes time proportional to the text's size at most, times the length of a name. */

@@ -28,6 +28,8 @@ struct parser {
     unsigned line;
     char *why;
     size_t why_size;
+    const struct acl_complaints *complaints; /* of every wrong line; NULL: the first one ends it */
+    int complaint_count;
 };
 
 /* The words of a line, terminated, in the list's text. */
@@ -228,17 +230,28 @@ static int parse_group(struct parser *parser, char *line)
     return error;
 }
 
+/* After a wrong line: returns 0 to go on with the next one. */
+static int pass_on(struct parser *parser, int error)
+{
+    if (error != CULVERT_ERROR_INVALID || parser->complaints == NULL)
+        return error;
+    parser->complaints->each(parser->complaints->context, parser->why);
+    parser->complaint_count++;
+    return 0;
+}
+
 static int check_groups(struct parser *parser)
 {
     const struct acl *acl = parser->acl;
-    for (size_t i = 0; i < acl->group_count; i++) {
+    int error = 0;
+    for (size_t i = 0; error == 0 && i < acl->group_count; i++) {
         if (acl->groups[i].line != 0)
             continue;
         parser->line = acl->groups[i].mentioned;
-        return complain(parser, "the group @%.100s is defined nowhere",
-                        acl->text + acl->groups[i].name);
+        error = pass_on(parser, complain(parser, "the group @%.100s is defined nowhere",
+                                         acl->text + acl->groups[i].name));
     }
-    return 0;
+    return error;
 }
 
 /* ---- rules ---- */
@@ -441,7 +454,7 @@ static int parse_lines(struct parser *parser)
         char *next = memchr(line, '\n', (size_t)(end - line));
         size_t size = (size_t)((next != NULL ? next : end) - line);
         parser->line++;
-        error = parse_line(parser, line, size);
+        error = pass_on(parser, parse_line(parser, line, size));
         line += size + 1;
     }
     return error != 0 ? error : check_groups(parser);
@@ -461,28 +474,46 @@ static int copy_text(struct parser *parser, const char *text, size_t size)
     return 0;
 }
 
+/* Parses into the parser's list; on an error that is freed. */
+static int parse_text(struct parser *parser, const char *text, size_t size)
+{
+    if (size > ACL_MAX_SIZE) {
+        snprintf(parser->why, parser->why_size, "%s: it is larger than %u MiB", parser->name,
+                 (unsigned)(ACL_MAX_SIZE / 1024 / 1024));
+        return CULVERT_ERROR_TOO_LARGE;
+    }
+    parser->acl = memory_allocate_zero(sizeof *parser->acl);
+    if (parser->acl == NULL)
+        return complain_of_memory(parser);
+    /* Whoever writes the file may as well make it long: no seed is needed against that. */
+    map_init(&parser->groups, 0);
+    int error = copy_text(parser, text, size);
+    if (error == 0)
+        error = parse_lines(parser);
+    map_deinit(&parser->groups);
+    if (error != 0)
+        acl_free(parser->acl);
+    return error;
+}
+
 int acl_parse(const char *name, const char *text, size_t size, struct acl **acl, char *why,
               size_t why_size)
 {
     struct parser parser = {.name = name, .why = why, .why_size = why_size};
-    if (size > ACL_MAX_SIZE) {
-        snprintf(why, why_size, "%s: it is larger than %u MiB", name,
-                 (unsigned)(ACL_MAX_SIZE / 1024 / 1024));
-        return CULVERT_ERROR_TOO_LARGE;
-    }
-    parser.acl = memory_allocate_zero(sizeof *parser.acl);
-    if (parser.acl == NULL)
-        return complain_of_memory(&parser);
-    /* Whoever writes the file may as well make it long: no seed is needed against that. */
-    map_init(&parser.groups, 0);
-    int error = copy_text(&parser, text, size);
+    int error = parse_text(&parser, text, size);
     if (error == 0)
-        error = parse_lines(&parser);
-    map_deinit(&parser.groups);
-    if (error != 0) {
-        acl_free(parser.acl);
+        *acl = parser.acl;
+    return error;
+}
+
+int acl_check(const char *name, const char *text, size_t size,
+              const struct acl_complaints *complaints, char *why, size_t why_size)
+{
+    struct parser parser = {
+        .name = name, .why = why, .why_size = why_size, .complaints = complaints};
+    int error = parse_text(&parser, text, size);
+    if (error != 0)
         return error;
-    }
-    *acl = parser.acl;
-    return 0;
+    acl_free(parser.acl);
+    return parser.complaint_count;
 }

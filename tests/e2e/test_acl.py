@@ -49,6 +49,19 @@ def test_check_names_the_line_that_is_wrong(world, line, what):
     assert what in result.stderr
 
 
+def test_check_names_every_line_that_is_wrong(world):
+    path = world.write("policy.acl", "alow a -> b h 80\nallow a -> b h 80\nallow a -> @dbs h 80\n"
+                                     "allow a -> b h http\nallow @web -> b h 80\n")
+    result = culvert("acl", "check", path)
+    assert result.returncode == 1
+    lines = result.stderr.splitlines()
+    assert [line.split(": ")[0] for line in lines[:-1]] == [f"{path}:{line}" for line in
+                                                            (1, 4, 3, 5)]
+    assert lines[-1] == f"culvert acl check: 4 lines of {path} are wrong"
+    path = world.write("policy.acl", "allow\n")
+    assert "culvert acl check: 1 line of" in culvert("acl", "check", path).stderr
+
+
 @pytest.mark.parametrize("line", [
     "allow a -> b h 80 key s3cret-1 more", "allow a -> b h 80 s3cret-1",
     "allow a -> b h key s3cret-1", "allow a -> b key s3cret-1 80", "allow key s3cret-1 -> b h 80",
@@ -65,7 +78,7 @@ def test_a_file_that_cannot_be_read(world):
     for path in (world.path("nowhere"), world.directory):
         result = culvert("acl", "check", path)
         assert result.returncode == 1
-        assert path in result.stderr
+        assert result.stderr.startswith(f"culvert acl check: cannot read {path}: ")
     pipe = world.path("pipe")
     os.mkfifo(pipe)
     result = culvert("acl", "check", pipe)

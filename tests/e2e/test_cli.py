@@ -223,6 +223,28 @@ def test_a_certificate_and_a_key_that_do_not_match(world):
     assert os.path.basename(other.key) in result.stderr
 
 
+@pytest.mark.parametrize("options,said", [
+    (["--auth-grant", "--auth-deny"], "--auth-grant and --auth-deny contradict each other"),
+    (["--auth-grant", "--lua-workers", "2"], "need --auth-lua as well"),
+    (["--auth-grant", "--auth-timeout", "2s"], "need --auth-lua as well"),
+])
+def test_options_of_the_gateway_that_do_not_fit(world, options, said):
+    result = culvert("gateway", "--listen", "127.0.0.1:0", "--open", "--data", world.path("data"),
+                     *options)
+    assert result.returncode == 2
+    assert said in result.stderr
+
+
+def test_a_webhook_secret_is_called_so(world):
+    empty = world.write("secret", "")
+    result = culvert("gateway", "--listen", "127.0.0.1:0", "--auth-grant", "--open",
+                     "--events-webhook", "http://127.0.0.1:1/", "--events-webhook-secret-file",
+                     empty)
+    assert result.returncode == 2
+    assert f"--events-webhook-secret-file: {empty} holds no secret: a secret has" in result.stderr
+    assert "key" not in result.stderr.replace("--tls-key", "")
+
+
 def test_a_private_key_that_others_may_read_is_refused(world):
     certificate = world.authority.issue(world.unique("cli"))
     os.chmod(certificate.key, 0o644)

@@ -164,8 +164,8 @@ def busy(world, file, receiver):
 
 HEAD = {"event", "time", "seq"}
 AGENT = HEAD | {"agent", "address", "dialect"}
-SESSION = HEAD | {"session", "source", "source_address", "client", "user", "agent", "kind", "host",
-                  "port", "key_sha256", "reason"}
+SESSION = HEAD | {"session", "source", "source_user", "source_address", "client", "agent", "kind",
+                  "host", "port", "key_sha256", "reason"}
 FIELDS = {
     "agent.registered": AGENT,
     "agent.unregistered": AGENT | {"seconds", "reason"},
@@ -201,7 +201,7 @@ def test_each_event_has_its_fields(busy, file):
     assert opened["session"] == closed["session"] != refused["session"]
     for event, agent, port in ((opened, "far", busy.server_port),
                                (closed, "far", busy.server_port), (refused, "nobody", 9)):
-        assert (event["source"], event["user"], event["agent"]) == ("near", "ann", agent)
+        assert (event["source"], event["source_user"], event["agent"]) == ("near", "ann", agent)
         assert (event["kind"], event["host"], event["port"]) == ("tcp", "127.0.0.1", port)
         assert event["source_address"] == first("agent.registered", agent="near")["address"]
         assert event["key_sha256"] == KEY_HASH
@@ -227,7 +227,8 @@ def test_all_sinks_have_the_same(busy, file, receiver):
         line = busy.gateway.wait_for(rf"INFO gateway: ({name} seq={number} .*)", stream="err")[1]
         shown = dict(re.findall(r' (\w+)=("(?:[^"\\]|\\.)*"|\S*)', line))
         assert set(shown) == set(event) - {"event", "time"}
-        for field in ("agent", "address", "user", "client", "port", "key_sha256", "sent", "code"):
+        for field in ("agent", "address", "user", "source_user", "client", "port", "key_sha256", "sent",
+                      "code"):
             if field in event:
                 assert shown[field] == str(event[field])
 

@@ -99,9 +99,26 @@ def test_a_unix_socket_and_a_token_file(site, world, echo):
                options=["--api-token-file", token])
     assert "rule" in site.done("list", "--api", f"unix:{path}", "--token-file", token)
     assert "rule" in site.done("list", CULVERT_API=f"unix:{path}", CULVERT_TOKEN=TOKEN)
-    assert "token" in site.failed("list", "--api", f"unix:{path}", CULVERT_TOKEN=TOKEN + "x")
+    said = site.failed("list", "--api", f"unix:{path}", CULVERT_TOKEN=TOKEN + "x")
+    assert f"the API at unix:{path} refused the token in $CULVERT_TOKEN; give" in said
+    assert TOKEN not in said
+    wrong = world.write("wrong", "wrong\n")
+    assert f"refused the token in {wrong}; give the token of that agent with --token-file" in \
+        site.failed("list", "--api", f"unix:{path}", "--token-file", wrong)
     os.chmod(token, 0o644)
     assert "0600" in site.failed("list", "--api", f"unix:{path}", "--token-file", token)
+
+
+def test_a_socket_that_an_agent_has_left(site, world):
+    """As a killed agent leaves it, and where there is none."""
+    stale = world.path("stale.sock")
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(stale)
+    said = site.failed("list", "--api", f"unix:{stale}", CULVERT_TOKEN=TOKEN)
+    assert f"no agent listens at unix:{stale}: Connection refused; start one with --api" in said
+    missing = world.path("missing.sock")
+    said = site.failed("list", "--api", f"unix:{missing}", CULVERT_TOKEN=TOKEN)
+    assert f"no agent listens at unix:{missing}: No such file or directory" in said
 
 
 def test_what_the_agent_refuses_is_told(site, world):

@@ -231,7 +231,7 @@ def test_a_gateway_is_replaced_at_its_own_port(world):
     say(client)
     marks = [(agent, agent.mark()) for agent in (far, near)]
     old.signal(signal.SIGTERM)
-    old.wait_for("1 sessions have 30 s to finish")
+    old.wait_for("1 session has 30 s to finish")
     world.gateway(listen=listen)
     for agent, since in marks:
         agent.wait_registered(40.0, since=since)
