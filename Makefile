@@ -7,6 +7,7 @@ DESTDIR ?=
 FUZZ_SECONDS ?= 10
 BENCH_OPTIONS ?=
 TEST_OPTIONS ?=
+MUTATE_OPTIONS ?= --list tests/mutations.txt
 SEEDS ?= 100000
 NINJA = ninja
 
@@ -17,7 +18,7 @@ C_FILES = $(shell git ls-files --cached --others --exclude-standard 'src/*.[ch]'
 SANITIZED = -Dbuildtype=debug -Doptimization=1 -Db_lundef=false
 
 .PHONY: build dependencies-% format format-check lint test simulate sanitize sanitize-address sanitize-thread \
-	fuzz coverage bench bench-wan demo install clean
+	mutate fuzz coverage bench bench-wan demo install clean
 
 build: build/build.ninja
 	@$(NINJA) -C build --quiet
@@ -71,6 +72,11 @@ sanitize-address: build-asan/build.ninja
 # The gateway's threads: the unit tests, and the end-to-end tests marked `threads`.
 sanitize-thread: build-tsan/build.ninja
 	@$(PYTHON) scripts/run_tests.py --build build-tsan --sanitizer thread --mark threads $(TEST_OPTIONS)
+
+# Not part of what must pass: it takes from a minute to many for each change. MUTATE_OPTIONS says which
+# changes (scripts/mutate.py --help).
+mutate: dependencies-test
+	@$(PYTHON) scripts/mutate.py $(MUTATE_OPTIONS)
 
 fuzz: build-fuzz/build.ninja
 	@$(NINJA) -C build-fuzz --quiet

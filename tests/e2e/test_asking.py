@@ -5,8 +5,12 @@ import os
 import pytest
 
 from culvert.peers import (connect, echo_once, expect_gone, expect_session_gone,
-                           receive_exactly, reset)
+                           in_parallel, receive_exactly, reset)
 from culvert.process import eventually
+from culvert.wire import ACK, OPEN, Link, encode
+
+MOST_QUESTIONS = 256  # of one agent that may wait
+LIMIT = 10
 
 SLOW = """
 function connect(request)
@@ -93,3 +97,24 @@ def test_the_script_sees_the_key_and_its_no_is_told(world):
     near.wait_for("no session to agent2:.*: the script refuses it")
     gateway.wait_for('session.refused .*reason="the script refuses it"')
     eventually(lambda: "no@" not in gateway.output(), message="the key was logged")
+
+
+def test_answered_questions_do_not_count(world):
+    """An agent may ask again and again, as long as not too many of its questions wait."""
+    script = world.write("yes.lua", "function connect() return true end\n")
+    gateway = world.gateway("--auth-lua", script, policy=None, threads=1)
+    tunnel = world.tunnel(world.echo_server().port, gateway=gateway)
+    in_parallel(lambda _: tunnel.check(), range(MOST_QUESTIONS + 50), workers=20)
+
+
+def test_questions_of_one_agent_are_bounded(world):
+    """Another agent's next session is asked about all the same."""
+    gateway, _, _, server = slow_tunnel(world, 2, "0:agent2:127.0.0.1:{port}")
+    link = world.keep(Link.connect(gateway))
+    assert link.shake_hands("rogue")["Ok"] is True
+    link.send(b"".join(encode(OPEN, [sid, "tcp", "agent2", "127.0.0.1", server.port, "", {}])
+                       for sid in range(1, 2 * MOST_QUESTIONS + 8, 2)))
+    refused = [link.wait_for(ACK) for _ in range(4)]
+    assert {tuple(body[1:4]) for body in refused} == {
+        (False, LIMIT, "too many of this agent's sessions wait for the policy script")}
+    assert [body[0] for body in refused] == [2 * MOST_QUESTIONS + 1 + 2 * n for n in range(4)]

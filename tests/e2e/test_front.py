@@ -12,7 +12,7 @@ import struct
 import pytest
 
 from culvert.fronts import SBIN, Nginx, nginx_command
-from culvert.peers import connect, expect_gone, free_port
+from culvert.peers import connect, expect_gone, free_port, has_ipv6
 from culvert.polls import Poll
 from culvert.process import eventually
 from culvert.wire import ACK, DATA, FIN, OPEN, Link, encode
@@ -20,15 +20,6 @@ from culvert.world import ROOT
 
 PAGE = pathlib.Path(ROOT, "docs", "reverse-proxy.md").read_text(encoding="utf-8")
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
-
-
-def has_ipv6():
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-        return True
-    except OSError:
-        return False
 
 
 def free_in_both():

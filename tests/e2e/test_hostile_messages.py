@@ -419,3 +419,20 @@ def test_values_of_any_kind_in_any_message(world, tunnel):
             except OSError:
                 break
         link.close()
+
+
+def test_the_name_of_a_refused_handshake_is_not_passed_on(link, tunnel):
+    """Neither the log nor an event has what the peer wrote, line breaks and all."""
+    name = "x\nERROR gateway: agent.registered agent=root"
+    assert link.shake_hands(name)["Ok"] is False
+    tunnel.gateway.wait_for(r"auth.failed .*agent=\(malformed\)")
+    assert "agent=root" not in tunnel.gateway.output()
+
+
+def test_pings_are_limited(rogue, tunnel):
+    """The link of who asks more often than anybody could need ends; fewer are answered."""
+    rogue.send(b"".join(encode(MESSAGE_PING, [number]) for number in range(20)))
+    rogue.wait_for(MESSAGE_PONG)
+    rogue.send(b"".join(encode(MESSAGE_PING, [number]) for number in range(5000)))
+    rogue.wait_closed()
+    tunnel.gateway.wait_for("agent.unregistered .*agent=rogue .*limit")

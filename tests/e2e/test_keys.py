@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sqlite3
 import stat
 
 import pytest
@@ -268,3 +269,14 @@ def test_a_key_that_is_revoked_while_its_name_is_asked_for(world):
     assert gateway.key("revoke", "agent1").returncode == 0
     assert second.wait() == 3
     assert "registered as" not in second.output("out")
+
+
+def test_an_agent_whose_key_cannot_be_checked_again_is_not_kept(world, gateway):
+    """The store breaks, which nobody may use to stay on."""
+    agent = world.agent(gateway, "agent1", key=gateway.add_key("agent1"))
+    since = agent.mark()
+    with sqlite3.connect(os.path.join(gateway.data, "culvert.db")) as store:
+        store.execute("ALTER TABLE keys RENAME TO nobody_knows")
+    agent.wait_for("lost the link.*could not be checked again", since=since)
+    gateway.wait_for("cannot check a key: ")
+    gateway.wait_for("agent.unregistered.*could not be checked again")

@@ -559,3 +559,17 @@ def test_every_example_runs_in_a_gateway(world):
                        f"0:wrong@far:127.0.0.1:{server.port}")
     echo_once(near.port(0))
     expect_session_reset(near.port(1))
+
+
+def test_a_worker_has_no_file_of_the_gateway(world):
+    """Neither the store nor the listener nor another worker's pipe: its own three and its pipes."""
+    gateway = scripted(world, ALLOW, "--lua-workers", "4", "--events", world.path("events.json"))
+    world.agent(gateway, "agent1")
+    workers = workers_of(gateway)
+    assert len(workers) == 4
+    for worker in workers:
+        names = {int(name): os.readlink(f"/proc/{worker}/fd/{name}")
+                 for name in os.listdir(f"/proc/{worker}/fd")}
+        assert max(names) < 6, names
+        assert not [name for number, name in names.items()
+                    if number > 2 and not name.startswith(("pipe:", "socket:"))], names

@@ -2,8 +2,10 @@
 
 import signal
 
+from culvert.events import read_events, wait_for_events
 from culvert.peers import echo_once
 from culvert.process import eventually
+from culvert.resuming import ResumingAgent
 
 
 def test_a_second_agent_is_refused_while_the_first_answers(world, secure):
@@ -81,3 +83,17 @@ def test_many_names(world):
     for agent in agents:
         agent.wait_registered()
     eventually(lambda: all(agent.is_running() for agent in agents))
+
+
+def test_a_holder_whose_connection_ends_while_it_is_asked(world):
+    """It makes way at once, as most likely the newcomer is itself."""
+    events = world.path("events.json")
+    gateway = world.gateway("--events", events, "--log-level", "debug", threads=2)
+    holder = ResumingAgent(world, gateway, "agent1")
+    newcomer = world.agent(gateway, "agent1", wait=False)
+    gateway.wait_for("the holder of its name is asked")
+    holder.cut()
+    newcomer.wait_registered()
+    gone = wait_for_events(events, "agent.unregistered", agent="agent1")[0]
+    assert "did not answer" not in gone["reason"]
+    assert not [one for one in read_events(events) if one["event"] == "link.lost"]

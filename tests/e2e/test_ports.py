@@ -2,11 +2,10 @@
 
 import os
 import shutil
-import socket
 
 import pytest
 
-from culvert.peers import connect, echo_once, free_port
+from culvert.peers import connect, echo_once, free_port, has_ipv6
 from culvert.process import run
 from culvert.world import BINARY, culvert, environment
 
@@ -17,15 +16,6 @@ def way(world):
     gateway = world.gateway()
     world.agent(gateway, "agent2")
     return gateway, world.echo_server().port
-
-
-def has_ipv6():
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-        return True
-    except OSError:
-        return False
 
 
 def test_a_port_in_use_is_named_and_the_other_rules_are_kept(world, way):

@@ -268,3 +268,16 @@ def test_an_agent_that_reconnects_for_the_other_side(world):
         far = world.agent(gateway, "agent2")
         echo_once(near.port())
         far.kill()
+
+
+def test_an_agent_that_was_up_keeps_trying_when_it_is_refused(world):
+    """Only at its first start is a refusal the end: later it may be a mistake that somebody mends."""
+    options = {"listen": f"127.0.0.1:{free_port()}", "data": world.path("data"), "is_open": False}
+    gateway = world.gateway(*NO_RESUME, **options)
+    agent = world.agent(gateway, "agent1", key=gateway.add_key("agent1"))
+    gateway.kill()
+    assert gateway.key("revoke", "agent1").returncode == 0
+    world.gateway(*NO_RESUME, **options)
+    eventually(lambda: agent.count("the gateway refused: .*trying again") >= 2,
+               message="the agent does not try again")
+    assert agent.is_running()

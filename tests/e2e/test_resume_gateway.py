@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import threading
 import time
 
@@ -524,3 +525,54 @@ def test_links_that_wait_make_room_when_memory_runs_out(make, world):
     closed = {event["agent"] for event in read_events(pair.events)
               if event["event"] == "session.closed"}
     assert closed <= {one.far.name for one in pairs[:2]}
+
+
+# ---- what is kept with a link ----
+
+
+def test_the_user_of_an_agent_survives_its_connection(make, world):
+    """For events and scripts: it comes from the key of the handshake that resumed the link."""
+    pair = make(key=True, user="ann")
+    pair.check()
+    pair.cut()
+    pair.far.resume()
+    pair.near.cut()
+    wait_for_events(pair.events, "link.lost", agent="near")
+    pair.near.resume()
+    pair.open()
+    pair.check()
+    for name, event in (("far", "link.resumed"), ("near", "link.resumed")):
+        assert wait_for_events(pair.events, event, agent=name)[0]["user"] == "ann"
+    assert wait_for_events(pair.events, "session.opened", 2)[1]["user"] == "ann"
+
+
+def test_askers_that_leave_while_they_wait_for_an_agent(make, world):
+    """Their sessions are no longer among those that wait, whatever takes their memory next."""
+    pair = make()
+    pair.cut()
+    for sid in range(101, 201, 2):
+        pair.near.open(sid, "far")
+        pair.near.send(RESET, [sid, 0, ""])
+    pair.near.link.send_message(MESSAGE_PING, [7])
+    assert pair.near.link.wait_for(MESSAGE_PONG) == [7]
+    other = ResumingAgent(world, pair.near.gateway, "other")
+    pairs = [Pair(pair.near, other, pair.events, sid=sid) for sid in range(1001, 1101, 2)]
+    pair.far.resume()
+    pair.check()
+    for one in pairs:
+        one.check()
+
+
+def test_the_key_that_resumed_a_link_is_its_key(make, world):
+    """The one that it registered with may end."""
+    pair = make(key=True)
+    ResumingAgent(world, make.gateway, "other", make.gateway.add_key("other"))
+    result = make.gateway.key("rotate", "far", "--grace", "1h")
+    pair.far.key = re.search(r"cvk_\S+", result.stdout)[0]
+    pair.far.resume()
+    with sqlite3.connect(os.path.join(make.gateway.data, "culvert.db")) as store:
+        store.execute("DELETE FROM keys WHERE name = 'other' OR id = "
+                      "(SELECT min(id) FROM keys WHERE name = 'far')")
+    wait_for_events(pair.events, "agent.unregistered", agent="other")
+    pair.check()
+    assert pair.count("agent.unregistered") == 0

@@ -6,10 +6,11 @@ import time
 
 import pytest
 
-from culvert.peers import (connect, echo_once, expect_end, expect_gone, receive_all,
-                           receive_exactly)
+from culvert.peers import (connect, echo_once, expect_end, expect_gone, expect_session_reset,
+                           receive_all, receive_exactly)
 from culvert.process import PATIENCE, eventually
 from culvert.task import Task
+from culvert.wire import Closed, Link
 
 LONG = "120"  # seconds that no test waits
 
@@ -171,3 +172,42 @@ def test_a_gateway_tells_its_agents(world):
     for agent, since in marks:
         agent.wait_registered(since=since)
     echo_once(tunnel.port())
+
+
+def test_a_stopping_agent_takes_no_new_session(world):
+    server = world.server()
+    tunnel = world.tunnel(server.port, options=["--drain", LONG])
+    client = tunnel.connect()
+    client.sendall(b"x")
+    target = server.accept()
+    assert receive_exactly(target, 1) == b"x"
+    tunnel.far.signal(signal.SIGTERM)
+    tunnel.far.wait_for("stopping", stream="err")
+    expect_session_reset(tunnel.port())
+    assert server.accepted == 1
+    client.sendall(b"y")
+    assert receive_exactly(target, 1) == b"y"
+    client.close()
+    target.close()
+    assert tunnel.far.wait() == 0
+
+
+def test_nobody_logs_in_at_a_stopping_gateway(world):
+    """Not even on a connection that was there before."""
+    server = world.server()
+    tunnel = world.tunnel(server.port, options=["--drain", LONG])
+    client = tunnel.connect()
+    client.sendall(b"x")
+    target = server.accept()
+    link = world.keep(Link.connect(tunnel.gateway))
+    tunnel.gateway.signal(signal.SIGTERM)
+    tunnel.gateway.wait_for("to finish", stream="err")
+    try:
+        answer = link.shake_hands("late")
+        assert (answer["Ok"], answer["Message"]) == (False, "the gateway is stopping")
+    except (Closed, OSError):
+        pass
+    assert not tunnel.gateway.count("agent.registered .*agent=late")
+    client.close()
+    target.close()
+    assert tunnel.gateway.wait() == 0

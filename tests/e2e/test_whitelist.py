@@ -7,8 +7,12 @@ import socket
 
 import pytest
 
-from culvert.peers import echo_once, expect_session_reset, free_port
-from culvert.process import eventually, run
+from culvert.peers import connect, echo_once, expect_session_reset, free_port, has_ipv6
+from culvert.process import PATIENCE, eventually, run
+from culvert.task import Task
+
+
+OUTER = ("198.51.100.5", "198.51.100.6")  # for documentation (RFC 5737): nobody has them
 
 
 def own_address():
@@ -265,3 +269,71 @@ def test_a_gateway_that_denies_refuses_every_session(world):
     tunnel = world.tunnel(server.port, policy="--auth-deny")
     expect_session_reset(tunnel.port())
     assert server.accepted == 0
+
+
+def test_an_agent_on_long_poll_never_dials_its_gateway(world):
+    gateway = world.gateway()
+    far = world.agent(gateway, "agent2", options=["--allow", "*", "--transport", "poll"])
+    near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{gateway.port}",
+                       f"0:agent2:localhost:{gateway.port}")
+    for index in range(2):
+        expect_session_reset(near.port(index))
+    eventually(lambda: far.count("refused .* for agent1") == 2)
+
+
+@pytest.mark.parametrize("transport", ["websocket", "poll"])
+def test_no_name_of_loopback_leads_to_a_gateway_on_loopback(world, transport):
+    """One that listens on all addresses is reached by ::1 and 127.0.0.2 too."""
+    if not has_ipv6():
+        pytest.skip("this system has no IPv6")
+    port = free_port()
+    gateway = world.gateway(listen=f":{port}")
+    far = world.agent(gateway, "agent2", options=["--allow", "*", "--transport", transport],
+                      url=f"ws://127.0.0.1:{port}")
+    hosts = ("127.0.0.1", "127.0.0.2", "[::1]", "localhost")
+    near = world.agent(gateway, "agent1", *(f"0:agent2:{host}:{port}" for host in hosts),
+                       url=f"ws://127.0.0.1:{port}")
+    for index in range(len(hosts)):
+        expect_session_reset(near.port(index))
+    eventually(lambda: far.count("refused .* for agent1") == len(hosts))
+
+
+def copy(source, sink):
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+def tunnel_to_gateway(connection, port):
+    """A proxy's part: whatever is asked for, the gateway it is."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += connection.recv(65536)
+    with connect(port) as gateway:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        back = Task(copy, gateway, connection)
+        copy(connection, gateway)
+        back.finish(PATIENCE)
+
+
+def test_every_address_of_a_gateway_behind_a_proxy_is_denied(world):
+    """Only the proxy looks the gateway's name up for the link; the agent does for this."""
+    unshare = shutil.which("unshare")
+    if os.geteuid() != 0 or run([unshare, "-m", "true"]).returncode != 0:
+        pytest.skip("needs a network and the right to unshare mounts")
+    hosts = world.write("hosts", "127.0.0.1 localhost\n" +
+                        "".join(f"{address} gateway.test\n" for address in OUTER), mode=0o644)
+    gateway = world.gateway()
+    wrapper = [unshare, "-m", "sh", "-c",
+               f"mount --bind {hosts} /etc/hosts && exec \"$@\"", "sh"]
+    proxy = world.server(lambda connection: tunnel_to_gateway(connection, gateway.port))
+    far = world.agent(None, "agent2", url=f"ws://gateway.test:{gateway.port}", wrapper=wrapper,
+                      options=["--allow", "*", "--proxy", f"http://127.0.0.1:{proxy.port}"])
+    near = world.agent(gateway, "agent1",
+                       *(f"0:agent2:{address}:{gateway.port}" for address in OUTER))
+    for index in range(len(OUTER)):
+        expect_session_reset(near.port(index))
+    eventually(lambda: far.count("refused .* for agent1") == len(OUTER))

@@ -23,6 +23,15 @@ def family_of(address):
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
 def free_port(address="127.0.0.1"):
     """A port that was free a moment ago, for programs that cannot pick one themselves. The system
     gives it to nobody in between: it is below those that it hands out, and taken at random, since

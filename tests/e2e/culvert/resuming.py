@@ -158,11 +158,14 @@ class Maker:
         self._world = world
         self.gateway = None
 
-    def __call__(self, *options, secure=False, key=False, threads=1, **gateway_options):
+    def __call__(self, *options, secure=False, key=False, user=None, threads=1,
+                 **gateway_options):
         events = self._world.path("events.json")
         self.gateway = gateway = self._world.gateway("--events", events, *options, secure=secure,
                                                      is_open=not key, threads=threads,
                                                      **gateway_options)
-        near, far = (ResumingAgent(self._world, gateway, name, gateway.add_key(name) if key else "")
+        noted = ["--user", user] if user else []
+        near, far = (ResumingAgent(self._world, gateway, name,
+                                   gateway.add_key(name, *noted) if key else "")
                      for name in ("near", "far"))
         return Pair(near, far, events)

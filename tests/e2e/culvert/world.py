@@ -67,8 +67,8 @@ class Gateway(Culvert):
         """Runs `culvert key` on this gateway's store."""
         return culvert("key", *arguments, "--data", self.data)
 
-    def add_key(self, name):
-        result = self.key("add", name)
+    def add_key(self, name, *options):
+        result = self.key("add", name, *options)
         assert result.returncode == 0, result.stderr
         return re.search(r"cvk_\S+", result.stdout)[0]
 
