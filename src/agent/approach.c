@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 struct approach {
@@ -104,7 +105,7 @@ static void judge(struct approach *approach, const struct http1_head *head, size
     char why[512];
     bool is_native = false;
     struct approach_result busy = {.failure = APPROACH_BUSY, .why = why};
-    busy.retry_after = upgrade_retry_after(head);
+    busy.retry_after = upgrade_retry_after(head, (int64_t)time(NULL));
     if (busy.retry_after > 0) {
         snprintf(why, sizeof(why), "the server is busy and wants us back after %u s",
                  busy.retry_after);

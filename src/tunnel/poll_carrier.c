@@ -13,6 +13,7 @@
 enum {
     UP_PATIENCE = 20 * 1000,   /* milliseconds without a byte */
     DOWN_PATIENCE = 35 * 1000, /* the gateway answers after 25 s at the latest */
+    LONGEST_WAIT = 20,         /* seconds: the gateway gives up after 40 without a request */
     LINGER = 2 * 1000,         /* milliseconds for the last batches */
     LAST_LINGER = 1000,        /* when the loop has ended */
     HUNG = 1000 * 1000,        /* microseconds: a request that was cut later than this had waited */
@@ -146,12 +147,27 @@ static void succeeded(struct lane *lane)
     lane->is_busy = false;
 }
 
+/* A proxy that wants less to do. What is too long for the gateway's patience is for a new try. */
+static void come_back(struct lane *lane, const struct poll_reply *reply)
+{
+    /* The clock's microseconds spread those who were told the same. */
+    unsigned jitter = (unsigned)(loop_now(lane->carrier->loop) % 1000);
+    if (reply->retry_after > LONGEST_WAIT)
+        lost(lane->carrier, CULVERT_ERROR_CLOSED, reply->why);
+    else if (lane->failures++ < sizeof(try_delays) / sizeof(*try_delays))
+        try_later(lane, reply->retry_after * 1000 + jitter);
+    else
+        lost(lane->carrier, CULVERT_ERROR_CLOSED, reply->why);
+}
+
 /* What any other answer than the wanted one comes to. */
 static void take_refusal(struct lane *lane, const struct poll_reply *reply)
 {
     struct poll_carrier *self = lane->carrier;
     switch (reply->kind) {
     case POLL_REPLY_BUSY:
+        come_back(lane, reply);
+        break;
     case POLL_REPLY_AGAIN:
         try_again(lane, CULVERT_ERROR_CLOSED, reply->why);
         break;

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 enum { WORD_SIZE = 64, PLACE_SIZE = 160, ANSWER_SIZE = 352 };
 
@@ -83,8 +84,9 @@ static enum poll_reply_kind find_kind(const struct poll_reply *reply, int status
         return POLL_REPLY_TOO_LARGE;
     case 408: /* RFC 9110 §15.5.9: the request may be repeated */
     case 425: /* RFC 8470 §5.2 */
-    case 429: /* RFC 6585 §4 */
         return POLL_REPLY_AGAIN;
+    case 429: /* RFC 6585 §4 */
+        return reply->retry_after > 0 ? POLL_REPLY_BUSY : POLL_REPLY_AGAIN;
     default:
         if (reply->retry_after > 0)
             return POLL_REPLY_BUSY;
@@ -131,7 +133,7 @@ void poll_reply_read(const uint8_t *head, size_t size, const char *proxy, struct
         explain(reply, proxy, "no valid HTTP");
         return;
     }
-    reply->retry_after = upgrade_retry_after(&parsed);
+    reply->retry_after = upgrade_retry_after(&parsed, (int64_t)time(NULL));
     reply->kind = find_kind(reply, parsed.status);
     reply->down = read_down(&parsed);
     reply->is_open = reply->kind == POLL_REPLY_OK && read_id(&parsed, reply->id) &&

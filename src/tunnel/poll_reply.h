@@ -12,7 +12,7 @@
 enum poll_reply_kind {
     POLL_REPLY_OK,        /* 200 */
     POLL_REPLY_NOTHING,   /* 204: nothing has come down yet */
-    POLL_REPLY_BUSY,      /* 503 and when to come back */
+    POLL_REPLY_BUSY,      /* 503 or 429, and when to come back */
     POLL_REPLY_AGAIN,     /* a proxy could not pass it on just now: the request may be repeated */
     POLL_REPLY_TOO_LARGE, /* 413: a smaller body may pass */
     POLL_REPLY_GONE,      /* 410: the gateway does not know the id, or not any more */

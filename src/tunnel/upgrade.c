@@ -1,6 +1,7 @@
 #include "tunnel/upgrade.h"
 
 #include "base/error.h"
+#include "codec/http_date.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -133,16 +134,42 @@ void upgrade_read_nonce(const struct http1_head *head, uint8_t nonce[static UPGR
     memcpy(nonce, read, sizeof(read));
 }
 
-unsigned upgrade_retry_after(const struct http1_head *head)
+static bool read_date(const struct http1_head *head, const char *name, int64_t *seconds)
 {
-    uint64_t seconds = 0;
-    const struct http1_field *field = http1_find(head, "Retry-After");
-    if (head->status != 503 || field == NULL ||
-        str_parse_number(field->value, UINT64_MAX, &seconds) != 0)
-        return 0;
+    const struct http1_field *field = http1_find(head, name);
+    return field != NULL && http_date_parse(field->value, seconds) == 0;
+}
+
+static bool is_number(struct text text)
+{
+    size_t digits = 0;
+    while (digits < text.size && text.data[digits] >= '0' && text.data[digits] <= '9')
+        digits++;
+    return digits > 0 && digits == text.size;
+}
+
+static unsigned bounded_wait(int64_t seconds)
+{
     if (seconds > UPGRADE_LONGEST_WAIT)
         return UPGRADE_LONGEST_WAIT;
-    return seconds == 0 ? 1 : (unsigned)seconds;
+    return seconds < 1 ? 1 : (unsigned)seconds;
+}
+
+unsigned upgrade_retry_after(const struct http1_head *head, int64_t now)
+{
+    uint64_t seconds = 0;
+    int64_t date = 0;
+    const struct http1_field *field = http1_find(head, "Retry-After");
+    if ((head->status != 503 && head->status != 429) || field == NULL)
+        return 0;
+    if (is_number(field->value)) {
+        bool is_short = str_parse_number(field->value, UPGRADE_LONGEST_WAIT, &seconds) == 0;
+        return bounded_wait(is_short ? (int64_t)seconds : UPGRADE_LONGEST_WAIT);
+    }
+    if (!read_date(head, "Retry-After", &date))
+        return 0;
+    (void)read_date(head, "Date", &now);
+    return bounded_wait(date - now);
 }
 
 enum upgrade_kind upgrade_classify(const struct http1_head *head)

@@ -39,10 +39,11 @@ void upgrade_read_nonce(const struct http1_head *head, uint8_t nonce[static UPGR
 
 enum { UPGRADE_LONGEST_WAIT = 300 }; /* seconds */
 
-/* The seconds, 1 to UPGRADE_LONGEST_WAIT, after which a gateway with too many logins at once wants
- * the agent to come back (503 with Retry-After, RFC 9110 §10.2.3), or 0 when its answer is no such.
- * A date counts as none. */
-unsigned upgrade_retry_after(const struct http1_head *head);
+/* The seconds, 1 to UPGRADE_LONGEST_WAIT, after which a gateway with too many logins at once, or a
+ * proxy, wants the agent to come back: 503 or 429 with Retry-After in seconds or as a date (RFC
+ * 9110 §10.2.3, RFC 6585 §4); 0 for any other answer. A date is compared with the answer's own
+ * Date, since clocks differ, or without one with `now`, seconds since 1970. */
+unsigned upgrade_retry_after(const struct http1_head *head, int64_t now);
 
 enum upgrade_kind {
     UPGRADE_NONE,    /* a plain HTTP request */

@@ -177,12 +177,14 @@ static void reads_the_nonce(void **state)
     check_nonce("Culvert-Nonce: 0123456789ABCDEF0123456789ABCDEF\r\n", 0, 0);
 }
 
+enum { NOW = 784111777 }; /* Sun, 06 Nov 1994 08:49:37 GMT */
+
 static void check_retry_after(const char *start, const char *field, unsigned seconds)
 {
     char text[256];
     snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Length: 0\r\n%s\r\n", start, field);
     struct http1_head head = response(text);
-    assert_int_equal(upgrade_retry_after(&head), seconds);
+    assert_int_equal(upgrade_retry_after(&head, NOW), seconds);
 }
 
 static void tells_when_to_come_back(void **state)
@@ -196,9 +198,30 @@ static void tells_when_to_come_back(void **state)
     check_retry_after("503 Busy", "", 0);
     check_retry_after("503 Busy", "Retry-After: -1\r\n", 0);
     check_retry_after("503 Busy", "Retry-After: 1s\r\n", 0);
-    check_retry_after("503 Busy", "Retry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\n", 0);
+    check_retry_after("503 Busy", "Retry-After: 99999999999999999999999\r\n", UPGRADE_LONGEST_WAIT);
+    check_retry_after("429 Too Many Requests", "Retry-After: 7\r\n", 7);
+    check_retry_after("429 Too Many Requests", "", 0);
+    check_retry_after("500 Error", "Retry-After: 7\r\n", 0);
     check_retry_after("403 Forbidden", "Retry-After: 7\r\n", 0);
     check_retry_after("101 Switching Protocols", "Retry-After: 7\r\n", 0);
+}
+
+static void tells_the_date_to_come_back(void **state)
+{
+    (void)state;
+    check_retry_after("503 Busy", "Retry-After: Sun, 06 Nov 1994 08:49:57 GMT\r\n", 20);
+    check_retry_after("429 Busy", "Retry-After: Sunday, 06-Nov-94 08:50:07 GMT\r\n", 30);
+    check_retry_after("503 Busy", "Retry-After: Sun, 06 Nov 1994 09:49:57 GMT\r\n",
+                      UPGRADE_LONGEST_WAIT);
+    check_retry_after("503 Busy", "Retry-After: Sun, 06 Nov 1994 08:49:00 GMT\r\n", 1);
+    check_retry_after("503 Busy", "Retry-After: Sun, 06 Nov 1994 08:49 GMT\r\n", 0);
+    /* The server's clock is not ours. */
+    check_retry_after("503 Busy",
+                      "Date: Fri, 31 Dec 1999 23:59:50 GMT\r\n"
+                      "Retry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\n",
+                      9);
+    check_retry_after("503 Busy",
+                      "Date: yesterday\r\nRetry-After: Sun, 06 Nov 1994 08:49:39 GMT\r\n", 2);
 }
 
 int main(void)
@@ -210,6 +233,7 @@ int main(void)
         cmocka_unit_test(names_what_the_server_is),
         cmocka_unit_test(reads_the_nonce),
         cmocka_unit_test(tells_when_to_come_back),
+        cmocka_unit_test(tells_the_date_to_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

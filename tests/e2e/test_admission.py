@@ -2,10 +2,12 @@
 
 import re
 import time
+from email.utils import formatdate
 
 import pytest
 
 from culvert.peers import connect
+from culvert.process import eventually
 from culvert.wire import Link, upgrade_request
 
 
@@ -43,6 +45,28 @@ def test_agents_come_back_until_all_are_there(world):
         agent.wait_registered(timeout=60)
     waited = [agent for agent in agents if agent.count("the server is busy and wants us back")]
     assert 1 <= len(waited) <= 7
+
+
+@pytest.mark.parametrize("scheme", ["ws", "poll+http"])
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+@pytest.mark.parametrize("is_date", [False, True], ids=["seconds", "date"])
+def test_an_agent_does_what_retry_after_says(world, scheme, status, is_date):
+    times = []
+
+    def busy(connection):
+        connection.recv(65536)
+        times.append(time.monotonic())
+        # Only the difference of the two dates matters.
+        now = 784111777
+        wait = formatdate(now + 4, usegmt=True) if is_date else 4
+        connection.sendall(f"HTTP/1.1 {status}\r\nDate: {formatdate(now, usegmt=True)}\r\n"
+                           f"Retry-After: {wait}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    server = world.server(busy)
+    agent = world.agent(None, "agent", url=f"{scheme}://127.0.0.1:{server.port}", wait=False)
+    agent.wait_for(r"wants us back after 4 s; trying again in [456]\.\d s")
+    eventually(lambda: len(times) > 1, 30.0, "the agent did not come back")
+    assert times[1] - times[0] >= 4.0
 
 
 def test_an_agent_stays_away_as_long_as_it_was_told(world):
