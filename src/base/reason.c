@@ -37,8 +37,28 @@ const char *reason_text(int code)
         return "the policy could not be asked";
     case REASON_CLOSED:
         return "closed by the peer";
+    case REASON_NOT_TAKEN:
+        return "data before a reset was not taken in time";
     case REASON_NOT_ALLOWED:
         return "the far agent's allowlist does not allow this target";
     }
     return "unknown reason";
+}
+
+bool reason_is_immediate(int code)
+{
+    switch (code) {
+    case REASON_FORBIDDEN:
+    case REASON_PROTOCOL:
+    case REASON_NO_MEMORY:
+    case REASON_LIMIT:
+    case REASON_SHUTDOWN:
+    case REASON_NAME_TAKEN:
+    case REASON_POLICY_FAILED:
+    case REASON_NOT_TAKEN:
+    case REASON_NOT_ALLOWED:
+        return true;
+    default:
+        return false;
+    }
 }

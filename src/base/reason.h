@@ -6,6 +6,8 @@
 #ifndef BASE_REASON_H
 #define BASE_REASON_H
 
+#include <stdbool.h>
+
 enum reason_code {
     REASON_NONE = 0,
     REASON_RESET = 1,         /* the far socket was reset, or its program died */
@@ -25,6 +27,7 @@ enum reason_code {
     REASON_POLICY_FAILED =
         15,             /* the policy could not be asked: its script failed or was too slow */
     REASON_CLOSED = 16, /* the peer has closed both directions; what it sent before is delivered */
+    REASON_NOT_TAKEN = 17, /* data before a reset was not taken in time */
     /* The agent that would dial does not allow the target. Its reason travels with it: peers that
      * do not know the code show it as a number. */
     REASON_NOT_ALLOWED = 18,
@@ -32,5 +35,10 @@ enum reason_code {
 
 /* A short text such as "connection refused by the target"; static storage, never NULL. */
 const char *reason_text(int code);
+
+/* Whether a reset with this code acts at once at every hop, and drops what came before it. Any
+ * other reset, also one with a code that is not known here, takes effect after all data that came
+ * before it has been delivered. */
+bool reason_is_immediate(int code);
 
 #endif

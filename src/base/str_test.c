@@ -160,10 +160,22 @@ static void every_error_and_reason_has_a_text(void **state)
         assert_false(error_is_system(e));
     }
     assert_true(error_is_system(-ENOENT));
-    for (int code = REASON_NONE; code <= REASON_CLOSED; code++)
+    for (int code = REASON_NONE; code <= REASON_NOT_ALLOWED; code++)
         assert_string_not_equal(reason_text(code), "unknown reason");
     assert_string_equal(reason_text(-1), "unknown reason");
-    assert_string_equal(reason_text(REASON_CLOSED + 1), "unknown reason");
+    assert_string_equal(reason_text(99), "unknown reason");
+}
+
+static void unknown_and_ordinary_resets_wait(void **state)
+{
+    (void)state;
+    static const int immediate[] = {2, 8, 9, 10, 12, 14, 15, 17, 18};
+    size_t found = 0;
+    for (int code = -1; code < 100; code++)
+        found += reason_is_immediate(code);
+    assert_int_equal(found, sizeof(immediate) / sizeof(immediate[0]));
+    for (size_t i = 0; i < sizeof(immediate) / sizeof(immediate[0]); i++)
+        assert_true(reason_is_immediate(immediate[i]));
 }
 
 static void check_duration(uint64_t seconds, const char *wanted)
@@ -202,6 +214,7 @@ int main(void)
         cmocka_unit_test(legacy_names),
         cmocka_unit_test(agent_names),
         cmocka_unit_test(every_error_and_reason_has_a_text),
+        cmocka_unit_test(unknown_and_ordinary_resets_wait),
     };
     return cmocka_run_group_tests_name("str", tests, NULL, NULL);
 }

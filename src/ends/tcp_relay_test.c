@@ -146,6 +146,13 @@ static bool target_has_error(void *context)
     return fixture->target.error != 0;
 }
 
+/* Nobody reads any more: only writing shows it. */
+static bool target_was_reset(void *context)
+{
+    struct fixture *fixture = context;
+    return send(fixture->target.fd, pattern, 1, MSG_NOSIGNAL) < 0 && errno == EPIPE;
+}
+
 static bool client_has_error(void *context)
 {
     struct fixture *fixture = context;
@@ -258,20 +265,83 @@ static void a_reset_after_the_half_close_is_noticed(void **state)
     f->client.fd = -1;
     test_loop_until_set(&f->test, &f->ended);
     assert_int_equal(f->code, REASON_RESET);
-    assert_int_equal(send(f->target.fd, pattern, 5, MSG_NOSIGNAL), -1);
-    assert_int_equal(errno, EPIPE);
+    test_loop_until(&f->test, target_was_reset, f);
 }
 
-static void a_reset_is_noticed_while_the_window_is_used_up(void **state)
+/* All that the client's kernel has handed over before the reset: what is still in the relay, and
+ * what lies unread in the socket. A FIN does not belong to it. */
+static void what_came_before_a_reset_arrives(void **state)
 {
     struct fixture *f = *state;
     join(f);
     fill(f);
     test_tcp_abort(f->client.fd);
     f->client.fd = -1;
+    /* A socket that has failed must not wake the loop all the time. */
+    assert_in_range(test_loop_idle(&f->test), 0, 5);
+    assert_int_equal(f->ended, 0);
+    size_t delivered = f->relay.side[0].received;
+    test_loop_until(&f->test, target_has_error, f);
+    assert_int_equal(f->target.error, ECONNRESET);
+    assert_int_equal(f->target.has_end, 0);
+    assert_in_range(f->target.received, delivered, f->client.sent);
+    assert_int_equal(f->target.received, f->relay.side[0].received);
     test_loop_until_set(&f->test, &f->ended);
     assert_int_equal(f->code, REASON_RESET);
     assert_int_equal(test_loop_chunks_held(&f->test), 0);
+}
+
+/* The client goes away with unread input; the target, which has written, reads. */
+static void an_early_answer_arrives_while_the_target_sends(void **state)
+{
+    struct fixture *f = *state;
+    join(f);
+    f->target.to_send = SIZE_MAX;
+    send_on(&f->target);
+    test_loop_idle(&f->test);
+    assert_int_equal(send(f->client.fd, pattern, 1000, MSG_NOSIGNAL), 1000);
+    close(f->client.fd); /* with a RST, since not all was read */
+    f->client.fd = -1;
+    test_loop_until_set(&f->test, &f->ended);
+    test_loop_until(&f->test, target_has_error, f);
+    assert_int_equal(f->target.received, 1000);
+    assert_int_equal(f->code, REASON_RESET);
+}
+
+static void a_target_that_takes_nothing_is_not_waited_for_long(void **state)
+{
+    struct fixture *f = *state;
+    f->test.loop.reset_patience = 300 * 1000;
+    join(f);
+    fill(f);
+    test_tcp_abort(f->client.fd);
+    f->client.fd = -1;
+    test_loop_until_set(&f->test, &f->ended);
+    assert_int_equal(f->code, REASON_NOT_TAKEN);
+    assert_int_equal(test_loop_chunks_held(&f->test), 0);
+    test_loop_until(&f->test, target_has_error, f);
+    assert_int_equal(f->target.error, ECONNRESET);
+}
+
+static void a_failed_socket_is_read_and_not_written(void **state)
+{
+    struct fixture *f = *state;
+    join(f);
+    fill(f);
+    test_tcp_abort(f->client.fd);
+    f->client.fd = -1;
+    test_loop_idle(&f->test);
+    /* What the target sends is taken, and dropped. */
+    f->target.to_send = 4000000;
+    do {
+        send_on(&f->target);
+        test_loop_idle(&f->test);
+    } while (f->target.sent < f->target.to_send);
+    assert_int_equal(f->ended, 0);
+    test_loop_until(&f->test, target_has_error, f);
+    assert_int_equal(f->target.received, f->relay.side[0].received);
+    test_loop_until_set(&f->test, &f->ended);
+    assert_int_equal(f->code, REASON_RESET);
 }
 
 static void a_slow_target_holds_the_client_back(void **state)
@@ -353,7 +423,10 @@ int main(void)
         TEST(a_reset_of_the_client_reaches_the_target),
         TEST(a_reset_of_the_target_reaches_the_client),
         TEST(a_reset_after_the_half_close_is_noticed),
-        TEST(a_reset_is_noticed_while_the_window_is_used_up),
+        TEST(what_came_before_a_reset_arrives),
+        TEST(an_early_answer_arrives_while_the_target_sends),
+        TEST(a_target_that_takes_nothing_is_not_waited_for_long),
+        TEST(a_failed_socket_is_read_and_not_written),
         TEST(a_slow_target_holds_the_client_back),
         TEST(the_rest_arrives_when_a_slow_target_reads),
         TEST(an_abort_resets_both_programs),

@@ -6,6 +6,8 @@
 #include "base/reason.h"
 #include "ends/failure.h"
 #include "ends/farewell.h"
+#include "ends/lingering_reset.h"
+#include "ends/patience.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -32,14 +34,18 @@ struct tcp_stream {
     struct loop_task grave;
     void (*abandoned)(void *context);
     void *context;
-    size_t outstanding; /* delivered and not yet consumed */
-    int failure;        /* an error that could not be told yet */
-    bool is_pending;    /* dialling */
-    bool is_asleep;     /* there was something to read before anybody listened */
-    bool is_paused;     /* the window is used up */
-    bool is_blocked;    /* the socket takes no more */
+    size_t outstanding;        /* delivered and not yet consumed */
+    size_t dropped;            /* of what was written, since the socket failed; not yet reported */
+    int failure;               /* what the socket has failed with, while is_broken */
+    struct patience *patience; /* until the holder has consumed what came before the failure */
+    bool is_pending;           /* dialling */
+    bool is_asleep;            /* there was something to read before anybody listened */
+    bool is_paused;            /* the window is used up */
+    bool is_blocked;           /* the socket takes no more */
     bool fin_received, fin_wanted, fin_sent;
-    bool is_over; /* reset, either way, or closed: no event follows */
+    bool is_broken;     /* the socket has failed: nothing is written, what is left is read */
+    bool is_input_over; /* all of that was read */
+    bool is_over;       /* reset, either way, or closed: no event follows */
     bool is_closed;
 };
 
@@ -50,8 +56,11 @@ static struct tcp_stream *from_base(struct stream *base)
 
 static unsigned wanted_interest(const struct tcp_stream *stream)
 {
-    if (stream->is_over || stream->failure != 0)
+    if (stream->is_over)
         return 0;
+    /* A socket that has failed would report it all the time. */
+    if (stream->is_broken)
+        return stream->is_input_over || stream->is_paused || stream->is_asleep ? 0 : CONN_READ;
     unsigned interest = stream->is_blocked ? CONN_WRITE : 0;
     if (stream->fin_received) {
         /* The end stays readable for ever, and once both have ended so does the hang-up. */
@@ -79,23 +88,51 @@ static void report_reset(struct tcp_stream *stream, int code, const char *reason
     stream->base.events->reset(&stream->base, code, reason);
 }
 
-/* Ends the stream from within an event. */
-static void fail(struct tcp_stream *stream, int error)
+static void run_out_of_patience(void *context)
 {
-    if (stream->base.events == NULL) {
-        stream->failure = error;
-        update_interest(stream);
-        return;
-    }
-    report_reset(stream, failure_code(error, REASON_RESET), failure_text(error));
+    report_reset(context, REASON_NOT_TAKEN, NULL);
 }
 
-/* Ends the stream from within an operation, where no event may come. */
-static void fail_later(struct tcp_stream *stream, int error)
+/* The socket has failed: what is held for it is dropped. What came from it before is read and
+ * delivered, as the window allows, and then the stream is reset. */
+static void break_off(struct tcp_stream *stream, int error)
 {
-    stream->failure = error;
-    update_interest(stream);
     loop_defer(stream->loop, &stream->flush);
+    if (stream->is_broken)
+        return;
+    stream->is_broken = true;
+    stream->failure = error;
+    stream->is_blocked = false;
+    stream->is_input_over = stream->is_input_over || stream->fin_received || stream->conn == NULL;
+    stream->dropped += stream->out.bytes;
+    slice_queue_deinit(&stream->out);
+    update_interest(stream);
+}
+
+static void wait_for_holder(struct tcp_stream *stream)
+{
+    if (stream->patience == NULL)
+        stream->patience =
+            patience_start(stream->loop, stream->loop->reset_patience, run_out_of_patience, stream);
+    if (stream->patience == NULL)
+        report_reset(stream, REASON_NO_MEMORY, NULL);
+}
+
+/* What has become due since the socket has failed. */
+static void report_broken(struct tcp_stream *stream)
+{
+    size_t dropped = stream->dropped;
+    stream->dropped = 0;
+    if (dropped > 0)
+        stream->base.events->written(&stream->base, dropped);
+    if (stream->is_over)
+        return;
+    int code = failure_code(stream->failure, REASON_RESET);
+    bool is_delivered = stream->is_input_over && stream->outstanding == 0;
+    if (is_delivered || reason_is_immediate(code))
+        report_reset(stream, code, failure_text(stream->failure));
+    else
+        wait_for_holder(stream);
 }
 
 /* ---- reading ---- */
@@ -137,28 +174,31 @@ static void deliver(struct tcp_stream *stream)
 static void read_and_deliver(struct tcp_stream *stream)
 {
     ssize_t result = read_some(stream);
-    if (result == 0)
+    bool is_fin = result == 0 && !stream->is_broken;
+    if (is_fin)
         stream->fin_received = true;
     deliver(stream);
     if (stream->is_over)
         return;
     stream->is_paused = TCP_STREAM_WINDOW - stream->outstanding < PAUSE_ROOM;
-    if (result == 0)
+    if (is_fin) {
         stream->base.events->fin(&stream->base);
-    else if (result != -EAGAIN)
-        fail(stream, (int)result);
+    } else if (result != -EAGAIN) {
+        stream->is_input_over = true;
+        break_off(stream, (int)result);
+    }
     update_interest(stream);
 }
 
 static void on_readable(struct conn *conn)
 {
     struct tcp_stream *stream = conn_holder(conn);
-    if (stream->is_over || stream->failure != 0)
+    if (stream->is_over)
         return;
     if ((conn_interest(conn) & CONN_READ) == 0) {
         int error = conn_take_error(conn);
         if (error != 0)
-            fail(stream, error);
+            break_off(stream, error);
         return;
     }
     if (stream->base.events == NULL) {
@@ -207,7 +247,7 @@ static void send_fin(struct tcp_stream *stream)
 {
     int error = conn_shutdown(stream->conn);
     if (error != 0) {
-        fail(stream, error);
+        break_off(stream, error);
         return;
     }
     stream->fin_sent = true;
@@ -222,8 +262,9 @@ static void flush(struct tcp_stream *stream)
     if (written > 0)
         stream->base.events->written(&stream->base, written);
     if (!stream->is_over && error != 0)
-        fail(stream, error);
-    if (!stream->is_over && stream->fin_wanted && !stream->fin_sent && stream->out.count == 0)
+        break_off(stream, error);
+    bool is_live = !stream->is_over && !stream->is_broken;
+    if (is_live && stream->fin_wanted && !stream->fin_sent && stream->out.count == 0)
         send_fin(stream);
     update_interest(stream);
 }
@@ -233,8 +274,8 @@ static void run_flush(struct loop_task *task)
     struct tcp_stream *stream = CONTAINER_OF(task, struct tcp_stream, flush);
     if (stream->is_over || stream->base.events == NULL)
         return;
-    if (stream->failure != 0)
-        fail(stream, stream->failure);
+    if (stream->is_broken)
+        report_broken(stream);
     else if (!stream->is_pending && !stream->is_blocked)
         flush(stream);
 }
@@ -242,7 +283,7 @@ static void run_flush(struct loop_task *task)
 static void on_writable(struct conn *conn)
 {
     struct tcp_stream *stream = conn_holder(conn);
-    if (!stream->is_over && stream->failure == 0)
+    if (!stream->is_over && !stream->is_broken)
         flush(stream);
 }
 
@@ -258,13 +299,19 @@ static void stream_accept(struct stream *base)
 static void stream_write(struct stream *base, struct slice_queue *data)
 {
     struct tcp_stream *stream = from_base(base);
-    if (stream->is_over || stream->fin_wanted || stream->failure != 0) {
+    if (stream->is_over || stream->fin_wanted) {
         slice_queue_clear(data);
+        return;
+    }
+    if (stream->is_broken) {
+        stream->dropped += data->bytes;
+        slice_queue_clear(data);
+        loop_defer(stream->loop, &stream->flush);
         return;
     }
     if (slice_queue_append(&stream->out, data) != 0) {
         slice_queue_clear(data);
-        fail_later(stream, CULVERT_ERROR_NO_MEMORY);
+        break_off(stream, CULVERT_ERROR_NO_MEMORY);
         return;
     }
     parking_enter(&stream->parking, &stream->loop->pool);
@@ -275,7 +322,7 @@ static void stream_write(struct stream *base, struct slice_queue *data)
 static void stream_finish(struct stream *base)
 {
     struct tcp_stream *stream = from_base(base);
-    if (stream->is_over || stream->fin_wanted)
+    if (stream->is_over || stream->is_broken || stream->fin_wanted)
         return;
     stream->fin_wanted = true;
     if (!stream->is_blocked && !stream->is_pending)
@@ -292,6 +339,8 @@ static void detach(struct tcp_stream *stream, bool abort)
         stream->abandoned(stream->context);
     stream->is_pending = false;
     stream->is_over = true;
+    patience_end(stream->patience);
+    stream->patience = NULL;
     slice_queue_deinit(&stream->out);
     loop_task_cancel(&stream->flush);
 }
@@ -302,9 +351,14 @@ static void stream_reset(struct stream *base, int code, const char *reason)
     (void)reason; /* a RST carries none */
     if (stream->is_closed)
         return;
-    /* The far end has closed its socket, which is no reason to lose what it sent before. */
-    if (code == REASON_CLOSED && stream->conn != NULL && stream->failure == 0 && !stream->is_over) {
+    bool is_live = stream->conn != NULL && !stream->is_broken && !stream->is_over;
+    bool is_written = stream->out.count == 0 && !reason_is_immediate(code);
+    if (is_live && code == REASON_CLOSED) {
+        /* The far end has closed its socket, which is an orderly end. */
         farewell(stream->conn, &stream->out);
+        stream->conn = NULL;
+    } else if (is_live && is_written) {
+        lingering_reset(stream->conn, stream->fin_wanted && !stream->fin_sent);
         stream->conn = NULL;
     }
     detach(stream, true);
@@ -320,7 +374,9 @@ static void stream_consumed(struct stream *base, size_t bytes)
     if (stream->is_paused && TCP_STREAM_WINDOW - stream->outstanding >= RESUME_ROOM)
         stream->is_paused = false;
     stream->is_asleep = false;
-    if (stream->failure != 0)
+    if (stream->patience != NULL && bytes > 0)
+        patience_renew(stream->patience);
+    if (stream->is_broken)
         loop_defer(stream->loop, &stream->flush);
     update_interest(stream);
 }
@@ -411,13 +467,14 @@ void tcp_stream_connected(struct tcp_stream *stream, int fd)
 {
     assert(stream->is_pending);
     stream->is_pending = false;
-    int error = stream->is_over ? -ECANCELED : stream->failure;
-    if (error == 0)
-        error = attach(stream, fd);
+    if (stream->is_over || stream->is_broken) {
+        close(fd);
+        return;
+    }
+    int error = attach(stream, fd);
     if (error != 0) {
         close(fd);
-        if (!stream->is_over)
-            fail(stream, error);
+        break_off(stream, error);
         return;
     }
     stream->base.events->opened(&stream->base);

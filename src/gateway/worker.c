@@ -116,6 +116,7 @@ int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
     if (error != 0)
         return error;
     worker->loop.holder = worker;
+    worker->loop.max_resets = LOOP_MAX_RESETS / gateway->config->threads;
     /* Timers and prepare handles are memory of ours: libuv has no way to fail. */
     error = loop_timer_init(&worker->loop, &worker->sweep, sweep, worker);
     if (error == 0)

@@ -24,6 +24,7 @@ int hubble_mux_init(struct hubble_mux *mux, const struct hubble_mux_owner *owner
         .account = account,
         .control = SLICE_QUEUE_NULL,
         .random = seed[1],
+        .patience = (uint64_t)HUBBLE_RESET_PATIENCE * 1000000,
     };
     map_init(&mux->sessions, seed[0]);
     list_init(&mux->streams);
@@ -42,8 +43,15 @@ static struct hubble_stream *member_of(struct list_node *node)
     return CONTAINER_OF(node, struct hubble_stream, member);
 }
 
-void hubble_mux_abort(struct hubble_mux *mux, int code, const char *reason)
+void hubble_mux_set_patience(struct hubble_mux *mux, uint64_t microseconds)
 {
+    uint64_t least = (uint64_t)HUBBLE_RESET_PATIENCE * 1000000;
+    mux->patience = microseconds > least ? microseconds : least;
+}
+
+void hubble_mux_abort(struct hubble_mux *mux, int code, const char *reason, uint64_t now)
+{
+    hubble_mux_at(mux, now);
     if (mux->failure == 0)
         mux->failure = CULVERT_ERROR_CLOSED;
     mux->asked = true;
@@ -61,13 +69,23 @@ void hubble_mux_abort(struct hubble_mux *mux, int code, const char *reason)
     while ((node = list_pop(&doomed)) != NULL) {
         struct hubble_stream *stream = member_of(node);
         list_append(&mux->streams, node);
-        /* What the peer had ended in order did not end by the loss of its connection. */
-        if (stream->peer_closed)
+        /* What the peer had ended before did not end by the loss of its connection. */
+        if (!stream->peer_closed && !stream->is_resetting)
+            hubble_stream_take_reset(stream, code, reason);
+        else if (reason_is_immediate(code))
             hubble_stream_tell_reset(stream, REASON_CLOSED, NULL);
-        else
-            hubble_stream_tell_reset(stream, code, reason);
         hubble_stream_settle(stream);
     }
+    hubble_mux_tell_news(mux);
+    mux->asked = false;
+}
+
+bool hubble_mux_is_empty(const struct hubble_mux *mux)
+{
+    const struct list_node *node = list_first(&mux->streams);
+    while (node != NULL && CONTAINER_OF(node, const struct hubble_stream, member)->is_mute)
+        node = list_next(&mux->streams, node);
+    return node == NULL;
 }
 
 static void free_dead(struct hubble_mux *mux)
@@ -179,7 +197,7 @@ int hubble_mux_open(struct hubble_mux *mux, const struct message_open *open, uin
 void hubble_mux_turn_ends(struct hubble_mux *mux, uint64_t now)
 {
     hubble_mux_at(mux, now);
-    mux->asked = mux->failure == CULVERT_ERROR_CLOSED;
+    mux->asked = false;
     hubble_mux_tell_news(mux);
     free_dead(mux);
     slice_arena_rest(&mux->arena);

@@ -12,7 +12,8 @@
  *   while (HUBBLE_LINGER_*), for else it might wait for us for ever. An agent ends at once, as the
  *   originals do.
  * - A closed connection's last bytes are still delivered: `fin` comes first, and the reset with
- *   REASON_CLOSED when all that was delivered has been consumed.
+ *   REASON_CLOSED when all that was delivered has been consumed. Other ends that are the peer's
+ * (its connection is lost, it uses the GUID for another session) wait in the same way.
  */
 #ifndef MUX_HUBBLE_MUX_H
 #define MUX_HUBBLE_MUX_H
@@ -49,6 +50,8 @@ enum {
     HUBBLE_LINGER_ASKING = 1,     /* the peer asked for the session, is silent, and the other end
                                      has ended: it most likely waits for that end */
     HUBBLE_LINGER_ANSWERING = 30, /* the same where the peer answers */
+    HUBBLE_RESET_PATIENCE = 30,   /* without progress, until the holder has consumed what came
+                                     before an end */
 };
 
 enum hubble_timer {
@@ -57,6 +60,7 @@ enum hubble_timer {
     HUBBLE_TIMER_PONG,
     HUBBLE_TIMER_LINGER_ASKING,
     HUBBLE_TIMER_LINGER_ANSWERING,
+    HUBBLE_TIMER_CONSUMER, /* the peer has ended it, the holder has not consumed all */
     HUBBLE_TIMERS,
 };
 
@@ -97,6 +101,7 @@ struct hubble_mux {
     uint64_t now;
     uint64_t rest_began; /* while is_resting */
     uint64_t rested;     /* microseconds in all */
+    uint64_t patience;   /* microseconds, of HUBBLE_TIMER_CONSUMER */
     size_t queued;       /* bytes in all `out` queues */
     size_t outstanding;  /* delivered and not consumed, of all streams */
     uint32_t full_streams;
@@ -114,8 +119,10 @@ struct hubble_mux {
 int hubble_mux_init(struct hubble_mux *mux, const struct hubble_mux_owner *owner, void *holder,
                     enum hubble_role role, const uint64_t seed[2], struct chunk_pool *pool,
                     struct account *account);
-/* As mux_abort and mux_deinit. */
-void hubble_mux_abort(struct hubble_mux *mux, int code, const char *reason);
+/* As mux_set_patience, mux_abort, mux_is_empty and mux_deinit. */
+void hubble_mux_set_patience(struct hubble_mux *mux, uint64_t microseconds);
+void hubble_mux_abort(struct hubble_mux *mux, int code, const char *reason, uint64_t now);
+bool hubble_mux_is_empty(const struct hubble_mux *mux);
 void hubble_mux_deinit(struct hubble_mux *mux);
 
 /* Opens a session towards the peer under open->guid, or under a new one (a random UUID, version 4)

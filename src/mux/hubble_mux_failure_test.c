@@ -283,14 +283,14 @@ static void an_abort_resets_each_stream_once(void **state)
     hubble_fake_write(drains, "dropped");
     hubble_fake_reset(drains, REASON_CLOSED, NULL);
     hubble_fake_told(&end);
-    hubble_mux_abort(&end.mux, REASON_LINK_LOST, "lost");
-    assert_told("open reset 11; closed reset 16; asking reset 11; waiting reset 11; ");
+    hubble_mux_abort(&end.mux, REASON_LINK_LOST, "lost", end.now);
+    assert_told("open reset 11; asking reset 11; waiting reset 11; ");
+    assert_false(hubble_mux_is_empty(&end.mux));
     assert_string_equal("lost", open->reason);
     assert_int_equal(0, end.mux.queued);
     assert_int_equal(0, end.mux.given_up);
     assert_true(hubble_mux_is_drained(&end.mux));
-    assert_true(hubble_mux_deadline(&end.mux) == UINT64_MAX);
-    hubble_mux_abort(&end.mux, REASON_LINK_LOST, "lost");
+    hubble_mux_abort(&end.mux, REASON_LINK_LOST, "lost", end.now);
     assert_told("");
 
     struct slice_queue out = SLICE_QUEUE_NULL;
@@ -303,10 +303,39 @@ static void an_abort_resets_each_stream_once(void **state)
     end.asked = 0;
     hubble_mux_ponged(&end.mux);
     hubble_fake_write(open, "ignored");
-    hubble_fake_consume(closed);
-    hubble_fake_close(closed);
-    hubble_mux_turn_ends(&end.mux, end.now);
     assert_int_equal(0, end.asked);
+    hubble_fake_consume(closed);
+    assert_int_equal(1, end.asked);
+    hubble_mux_turn_ends(&end.mux, end.now);
+    assert_told("closed reset 16; ");
+    assert_true(hubble_mux_is_empty(&end.mux));
+    assert_true(hubble_mux_deadline(&end.mux) == UINT64_MAX);
+}
+
+/* Without progress for 30 s the rest is dropped; whatever is consumed starts the time again. */
+static void what_came_before_a_lost_link_waits_for_its_holder(void **state)
+{
+    (void)state;
+    const uint64_t second = 1000000;
+    struct hubble_fake_holder *s1 = answering("s1");
+    end.keeps = true;
+    hubble_fake_peer_sends(&end, "s1", 1, "some");
+    hubble_fake_write(s1, "dropped");
+    hubble_fake_told(&end);
+    hubble_mux_abort(&end.mux, REASON_LINK_LOST, "lost", end.now);
+    assert_told("s1 written 7; ");
+    hubble_fake_write(s1, "more");
+    hubble_mux_turn_ends(&end.mux, end.now);
+    assert_told("s1 written 4; ");
+    assert_true(hubble_mux_deadline(&end.mux) == end.now + 30 * second);
+    end.now += 20 * second;
+    s1->stream->operations->consumed(s1->stream, 1);
+    hubble_mux_turn_ends(&end.mux, end.now);
+    assert_true(hubble_mux_deadline(&end.mux) == end.now + 30 * second);
+    end.now += 30 * second;
+    hubble_mux_tick(&end.mux, end.now);
+    assert_told("s1 reset 17; ");
+    assert_true(hubble_mux_is_empty(&end.mux));
 }
 
 static void a_stream_outlives_the_mux_until_its_close(void **state)
@@ -315,7 +344,7 @@ static void a_stream_outlives_the_mux_until_its_close(void **state)
     struct hubble_fake_holder *s1 = answering("s1");
     end.keeps = true;
     hubble_fake_peer_sends(&end, "s1", 1, "x");
-    hubble_mux_abort(&end.mux, REASON_LINK_LOST, NULL);
+    hubble_mux_abort(&end.mux, REASON_LINK_LOST, NULL, end.now);
     hubble_mux_deinit(&end.mux);
     hubble_fake_write(s1, "x");
     hubble_fake_consume(s1);
@@ -350,7 +379,7 @@ static void end_own_in_order(struct hubble_fake_holder *holder)
 static void abort_mux(struct hubble_fake_holder *holder)
 {
     hooks_called++;
-    hubble_mux_abort(&holder->end->mux, REASON_SHUTDOWN, NULL);
+    hubble_mux_abort(&holder->end->mux, REASON_SHUTDOWN, NULL, 0);
 }
 
 static void cause_opened(struct hubble_fake_holder *holder)
@@ -451,6 +480,7 @@ int main(void)
         TEST(refusals_past_their_bound_cut_the_connection),
         TEST(opens_of_ours_do_not_cut_the_connection),
         TEST(an_abort_resets_each_stream_once),
+        TEST(what_came_before_a_lost_link_waits_for_its_holder),
         TEST(a_stream_outlives_the_mux_until_its_close),
         TEST(events_may_end_any_stream),
     };

@@ -8,6 +8,7 @@
 #include "mux/hubble_mux_fake.h"
 
 #include "base/error.h"
+#include "base/reason.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -163,7 +164,7 @@ void hubble_fake_init(struct hubble_fake *end, enum hubble_role role)
 
 void hubble_fake_deinit(struct hubble_fake *end)
 {
-    hubble_mux_abort(&end->mux, 0, NULL);
+    hubble_mux_abort(&end->mux, REASON_SHUTDOWN, NULL, end->now);
     for (size_t i = 0; i < end->holder_count; i++)
         hubble_fake_close(&end->holders[i]);
     assert_int_equal(0, end->mux.queued);

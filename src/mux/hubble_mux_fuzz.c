@@ -289,7 +289,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             follow(&fuzz, length);
         check(&fuzz);
     }
-    hubble_mux_abort(&fuzz.mux, 0, NULL);
+    hubble_mux_abort(&fuzz.mux, REASON_SHUTDOWN, NULL, fuzz.now);
     hubble_mux_turn_ends(&fuzz.mux, fuzz.now);
     require(list_is_empty(&fuzz.mux.streams));
     hubble_mux_deinit(&fuzz.mux);

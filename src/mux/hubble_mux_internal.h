@@ -32,23 +32,25 @@ struct hubble_stream {
     /* To be sent, in this order: an ack, and so many 04 or 05. */
     enum { HUBBLE_NO_ACK, HUBBLE_YES, HUBBLE_NO } ack;
     unsigned ends;
-    int code; /* of HUBBLE_NO, with the reason */
+    int code; /* of HUBBLE_NO or of the reset that waits, with the reason */
     char *reason;
     bool is_ours;     /* we opened it */
     bool is_accepted; /* the ack was sent or came */
     bool may_send;    /* the peer can take data */
     bool is_pinged;   /* on HUBBLE_TIMER_PONG: its ack came before the pending ping */
     bool is_full;
-    bool fin_wanted;    /* the holder has finished */
-    bool is_finished;   /* and was told that this has left */
-    bool fin_told;      /* the holder knows that the peer sends no more */
-    bool is_draining;   /* the holder has let go in order: the end goes out behind its data */
-    bool is_broken;     /* out of memory within an operation: the reset event is still to come */
-    bool was_given_up;  /* before its ack: is over, but kept for it */
-    bool peer_closed;   /* by its 05 or 04 */
-    bool is_over;       /* nothing more is sent or taken, but for what is still to be said */
-    bool is_superseded; /* its GUID is another's now, and nothing may be said */
-    bool is_mute;       /* no event follows */
+    bool fin_wanted;   /* the holder has finished */
+    bool is_finished;  /* and was told that this has left */
+    bool fin_told;     /* the holder knows that the peer sends no more */
+    bool is_draining;  /* the holder has let go in order: the end goes out behind its data */
+    bool is_broken;    /* out of memory within an operation: the reset event is still to come */
+    bool was_given_up; /* before its ack: is over, but kept for it */
+    bool peer_closed;  /* by its 05 or 04 */
+    bool is_resetting; /* ended by the peer in another way: the event waits until all is consumed */
+    bool has_progressed; /* something was consumed since HUBBLE_TIMER_CONSUMER was started */
+    bool is_over;        /* nothing more is sent or taken, but for what is still to be said */
+    bool is_superseded;  /* its GUID is another's now, and nothing may be said */
+    bool is_mute;        /* no event follows */
     bool is_closed;
     bool is_dead; /* buried */
     uint8_t guid_size;
@@ -88,6 +90,9 @@ void hubble_stream_end(struct hubble_stream *stream);
 void hubble_stream_say_end(struct hubble_stream *stream, int code, const char *reason);
 /* The GUID is another session's from now on. */
 void hubble_stream_supersede(struct hubble_stream *stream);
+/* The peer has ended it other than by a close: the reset event comes now, or when the holder has
+ * consumed all that came before. */
+void hubble_stream_take_reset(struct hubble_stream *stream, int code, const char *reason);
 /* The reset event, unless none may follow. */
 void hubble_stream_tell_reset(struct hubble_stream *stream, int code, const char *reason);
 /* Both directions have ended in our own time: the events for that. */

@@ -88,6 +88,7 @@ static void end_wire(struct hubble_stream *stream)
     list_remove(&stream->ready);
     stream->mux->queued -= stream->out.bytes;
     parking_leave(&stream->parking);
+    stream->dropped += stream->out.bytes;
     slice_queue_deinit(&stream->out);
 }
 
@@ -134,6 +135,20 @@ void hubble_stream_supersede(struct hubble_stream *stream)
     hubble_stream_end(stream);
     list_remove(&stream->notice);
     unlist(stream);
+}
+
+void hubble_stream_take_reset(struct hubble_stream *stream, int code, const char *reason)
+{
+    if (stream->is_mute || reason_is_immediate(code) || stream->outstanding == 0 ||
+        stream->stream.events == NULL) {
+        hubble_stream_tell_reset(stream, code, reason);
+        return;
+    }
+    stream->is_resetting = true;
+    stream->code = code;
+    memory_free(stream->reason);
+    stream->reason = reason == NULL ? NULL : memory_copy_text(reason);
+    hubble_stream_note(stream);
 }
 
 void hubble_stream_tell_reset(struct hubble_stream *stream, int code, const char *reason)

@@ -14,11 +14,18 @@ void hubble_stream_note(struct hubble_stream *stream)
     hubble_mux_wake(mux);
 }
 
+static void wait_for_holder(struct hubble_stream *stream)
+{
+    if (stream->has_progressed || !list_node_is_linked(&stream->timed))
+        hubble_timer_start(stream, HUBBLE_TIMER_CONSUMER);
+    stream->has_progressed = false;
+}
+
 /* The peer has ended the session. */
-static void tell_closed(struct hubble_stream *stream)
+static void tell_ended(struct hubble_stream *stream)
 {
     const struct stream_events *events = stream->stream.events;
-    if (!stream->fin_told) {
+    if (stream->peer_closed && !stream->fin_told) {
         stream->fin_told = true;
         events->fin(&stream->stream);
     }
@@ -29,11 +36,15 @@ static void tell_closed(struct hubble_stream *stream)
     }
     if (stream->is_mute)
         return;
-    if (stream->fin_wanted) {
+    if (stream->peer_closed && stream->fin_wanted) {
         stream->is_mute = true;
         events->finished(&stream->stream);
-    } else if (stream->outstanding == 0) {
+    } else if (stream->outstanding > 0) {
+        wait_for_holder(stream);
+    } else if (stream->peer_closed) {
         hubble_stream_tell_reset(stream, REASON_CLOSED, NULL);
+    } else {
+        hubble_stream_tell_reset(stream, stream->code, stream->reason);
     }
 }
 
@@ -43,8 +54,8 @@ static void tell(struct hubble_stream *stream)
         return;
     if (stream->is_broken)
         hubble_stream_tell_reset(stream, REASON_NO_MEMORY, NULL);
-    else if (stream->peer_closed)
-        tell_closed(stream);
+    else if (stream->peer_closed || stream->is_resetting)
+        tell_ended(stream);
     else
         hubble_stream_proceed(stream);
 }

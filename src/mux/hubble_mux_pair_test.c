@@ -494,7 +494,7 @@ static void check_nothing_is_left(struct end *end)
     assert_true(list_is_empty(&end->mux.streams));
     assert_true(list_is_empty(&end->wire));
     assert_true(hubble_mux_deadline(&end->mux) == UINT64_MAX);
-    hubble_mux_abort(&end->mux, 0, NULL);
+    hubble_mux_abort(&end->mux, REASON_SHUTDOWN, NULL, 0);
     hubble_mux_deinit(&end->mux);
 }
 

@@ -26,7 +26,7 @@ static void replace(struct hubble_stream *stream)
 {
     hubble_stream_supersede(stream);
     if (!stream->peer_closed)
-        hubble_stream_tell_reset(stream, REASON_RESET,
+        hubble_stream_take_reset(stream, REASON_RESET,
                                  "the peer opened another session in its place");
     hubble_stream_settle(stream);
 }
@@ -103,7 +103,6 @@ static void receive_end(struct hubble_stream *stream)
         return;
     }
     stream->peer_closed = true;
-    stream->dropped += stream->out.bytes;
     hubble_stream_end(stream);
     if (stream->mux->role == HUBBLE_GATEWAY) {
         stream->ends++;

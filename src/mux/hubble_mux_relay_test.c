@@ -100,7 +100,7 @@ static int set_up(void **state)
 
 static void lose(struct side *side)
 {
-    hubble_mux_abort(&side->mux, REASON_LINK_LOST, NULL);
+    hubble_mux_abort(&side->mux, REASON_SHUTDOWN, NULL, 0);
 }
 
 static int tear_down(void **state)

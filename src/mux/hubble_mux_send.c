@@ -208,7 +208,7 @@ static int pull_data(struct hubble_mux *mux, struct slice_queue *out)
 int hubble_mux_pull(struct hubble_mux *mux, struct slice_queue *out, uint64_t now)
 {
     hubble_mux_at(mux, now);
-    mux->asked = mux->failure == CULVERT_ERROR_CLOSED;
+    mux->asked = false;
     hubble_mux_tell_news(mux);
     if (mux->failure != 0)
         return mux->failure;

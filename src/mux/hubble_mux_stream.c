@@ -79,8 +79,10 @@ static void stream_consumed(struct stream *base, size_t bytes)
     if (stream->mux == NULL || stream->is_closed)
         return;
     hubble_stream_released(stream, bytes);
-    if (stream->peer_closed)
-        hubble_stream_note(stream);
+    if (!stream->peer_closed && !stream->is_resetting)
+        return;
+    stream->has_progressed = true;
+    hubble_stream_note(stream);
 }
 
 static void stream_close(struct stream *base)

@@ -10,7 +10,8 @@ static const uint64_t second = 1000000;
 
 static bool waits_for_peer(enum hubble_timer timer)
 {
-    return timer != HUBBLE_TIMER_ACCEPT && timer != HUBBLE_TIMER_PONG;
+    return timer != HUBBLE_TIMER_ACCEPT && timer != HUBBLE_TIMER_PONG &&
+           timer != HUBBLE_TIMER_CONSUMER;
 }
 
 static uint64_t duration(const struct hubble_mux *mux, enum hubble_timer timer)
@@ -24,6 +25,8 @@ static uint64_t duration(const struct hubble_mux *mux, enum hubble_timer timer)
         return HUBBLE_PONG_TIME * second;
     case HUBBLE_TIMER_LINGER_ASKING:
         return HUBBLE_LINGER_ASKING * second;
+    case HUBBLE_TIMER_CONSUMER:
+        return mux->patience;
     default:
         return HUBBLE_LINGER_ANSWERING * second;
     }
@@ -131,6 +134,10 @@ static void expire(struct hubble_stream *stream, enum hubble_timer timer)
         if (stream->is_over)
             hubble_stream_end(stream);
         hubble_stream_fail(stream, REASON_TIMED_OUT, "no answer in time");
+        break;
+    case HUBBLE_TIMER_CONSUMER:
+        list_remove(&stream->timed);
+        hubble_stream_tell_reset(stream, REASON_NOT_TAKEN, NULL);
         break;
     default:
         hubble_stream_say_end(stream, REASON_CLOSED, NULL);

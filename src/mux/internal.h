@@ -14,8 +14,16 @@ void mux_stream_detach(struct mux_stream *stream, struct list *list);
 /* Ends the stream and tells its holder. */
 void mux_stream_end(struct mux_stream *stream, int code, const char *reason);
 
-/* Tells the holders of streams that broke within an operation. */
-void mux_report_broken(struct mux *mux);
+/* ---- mux_reset.c ---- */
+
+/* The peer has reset the stream, or the link is lost: ends it, now or when its holder has consumed
+ * all that came before. */
+void mux_stream_take_reset(struct mux_stream *stream, int code, const char *reason, uint64_t now);
+/* The holder has written to a stream whose reset waits, or consumed of it. */
+void mux_stream_drop(struct mux_stream *stream, struct slice_queue *data);
+void mux_stream_progress(struct mux_stream *stream);
+/* Reports events that could not come inside an operation. */
+void mux_report_news(struct mux *mux, uint64_t now);
 
 /* Encodes a message behind the others to be sent before all data. An error is remembered as the
  * mux's failure. */
@@ -40,6 +48,12 @@ void mux_schedule(struct mux_stream *stream, bool was_idle);
 static inline size_t mux_stream_cost(const struct mux_stream *stream)
 {
     return stream->out.bytes + (size_t)stream->out.count * MUX_STREAM_COST;
+}
+
+/* Bytes that were delivered and not yet reported as consumed. */
+static inline uint64_t mux_stream_outstanding(const struct mux_stream *stream)
+{
+    return stream->receive.undelivered - stream->consumed;
 }
 
 extern const struct stream_operations mux_stream_operations;

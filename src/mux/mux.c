@@ -18,12 +18,14 @@ int mux_init(struct mux *mux, const struct mux_owner *owner, void *holder, bool 
         .account = account,
         .control = SLICE_QUEUE_NULL,
         .next_id = dials ? 1 : 2,
+        .patience = (uint64_t)MUX_RESET_PATIENCE * 1000000,
     };
     map_init(&mux->streams, seed);
     list_init(&mux->fresh);
     list_init(&mux->busy);
     list_init(&mux->credits);
-    list_init(&mux->broken);
+    list_init(&mux->news);
+    list_init(&mux->resetting);
     list_init(&mux->ended);
     list_init(&mux->dead);
     slice_arena_init(&mux->arena, pool);
@@ -45,7 +47,7 @@ static void release_all(struct list *list)
         CONTAINER_OF(node, struct mux_stream, scheduled)->mux = NULL;
 }
 
-void mux_abort(struct mux *mux, int code, const char *reason)
+void mux_abort(struct mux *mux, int code, const char *reason, uint64_t now)
 {
     if (mux->failure == 0)
         mux->failure = CULVERT_ERROR_CLOSED;
@@ -58,6 +60,8 @@ void mux_abort(struct mux *mux, int code, const char *reason)
     size_t cursor = 0;
     struct mux_stream *stream;
     while ((stream = map_next(&mux->streams, &cursor)) != NULL) {
+        if (stream->is_resetting && !reason_is_immediate(code))
+            continue;
         list_remove(&stream->scheduled);
         list_append(&doomed, &stream->scheduled);
     }
@@ -68,11 +72,16 @@ void mux_abort(struct mux *mux, int code, const char *reason)
         if (stream->fin_sent && stream->fin_received)
             mux_stream_detach(stream, &mux->ended);
         else
-            mux_stream_end(stream, code, reason);
+            mux_stream_take_reset(stream, code, reason, now);
     }
-    mux_report_broken(mux);
+    mux_report_news(mux, now);
     slice_queue_clear(&mux->control);
-    assert(mux->streams.count == 0);
+    mux->asked = false;
+}
+
+bool mux_is_empty(const struct mux *mux)
+{
+    return mux->streams.count == 0;
 }
 
 void mux_deinit(struct mux *mux)
@@ -80,7 +89,7 @@ void mux_deinit(struct mux *mux)
     assert(mux->streams.count == 0);
     slice_queue_deinit(&mux->control);
     slice_arena_deinit(&mux->arena);
-    release_all(&mux->broken);
+    release_all(&mux->news);
     release_all(&mux->ended);
     free_all(&mux->dead);
     map_deinit(&mux->streams);
@@ -94,6 +103,12 @@ void mux_set_peer_window(struct mux *mux, uint32_t window)
 void mux_set_round_trip(struct mux *mux, uint64_t microseconds)
 {
     mux->round_trip = microseconds;
+}
+
+void mux_set_patience(struct mux *mux, uint64_t microseconds)
+{
+    uint64_t least = (uint64_t)MUX_RESET_PATIENCE * 1000000;
+    mux->patience = microseconds > least ? microseconds : least;
 }
 
 void mux_limit_data(struct mux *mux, size_t bytes)
@@ -153,6 +168,8 @@ void mux_stream_detach(struct mux_stream *stream, struct list *list)
     mux->queued -= mux_stream_cost(stream);
     parking_leave(&stream->parking);
     slice_queue_deinit(&stream->out);
+    memory_free(stream->reset_reason);
+    stream->reset_reason = NULL;
     credit_receiver_deinit(&stream->receive, mux->account);
 }
 
@@ -165,19 +182,9 @@ void mux_stream_end(struct mux_stream *stream, int code, const char *reason)
 
 void mux_stream_fail(struct mux_stream *stream, int code, const char *reason)
 {
-    mux_queue_reset(stream, code, reason);
+    if (!stream->is_resetting)
+        mux_queue_reset(stream, code, reason);
     mux_stream_end(stream, code, reason);
-}
-
-void mux_report_broken(struct mux *mux)
-{
-    struct list_node *node;
-    while ((node = list_pop(&mux->broken)) != NULL) {
-        struct mux_stream *stream = CONTAINER_OF(node, struct mux_stream, scheduled);
-        list_append(&mux->ended, node);
-        if (stream->stream.events != NULL)
-            stream->stream.events->reset(&stream->stream, REASON_NO_MEMORY, NULL);
-    }
 }
 
 int mux_open(struct mux *mux, const struct message_open *open, struct mux_stream **stream)
@@ -216,7 +223,7 @@ struct mux_stream *mux_largest(struct mux *mux, size_t *bytes)
     size_t cursor = 0;
     *bytes = 0;
     while ((stream = map_next(&mux->streams, &cursor)) != NULL) {
-        size_t held = stream->out.bytes + (size_t)stream->receive.undelivered;
+        size_t held = stream->out.bytes + (size_t)mux_stream_outstanding(stream);
         if (held > *bytes) {
             *bytes = held;
             largest = stream;

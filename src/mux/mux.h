@@ -35,6 +35,7 @@ enum {
     MUX_SMALLEST_DATA = 4096,     /* that the payload of data messages can be limited to */
     MUX_SMALL_DATA = 1024,        /* payload of what MUX_MAY_SMALL lets through */
     MUX_MAX_CONTROL = 256 * 1024, /* bytes of queued control messages, past which the link is cut */
+    MUX_RESET_PATIENCE = 30,      /* seconds without progress that a reset waits for its holder */
 };
 
 struct mux;
@@ -55,18 +56,24 @@ struct mux_stream {
     struct mux *mux;      /* NULL after mux_deinit */
     uint64_t id;
     struct list_node scheduled; /* on mux->fresh or mux->busy, once it ended on one of the others */
-    struct list_node credited;  /* on mux->credits: credit is due */
+    struct list_node credited;  /* on mux->credits: credit is due; or on mux->resetting */
     struct slice_queue out;
     struct parking parking; /* of `out` */
     struct credit_sender send;
     struct credit_receiver receive;
-    uint64_t consumed; /* by the holder, not yet credited */
-    uint64_t mark;     /* for whoever pulls; 0 at first */
+    uint64_t consumed;  /* by the holder, not yet credited */
+    uint64_t mark;      /* for whoever pulls; 0 at first */
+    uint64_t deadline;  /* microseconds: until when its reset waits for progress */
+    size_t dropped;     /* of what was written, not yet reported */
+    char *reset_reason; /* of the reset that waits, owned; may be NULL */
+    int reset_code;
     uint32_t deficit;
     bool is_ours;     /* we opened it */
     bool is_accepted; /* the ack was sent or came */
     bool fin_wanted, fin_sent, fin_received;
-    bool is_dead; /* reset or closed: off the map, no event follows */
+    bool is_resetting;   /* the peer has reset it: the event waits until all is consumed */
+    bool has_progressed; /* something was consumed since the deadline was set */
+    bool is_dead;        /* reset or closed: off the map, no event follows */
     bool is_closed;
     bool lingers; /* empty, on mux->busy until its turn comes */
 };
@@ -78,9 +85,10 @@ struct mux {
     struct account *account;
     struct map streams;
     struct list fresh, busy, credits;
-    struct list broken; /* out of memory within an operation: the reset event is still to come */
-    struct list ended;  /* reset, the holder has not closed them yet */
-    struct list dead;   /* closed, freed at the end of the turn */
+    struct list news;      /* events are due that could not come inside an operation */
+    struct list resetting; /* streams whose reset waits, in the order of their deadlines */
+    struct list ended;     /* reset, the holder has not closed them yet */
+    struct list dead;      /* closed, freed at the end of the turn */
     struct slice_arena arena;
     struct slice_queue control; /* encoded messages, one a slice */
     uint64_t next_id;           /* ours: odd for the dialling side, even for the accepting side */
@@ -88,6 +96,7 @@ struct mux {
     uint32_t peer_window;  /* what a new stream may send after its ack */
     uint32_t peer_streams; /* open streams that the peer opened */
     uint64_t round_trip;   /* microseconds */
+    uint64_t patience;     /* microseconds without progress that a reset waits for its holder */
     size_t largest_data;   /* payload of one data message at most */
     size_t queued;         /* bytes in all `out` queues with MUX_STREAM_COST per slice */
     int failure;           /* remembered: the link must be cut */
@@ -98,17 +107,21 @@ struct mux {
 int mux_init(struct mux *mux, const struct mux_owner *owner, void *holder, bool dials,
              uint64_t seed, struct chunk_pool *pool, struct account *account);
 
-/* The link is lost or closed: every stream that has not ended both ways gets a reset event with
- * this code; the mux is empty afterwards, and pull, receive and open return CULVERT_ERROR_CLOSED.
- */
-void mux_abort(struct mux *mux, int code, const char *reason);
-/* After mux_abort; frees everything but streams that their holders have not closed, which close
- * frees later; repeatable. */
+/* The link is lost or closed, which is as if the peer had reset every stream that has not ended
+ * both ways: their holders get the reset event with this code now, or when they have consumed all.
+ * From then on pull, receive and open return CULVERT_ERROR_CLOSED. */
+void mux_abort(struct mux *mux, int code, const char *reason, uint64_t now);
+/* Whether all streams have ended: none waits for its holder any more. */
+bool mux_is_empty(const struct mux *mux);
+/* After mux_abort, once it is empty; frees everything but streams that their holders have not
+ * closed, which close frees later; repeatable. */
 void mux_deinit(struct mux *mux);
 
 /* What the peer's handshake named as its Window, before the first stream; 0 until then. */
 void mux_set_peer_window(struct mux *mux, uint32_t window);
 void mux_set_round_trip(struct mux *mux, uint64_t microseconds);
+/* How long a reset waits for its holder without progress: MUX_RESET_PATIENCE seconds at least. */
+void mux_set_patience(struct mux *mux, uint64_t microseconds);
 /* The payload of a data message shall be at most so many bytes from now on, but MUX_SMALLEST_DATA
  * to MESSAGE_MAX_DATA: on a slow line a small message must not wait for a large one. */
 void mux_limit_data(struct mux *mux, size_t bytes);
@@ -167,14 +180,20 @@ bool mux_has_small(struct mux *mux);
 bool mux_takes_data(const struct mux *mux, uint64_t sid);
 
 /* Nothing can be sent now, since the link has no carrier or no room: takes back that wants_to_send
- * was called, so that it is called for what comes, and tells streams that broke. Returns 0 or what
- * has failed the mux. */
-int mux_hold(struct mux *mux);
+ * was called, so that it is called for what comes, and reports events that are due. Returns 0 or
+ * what has failed the mux. */
+int mux_hold(struct mux *mux, uint64_t now);
+
+/* When mux_tick is due, microseconds; UINT64_MAX: never. */
+uint64_t mux_deadline(const struct mux *mux);
+/* Ends streams whose reset has waited too long. */
+void mux_tick(struct mux *mux, uint64_t now);
 
 /* Frees streams that were closed in this turn. Outside of any event. */
 void mux_turn_ends(struct mux *mux);
 
-/* Ends the stream from outside of its holder, who gets the reset event, and tells the peer. */
+/* Ends the stream at once from outside of its holder, who gets the reset event, and tells the peer
+ * unless that has reset it. */
 void mux_stream_fail(struct mux_stream *stream, int code, const char *reason);
 
 /* The stream for which most bytes are held: queued in its `out`, or delivered to its holder and not

@@ -27,13 +27,13 @@ static void abort_resets_each_stream_once(void **state)
     struct fake_holder *ended = fake_open(&pair.a);
     fake_reset(ended, REASON_RESET, NULL);
     fake_write(near, 100000);
-    mux_abort(&pair.a.mux, REASON_LINK_LOST, "lost");
+    mux_abort(&pair.a.mux, REASON_LINK_LOST, "lost", pair.a.now);
     assert_int_equal(1, near->resets);
     assert_int_equal(1, unanswered->resets);
     assert_int_equal(0, ended->resets);
     assert_int_equal(REASON_LINK_LOST, near->code);
     assert_string_equal("lost", near->reason);
-    mux_abort(&pair.a.mux, REASON_LINK_LOST, "lost");
+    mux_abort(&pair.a.mux, REASON_LINK_LOST, "lost", pair.a.now);
     assert_int_equal(1, near->resets);
 
     struct mux_output output;
@@ -58,7 +58,7 @@ static void abort_spares_a_stream_that_has_ended_both_ways(void **state)
     fake_settle(&pair.a, &pair.b);
     assert_int_equal(1, near->fins);
     assert_int_equal(1, near->finished);
-    mux_abort(&pair.a.mux, REASON_LINK_LOST, "lost");
+    mux_abort(&pair.a.mux, REASON_LINK_LOST, "lost", pair.a.now);
     assert_int_equal(0, near->resets);
     assert_int_equal(1, half->resets);
     mux_deinit(&pair.a.mux);
@@ -71,7 +71,7 @@ static void stream_outlives_the_mux_until_its_close(void **state)
     (void)state;
     struct fake_holder *near = fake_open(&pair.a);
     fake_write(near, 1000);
-    mux_abort(&pair.a.mux, REASON_LINK_LOST, NULL);
+    mux_abort(&pair.a.mux, REASON_LINK_LOST, NULL, pair.a.now);
     assert_int_equal(1, near->resets);
     mux_deinit(&pair.a.mux);
     fake_write(near, 1000);
@@ -105,7 +105,7 @@ static void close_own(struct fake_holder *holder)
 static void abort_mux(struct fake_holder *holder)
 {
     hooks_called++;
-    mux_abort(&holder->end->mux, REASON_SHUTDOWN, NULL);
+    mux_abort(&holder->end->mux, REASON_SHUTDOWN, NULL, 0);
 }
 
 enum event { EVENT_DATA, EVENT_WRITTEN, EVENT_FINISHED, EVENT_FIN, EVENT_RESET, EVENT_OPENED };

@@ -8,6 +8,7 @@
 #include "mux/mux_fake.h"
 
 #include "base/error.h"
+#include "base/reason.h"
 
 #include <string.h>
 
@@ -126,7 +127,7 @@ void fake_end_init(struct fake_end *end, bool dials)
 
 void fake_end_deinit(struct fake_end *end)
 {
-    mux_abort(&end->mux, 0, NULL);
+    mux_abort(&end->mux, REASON_SHUTDOWN, NULL, end->now);
     for (size_t i = 0; i < end->holder_count; i++)
         fake_close(&end->holders[i]);
     assert_int_equal(0, end->mux.queued);

@@ -4,6 +4,7 @@
  * is left at the end.
  */
 #include "base/error.h"
+#include "base/reason.h"
 #include "mux/mux.h"
 
 #include <stdlib.h>
@@ -258,7 +259,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(mux_init(&fuzz.mux, &owner, &fuzz, size % 2 == 0, 1, &fuzz.pool, &fuzz.account) == 0);
     mux_set_peer_window(&fuzz.mux, MUX_EARLY_WINDOW * 2);
     run(&fuzz);
-    mux_abort(&fuzz.mux, 0, NULL);
+    mux_abort(&fuzz.mux, REASON_SHUTDOWN, NULL, 0);
     for (size_t i = 0; i < MAX_STREAMS; i++)
         if (fuzz.streams[i] != NULL)
             forget(fuzz.streams[i]);

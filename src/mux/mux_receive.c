@@ -99,20 +99,23 @@ static void receive_ack(struct mux_stream *stream, const struct message_ack *ack
         stream->stream.events->opened(&stream->stream);
 }
 
-static void receive_reset(struct mux_stream *stream, const struct message_reset *reset)
+static void receive_reset(struct mux_stream *stream, const struct message_reset *reset,
+                          uint64_t now)
 {
     struct reason_copy reason;
-    mux_stream_end(stream, reset->code, reason_from_wire(&reason, reset->reason));
+    mux_stream_take_reset(stream, reset->code, reason_from_wire(&reason, reset->reason), now);
 }
 
 static int receive_for_stream(struct mux *mux, const struct message *message,
-                              struct slice_queue *payload)
+                              struct slice_queue *payload, uint64_t now)
 {
     if (message->type == MESSAGE_ACK && !is_our_id(mux, message->sid))
         return CULVERT_ERROR_PROTOCOL;
     struct mux_stream *stream = map_find(&mux->streams, message->sid);
     if (stream == NULL)
         return check_unknown(mux, message->sid);
+    if (stream->is_resetting)
+        return mux->failure;
 
     switch (message->type) {
     case MESSAGE_DATA:
@@ -125,7 +128,7 @@ static int receive_for_stream(struct mux *mux, const struct message *message,
         receive_credit(stream, message->credit);
         break;
     case MESSAGE_RESET:
-        receive_reset(stream, &message->reset);
+        receive_reset(stream, &message->reset, now);
         break;
     default:
         receive_ack(stream, &message->ack);
@@ -137,7 +140,7 @@ static int receive_for_stream(struct mux *mux, const struct message *message,
 bool mux_takes_data(const struct mux *mux, uint64_t sid)
 {
     const struct mux_stream *stream = map_find(&mux->streams, sid);
-    return stream != NULL && (!stream->is_ours || stream->is_accepted);
+    return stream != NULL && !stream->is_resetting && (!stream->is_ours || stream->is_accepted);
 }
 
 int mux_receive(struct mux *mux, const struct message *message, struct slice_queue *payload,
@@ -152,13 +155,13 @@ int mux_receive(struct mux *mux, const struct message *message, struct slice_que
         break;
     case MESSAGE_ACK:
         if (!message->is_handshake_ack)
-            result = receive_for_stream(mux, message, payload);
+            result = receive_for_stream(mux, message, payload, now);
         break;
     case MESSAGE_DATA:
     case MESSAGE_FIN:
     case MESSAGE_CREDIT:
     case MESSAGE_RESET:
-        result = receive_for_stream(mux, message, payload);
+        result = receive_for_stream(mux, message, payload, now);
         break;
     default:
         break;

@@ -187,16 +187,16 @@ static bool pull_data(struct mux *mux, enum mux_may may, struct mux_output *outp
     return true;
 }
 
-int mux_hold(struct mux *mux)
+int mux_hold(struct mux *mux, uint64_t now)
 {
-    mux->asked = mux->failure == CULVERT_ERROR_CLOSED;
-    mux_report_broken(mux);
+    mux->asked = false;
+    mux_report_news(mux, now);
     return mux->failure;
 }
 
 int mux_pull(struct mux *mux, enum mux_may may, struct mux_output *output, uint64_t now)
 {
-    int error = mux_hold(mux);
+    int error = mux_hold(mux, now);
     if (error != 0)
         return error;
     if (pull_control(mux, output) || pull_credit(mux, output, now))

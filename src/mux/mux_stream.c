@@ -8,7 +8,7 @@
 static void stream_accept(struct stream *base)
 {
     struct mux_stream *stream = mux_stream_from(base);
-    if (stream->is_ours || stream->is_accepted || stream->is_dead)
+    if (stream->is_ours || stream->is_accepted || stream->is_dead || stream->is_resetting)
         return;
     stream->is_accepted = true;
     struct message message = {.type = MESSAGE_ACK, .sid = stream->id, .ack = {.ok = true}};
@@ -20,7 +20,7 @@ static void break_stream(struct mux_stream *stream)
 {
     struct mux *mux = stream->mux;
     mux_queue_reset(stream, REASON_NO_MEMORY, NULL);
-    mux_stream_detach(stream, &mux->broken);
+    mux_stream_detach(stream, &mux->news);
     mux_wake(mux);
 }
 
@@ -30,6 +30,10 @@ static void stream_write(struct stream *base, struct slice_queue *data)
     struct mux *mux = stream->mux;
     if (stream->is_dead || stream->fin_wanted || data->count == 0) {
         slice_queue_clear(data);
+        return;
+    }
+    if (stream->is_resetting) {
+        mux_stream_drop(stream, data);
         return;
     }
     /* The ack must come before any data. */
@@ -50,11 +54,22 @@ static void stream_write(struct stream *base, struct slice_queue *data)
 static void stream_finish(struct stream *base)
 {
     struct mux_stream *stream = mux_stream_from(base);
-    if (stream->is_dead || stream->fin_wanted)
+    if (stream->is_dead || stream->is_resetting || stream->fin_wanted)
         return;
     stream_accept(base);
     stream->fin_wanted = true;
     mux_schedule(stream, stream->out.count == 0);
+}
+
+/* A half-close that came before the reset goes out before it too, if all data has. */
+static void send_last_fin(struct mux_stream *stream, int code)
+{
+    if (!stream->fin_wanted || stream->fin_sent || stream->out.count > 0 ||
+        reason_is_immediate(code))
+        return;
+    struct message message = {.type = MESSAGE_FIN, .sid = stream->id};
+    mux_queue_control(stream->mux, &message);
+    stream->fin_sent = true;
 }
 
 static void stream_reset(struct stream *base, int code, const char *reason)
@@ -69,8 +84,12 @@ static void stream_reset(struct stream *base, int code, const char *reason)
         list_append(&mux->ended, &stream->scheduled);
         return;
     }
-    mux_queue_reset(stream, code, reason);
+    if (!stream->is_resetting) {
+        send_last_fin(stream, code);
+        mux_queue_reset(stream, code, reason);
+    }
     mux_stream_detach(stream, &mux->ended);
+    mux_wake(mux); /* whose owner may wait until it is empty */
 }
 
 static void stream_consumed(struct stream *base, size_t bytes)
@@ -81,6 +100,10 @@ static void stream_consumed(struct stream *base, size_t bytes)
         return;
     stream->consumed += bytes;
     assert(stream->consumed <= stream->receive.undelivered);
+    if (stream->is_resetting) {
+        mux_stream_progress(stream);
+        return;
+    }
     if (stream->fin_received || list_node_is_linked(&stream->credited) || mux->failure != 0)
         return;
     if (stream->consumed < stream->receive.window / 4)
@@ -99,10 +122,12 @@ static void stream_close(struct stream *base)
         return;
     }
     bool has_ended = stream->fin_sent && stream->fin_received;
-    if (!stream->is_dead && !has_ended)
+    if (!stream->is_dead && !has_ended && !stream->is_resetting)
         mux_queue_reset(stream, REASON_RESET, NULL);
-    if (!stream->is_dead)
+    if (!stream->is_dead) {
         mux_stream_detach(stream, &stream->mux->dead);
+        mux_wake(stream->mux);
+    }
     list_remove(&stream->scheduled);
     list_append(&stream->mux->dead, &stream->scheduled);
     stream->is_closed = true;

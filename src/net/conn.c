@@ -9,10 +9,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum {
@@ -481,6 +483,16 @@ uint64_t conn_unacknowledged(const struct conn *conn)
     if (!ask_tcp(conn, &info) || info.tcpi_unacked == 0)
         return 0;
     return (uint64_t)info.tcpi_last_ack_recv * 1000; /* milliseconds */
+}
+
+size_t conn_send_queue(const struct conn *conn)
+{
+    struct tcp_info info;
+    int bytes = 0;
+    if (!ask_tcp(conn, &info) || info.tcpi_state == TCP_CLOSE ||
+        ioctl(conn->fd, SIOCOUTQ, &bytes) != 0)
+        return 0;
+    return (size_t)bytes;
 }
 
 void conn_limit_unsent(int fd, int bytes)

@@ -108,5 +108,8 @@ uint64_t conn_unacknowledged(const struct conn *conn);
 /* TCP_NOTSENT_LOWAT: little is left unsent in the kernel, so that a small message never waits
  * behind megabytes. */
 void conn_limit_unsent(int fd, int bytes);
+/* Bytes that were written and that the peer's TCP has not acknowledged, in the kernel (SIOCOUTQ); 0
+ * if the connection has ended, or is not TCP. A half-close counts as one. */
+size_t conn_send_queue(const struct conn *conn);
 
 #endif

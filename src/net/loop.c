@@ -130,6 +130,11 @@ int loop_init(struct loop *loop, unsigned index, struct account *account)
     list_init(&loop->burial);
     list_init(&loop->next);
     list_init(&loop->endings);
+    list_init(&loop->delivering);
+    list_init(&loop->resets);
+    loop->reset_count = 0;
+    loop->max_resets = LOOP_MAX_RESETS;
+    loop->reset_patience = (uint64_t)LOOP_RESET_PATIENCE * 1000000;
 
     uv_prepare_init(&loop->uv, &loop->prepare);
     uv_check_init(&loop->uv, &loop->check);

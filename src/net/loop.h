@@ -20,6 +20,11 @@
 struct loop;
 struct resolver;
 
+enum {
+    LOOP_RESET_PATIENCE = 30, /* seconds */
+    LOOP_MAX_RESETS = 1024,   /* of a process; who runs several loops divides it */
+};
+
 /* Something to do once at the end of this turn: embedded in its owner. */
 struct loop_task {
     struct list_node node;
@@ -46,10 +51,16 @@ struct loop {
     uv_async_t wake;
     _Atomic(struct loop_message *) mailbox;
     _Atomic(bool) is_stopping;
-    struct list tasks;         /* flushes and the like */
-    struct list burial;        /* frees; run after all tasks */
-    struct list next;          /* for the next turn */
-    struct list endings;       /* for when the loop has ended */
+    struct list tasks;       /* flushes and the like */
+    struct list burial;      /* frees; run after all tasks */
+    struct list next;        /* for the next turn */
+    struct list endings;     /* for when the loop has ended */
+    struct list delivering;  /* of closed tunnels: their streams still deliver what came before */
+    uint64_t reset_patience; /* microseconds without progress that a reset waits for data before it
+                                to be taken: LOOP_RESET_PATIENCE at least */
+    struct list resets;      /* of ends/lingering_reset.h, oldest first */
+    unsigned reset_count;
+    unsigned max_resets;
     uv_timer_t settling;       /* for what is parked on the pool (base/parking.h) */
     uv_idle_t idle;            /* runs while `next` holds any, so that the turn does not wait */
     uint64_t now;              /* 0: to be read anew */
@@ -59,6 +70,15 @@ struct loop {
 /* `account` is borrowed. To be called on the thread that will run it, or before any other thread
  * knows it. Returns 0 or an error. */
 int loop_init(struct loop *loop, unsigned index, struct account *account);
+
+/* A link that this loop's streams may cross can wait `seconds` for its next carrier; data before a
+ * reset may wait as long. */
+static inline void loop_be_patient(struct loop *loop, unsigned seconds)
+{
+    uint64_t patience = (uint64_t)seconds * 1000000;
+    if (patience > loop->reset_patience)
+        loop->reset_patience = patience;
+}
 
 /* Runs on the calling thread until loop_stop. Returns 0 or an error. */
 int loop_run(struct loop *loop);

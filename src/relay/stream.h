@@ -9,6 +9,13 @@
  * `written` when the bytes have left it. So no queue needs a bound of its own: it is bounded by the
  * source's window.
  *
+ * A reset ends what comes after it and never revokes what was delivered before. When its far end is
+ * reset, a stream drops what it holds for it and reports this, and all that is written later, as
+ * `written`. Its `reset` event waits until all that it delivered has been reported as `consumed`.
+ * Resets whose code is immediate (reason_is_immediate) do not wait. While a reset waits no other
+ * event but `written` comes, and what the stream delivered still counts against the peer. Without
+ * progress for 30 s, or for the resume window if that is longer, it ends with REASON_NOT_TAKEN.
+ *
  * Events come from the loop's turn, never from inside an operation of the same stream. No event
  * comes after a reset (either way) or after close; the holder then calls close once.
  */
@@ -30,8 +37,9 @@ struct stream_operations {
     void (*write)(struct stream *stream, struct slice_queue *data);
     /* Half-close: no more writes; takes effect behind what is queued, then `finished`. */
     void (*finish)(struct stream *stream);
-    /* Ends both directions at once and drops what is queued; `reason` (may be NULL) is copied. No
-     * event follows. */
+    /* Ends both directions at once and drops what is queued; `reason` (may be NULL) is copied. What
+     * was reported as `written` still reaches the far end before the reset, unless `code` is
+     * immediate. No event follows. */
     void (*reset)(struct stream *stream, int code, const char *reason);
     /* `bytes` of what this stream delivered have left at the other side; it may deliver as many
      * more. Zero bytes wake a stream that had something to tell before its events were set. */
@@ -48,7 +56,8 @@ struct stream_events {
     void (*data)(struct stream *stream, struct slice_queue *data);
     /* The peer sends no more. */
     void (*fin)(struct stream *stream);
-    /* Both directions have ended at once; `code` is an enum reason_code, `reason` may be NULL. */
+    /* Both directions have ended, and all that was delivered has been consumed or is to be dropped
+     * now; `code` is an enum reason_code, `reason` may be NULL. */
     void (*reset)(struct stream *stream, int code, const char *reason);
     /* `bytes` of what was written have left this process or were handed to the link's carrier. */
     void (*written)(struct stream *stream, size_t bytes);

@@ -87,7 +87,7 @@ static void on_ponged(struct carrier *carrier)
 static uint64_t next_due(const struct hubble_tunnel *tunnel)
 {
     uint64_t due = hubble_mux_deadline(&tunnel->mux);
-    if (tunnel->is_paused)
+    if (tunnel->is_paused || tunnel->carrier == NULL)
         return due;
     uint64_t look = tunnel->last_heard +
                     (tunnel->ping_pending ? PATIENCE : (uint64_t)TUNNEL_KEEPALIVE * SECOND);
@@ -110,10 +110,11 @@ static void timer_fired(struct loop_timer *timer)
     struct hubble_tunnel *tunnel = timer->holder;
     uint64_t now = loop_now(tunnel->base.loop);
     tunnel->timer_due = UINT64_MAX;
-    if (tunnel->carrier == NULL || tunnel->is_closed || tunnel->failure != 0)
-        return;
     if (now >= hubble_mux_deadline(&tunnel->mux))
         hubble_mux_tick(&tunnel->mux, now);
+    loop_defer(tunnel->base.loop, &tunnel->flush);
+    if (tunnel->carrier == NULL || tunnel->failure != 0)
+        return;
     uint64_t silence = now - tunnel->last_heard;
     if (!tunnel->is_paused && silence >= PATIENCE) {
         char why[96];
@@ -124,7 +125,6 @@ static void timer_fired(struct loop_timer *timer)
                silence >= (uint64_t)TUNNEL_KEEPALIVE * SECOND) {
         send_ping(tunnel);
     }
-    loop_defer(tunnel->base.loop, &tunnel->flush);
 }
 
 /* ---- the mux's owner ---- */
@@ -305,9 +305,26 @@ static void tell_lost(struct hubble_tunnel *tunnel)
     tunnel->base.owner->lost(&tunnel->base, tunnel->failure, tunnel->failure_text);
 }
 
+/* Frees a closed tunnel, unless its streams still deliver what came before. */
+static void close_when_empty(struct hubble_tunnel *tunnel)
+{
+    if (!hubble_mux_is_empty(&tunnel->mux)) {
+        arm_timer(tunnel);
+        return;
+    }
+    list_remove(&tunnel->base.delivering);
+    hubble_mux_deinit(&tunnel->mux);
+    loop_task_cancel(&tunnel->flush);
+    loop_timer_close(&tunnel->timer, &tunnel->burial);
+}
+
 static void flush(struct loop_task *task)
 {
     struct hubble_tunnel *tunnel = CONTAINER_OF(task, struct hubble_tunnel, flush);
+    if (tunnel->is_closed) {
+        hubble_mux_turn_ends(&tunnel->mux, loop_now(tunnel->base.loop));
+        close_when_empty(tunnel);
+    }
     if (tunnel->is_closed || tunnel->carrier == NULL)
         return;
     struct carrier *carrier = tunnel->carrier;
@@ -339,7 +356,8 @@ static int create(const struct tunnel_owner *owner, void *holder, struct loop *l
     struct hubble_tunnel *tunnel = memory_allocate_zero(sizeof(*tunnel));
     if (tunnel == NULL)
         return CULVERT_ERROR_NO_MEMORY;
-    tunnel->base = (struct tunnel){&operations, owner, holder, loop};
+    tunnel->base =
+        (struct tunnel){.operations = &operations, .owner = owner, .holder = holder, .loop = loop};
     tunnel->flush.run = flush;
     tunnel->burial.run = bury;
     tunnel->timer_due = UINT64_MAX;
@@ -356,6 +374,7 @@ static int create(const struct tunnel_owner *owner, void *holder, struct loop *l
         memory_free(tunnel);
         return error;
     }
+    hubble_mux_set_patience(&tunnel->mux, loop->reset_patience);
     hubble_inbound_init(&tunnel->inbound, &loop->pool, MAX_MESSAGE);
     *out = tunnel;
     return 0;
@@ -467,17 +486,16 @@ static void close_tunnel(struct tunnel *base, int code, const char *reason)
     if (tunnel->is_closed)
         return;
     tunnel->is_closed = true;
-    hubble_mux_abort(&tunnel->mux, code, reason);
+    hubble_mux_abort(&tunnel->mux, code, reason, loop_now(base->loop));
     /* The originals close without a frame that says so, and expect none. */
     if (tunnel->carrier != NULL)
         carrier_close(tunnel->carrier, CULVERT_ERROR_CLOSED, NULL);
     tunnel->carrier = NULL;
-    hubble_mux_deinit(&tunnel->mux);
     hubble_inbound_deinit(&tunnel->inbound);
     slice_queue_deinit(&tunnel->payload);
     slice_queue_deinit(&tunnel->message);
-    loop_task_cancel(&tunnel->flush);
-    loop_timer_close(&tunnel->timer, &tunnel->burial);
+    list_append(&base->loop->delivering, &base->delivering);
+    close_when_empty(tunnel);
 }
 
 static const struct tunnel_operations operations = {

@@ -13,6 +13,8 @@ void native_detach(struct native_tunnel *tunnel, int error, const char *reason);
 int native_encode(struct native_tunnel *tunnel, const struct message *message, struct slice *out);
 /* Puts a message into the batch as it is, counted or not. */
 int native_push(struct native_tunnel *tunnel, const struct message *message);
+/* Frees a closed tunnel, unless its streams still deliver. */
+void native_close_when_empty(struct native_tunnel *tunnel);
 
 /* native_resume.c */
 /* Whether the link may go on with another carrier. */

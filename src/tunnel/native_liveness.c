@@ -120,10 +120,9 @@ static uint64_t death_due(const struct native_tunnel *tunnel)
     return most(tunnel->last_heard, tunnel->ping_pending) + patience(tunnel);
 }
 
-void native_arm_timer(struct native_tunnel *tunnel)
+/* When the next thing about the carrier is due. */
+static uint64_t carrier_due(struct native_tunnel *tunnel)
 {
-    if (tunnel->carrier == NULL || tunnel->is_closed)
-        return;
     bool is_ready = tunnel->carrier->operations->is_ready(tunnel->carrier);
     if (is_ready)
         tunnel->blocked_since = 0;
@@ -133,6 +132,14 @@ void native_arm_timer(struct native_tunnel *tunnel)
     /* While the carrier takes nothing, its `ready` leads to the next flush, not the clock. */
     if (tunnel->is_fresh && is_ready)
         due = least(due, least(ping_due(tunnel), link_timeout(&tunnel->link)));
+    return due;
+}
+
+void native_arm_timer(struct native_tunnel *tunnel)
+{
+    uint64_t due = mux_deadline(&tunnel->mux);
+    if (tunnel->carrier != NULL)
+        due = least(due, carrier_due(tunnel));
     /* A timer that fires too early only looks again; so it is moved only towards now. */
     if (due >= tunnel->timer_due)
         return;
@@ -146,7 +153,10 @@ void native_timer_fired(struct loop_timer *timer)
     struct native_tunnel *tunnel = timer->holder;
     uint64_t now = loop_now(tunnel->base.loop);
     tunnel->timer_due = UINT64_MAX;
-    if (tunnel->carrier == NULL || tunnel->is_closed)
+    mux_tick(&tunnel->mux, now);
+    /* The flush does what is due and arms the timer for what comes next. */
+    loop_defer(tunnel->base.loop, &tunnel->flush);
+    if (tunnel->carrier == NULL)
         return;
     if (now >= death_due(tunnel)) {
         char why[96];
@@ -161,6 +171,4 @@ void native_timer_fired(struct loop_timer *timer)
     native_express_look(tunnel);
     if (tunnel->is_fresh && now >= ping_due(tunnel))
         tunnel->ping_wanted = true;
-    /* The flush does what is due and arms the timer for what comes next. */
-    loop_defer(tunnel->base.loop, &tunnel->flush);
 }

@@ -13,6 +13,14 @@ bool native_is_resumable(const struct native_tunnel *tunnel)
            !tunnel->is_over && !tunnel->is_closed;
 }
 
+/* Data before a reset may have to wait for the link as long. */
+static void set_resume_window(struct native_tunnel *tunnel, unsigned seconds)
+{
+    tunnel->resume_seconds = seconds;
+    loop_be_patient(tunnel->base.loop, seconds);
+    mux_set_patience(&tunnel->mux, tunnel->base.loop->reset_patience);
+}
+
 bool native_tunnel_can_resume(const struct native_tunnel *tunnel, unsigned *seconds)
 {
     *seconds = tunnel->resume_seconds;
@@ -150,8 +158,8 @@ int native_take_welcome(struct native_tunnel *tunnel, const struct message *mess
         memcpy(tunnel->identity.link, welcome->link, size);
         memcpy(tunnel->identity.secret, welcome->secret, sizeof(welcome->secret));
     }
-    tunnel->resume_seconds =
-        welcome->resume < NATIVE_LONGEST_RESUME ? welcome->resume : NATIVE_LONGEST_RESUME;
+    set_resume_window(tunnel, welcome->resume < NATIVE_LONGEST_RESUME ? welcome->resume
+                                                                      : NATIVE_LONGEST_RESUME);
     tunnel->express.is_offered = welcome->takes_express;
     native_tunnel_begin(tunnel, welcome->window);
     tunnel->base.owner->welcomed(&tunnel->base, welcome);
@@ -189,7 +197,7 @@ int native_tunnel_welcome(struct native_tunnel *tunnel, struct carrier *carrier,
                           const struct link_identity *identity, unsigned resume_seconds)
 {
     tunnel->identity = *identity;
-    tunnel->resume_seconds = resume_seconds;
+    set_resume_window(tunnel, resume_seconds);
     native_tunnel_attach(tunnel, carrier, NULL);
     int error = attach_link(tunnel, handshake->epoch, handshake->first, 0);
     if (error == 0)

@@ -45,7 +45,7 @@ int native_pull(struct native_tunnel *tunnel, enum mux_may may, struct message_e
     uint64_t now = loop_now(tunnel->base.loop);
     uint64_t number = tunnel->link.next;
     if (!link_has_control_room(&tunnel->link))
-        return mux_hold(&tunnel->mux);
+        return mux_hold(&tunnel->mux, now);
     bool is_small = may == MUX_MAY_SMALL;
     if (is_small ? !link_has_small_room(&tunnel->link) : !link_has_room(&tunnel->link))
         may = MUX_MAY_CONTROL;
@@ -137,7 +137,7 @@ static void send_all(struct native_tunnel *tunnel)
 /* What the mux is told while nothing of it can be sent. */
 static void look_after_mux(struct native_tunnel *tunnel)
 {
-    int error = mux_hold(&tunnel->mux);
+    int error = mux_hold(&tunnel->mux, loop_now(tunnel->base.loop));
     if (error != 0)
         native_lose(tunnel, NATIVE_LOSS_LINK, error,
                     error == CULVERT_ERROR_LIMIT ? "too much waits for the link to come back"
@@ -181,9 +181,19 @@ static void give_up(struct native_tunnel *tunnel)
     owner->detached(&tunnel->base, error, tunnel->failure_text);
 }
 
+/* The tunnel is closed, and its streams deliver what came before. */
+static void deliver_rest(struct native_tunnel *tunnel)
+{
+    (void)mux_hold(&tunnel->mux, loop_now(tunnel->base.loop));
+    mux_turn_ends(&tunnel->mux);
+    native_close_when_empty(tunnel);
+}
+
 void native_flush(struct loop_task *task)
 {
     struct native_tunnel *tunnel = CONTAINER_OF(task, struct native_tunnel, flush);
+    if (tunnel->is_closed)
+        deliver_rest(tunnel);
     if (tunnel->is_closed || tunnel->is_over)
         return;
     if (tunnel->carrier != NULL)

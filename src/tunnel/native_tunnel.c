@@ -46,7 +46,8 @@ int native_tunnel_new(const struct tunnel_owner *owner, void *holder, struct loo
     struct native_tunnel *tunnel = memory_allocate_zero(sizeof(*tunnel));
     if (tunnel == NULL)
         return CULVERT_ERROR_NO_MEMORY;
-    tunnel->base = (struct tunnel){&operations, owner, holder, loop};
+    tunnel->base =
+        (struct tunnel){.operations = &operations, .owner = owner, .holder = holder, .loop = loop};
     tunnel->dials = dials;
     tunnel->timer_due = UINT64_MAX;
     tunnel->flush.run = native_flush;
@@ -63,6 +64,7 @@ int native_tunnel_new(const struct tunnel_owner *owner, void *holder, struct loo
         memory_free(tunnel);
         return error;
     }
+    mux_set_patience(&tunnel->mux, loop->reset_patience);
     link_init(&tunnel->link, &loop->pool, loop->account);
     slice_arena_init(&tunnel->arena, &loop->pool);
     inbound_init(&tunnel->inbound, &loop->pool, native_take_message);
@@ -221,7 +223,7 @@ static size_t largest(struct tunnel *base)
     struct native_tunnel *tunnel = from_base(base);
     size_t bytes = 0;
     (void)mux_largest(&tunnel->mux, &bytes);
-    if (tunnel->is_over)
+    if (tunnel->is_over && !tunnel->is_closed)
         return 0;
     return link_holds_most(tunnel, bytes) ? tunnel->link.kept : bytes;
 }
@@ -237,6 +239,18 @@ static void end_largest(struct tunnel *base, int code, const char *reason)
         mux_stream_fail(stream, code, reason);
 }
 
+void native_close_when_empty(struct native_tunnel *tunnel)
+{
+    if (!mux_is_empty(&tunnel->mux)) {
+        native_arm_timer(tunnel);
+        return;
+    }
+    list_remove(&tunnel->base.delivering);
+    loop_task_cancel(&tunnel->flush);
+    mux_deinit(&tunnel->mux);
+    loop_timer_close(&tunnel->timer, &tunnel->burial);
+}
+
 static void close_tunnel(struct tunnel *base, int code, const char *reason)
 {
     struct native_tunnel *tunnel = from_base(base);
@@ -244,11 +258,10 @@ static void close_tunnel(struct tunnel *base, int code, const char *reason)
         return;
     tunnel->is_closed = true;
     loop_task_cancel(&tunnel->flush);
-    mux_abort(&tunnel->mux, code, reason);
+    mux_abort(&tunnel->mux, code, reason, loop_now(base->loop));
     if (tunnel->failure == 0)
         native_send_end(tunnel, code, reason);
     native_detach(tunnel, tunnel->failure, reason);
-    mux_deinit(&tunnel->mux);
     link_deinit(&tunnel->link);
     inbound_deinit(&tunnel->inbound);
     inbound_deinit(&tunnel->express.inbound);
@@ -256,9 +269,8 @@ static void close_tunnel(struct tunnel *base, int code, const char *reason)
     slice_queue_deinit(&tunnel->express.batch);
     slice_arena_deinit(&tunnel->arena);
     explicit_bzero(&tunnel->identity, sizeof(tunnel->identity));
-    /* mux_abort's streams may have asked for a flush. */
-    loop_task_cancel(&tunnel->flush);
-    loop_timer_close(&tunnel->timer, &tunnel->burial);
+    list_append(&base->loop->delivering, &base->delivering);
+    native_close_when_empty(tunnel);
 }
 
 static const struct tunnel_operations operations = {

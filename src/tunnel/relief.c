@@ -3,10 +3,27 @@
 #include "base/log.h"
 #include "base/reason.h"
 
+/* Of the open tunnels and of those that only deliver what they had. */
+static struct tunnel *largest_of_all(struct relief *relief)
+{
+    struct tunnel *largest = relief->largest(relief);
+    const struct list *list = &relief->loop->delivering;
+    size_t most = largest != NULL ? tunnel_largest(largest) : 0;
+    for (struct list_node *node = list_first(list); node != NULL; node = list_next(list, node)) {
+        struct tunnel *tunnel = CONTAINER_OF(node, struct tunnel, delivering);
+        size_t bytes = tunnel_largest(tunnel);
+        if (bytes > most) {
+            most = bytes;
+            largest = tunnel;
+        }
+    }
+    return largest;
+}
+
 static void relieve(struct loop_task *task)
 {
     struct relief *relief = CONTAINER_OF(task, struct relief, task);
-    struct tunnel *tunnel = relief->largest(relief);
+    struct tunnel *tunnel = largest_of_all(relief);
     if (tunnel == NULL || account_level(relief->loop->account) != ACCOUNT_FULL)
         return;
     log_warning("memory is at its limit (--max-memory): a session that holds %zu bytes is reset",
@@ -23,7 +40,7 @@ static void look(uv_prepare_t *prepare)
     if (account_level(loop->account) != ACCOUNT_FULL)
         return;
     chunk_pool_trim(&loop->pool);
-    if (account_level(loop->account) == ACCOUNT_FULL && relief->largest(relief) != NULL)
+    if (account_level(loop->account) == ACCOUNT_FULL && largest_of_all(relief) != NULL)
         loop_defer_next(loop, &relief->task);
 }
 

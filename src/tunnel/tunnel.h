@@ -71,6 +71,7 @@ struct tunnel {
     const struct tunnel_owner *owner;
     void *holder; /* for the owner's use */
     struct loop *loop;
+    struct list_node delivering; /* on loop->delivering, once it is closed */
 };
 
 /* Opens a stream towards the peer; `open` is copied, and data may be written at once. Returns 0,
@@ -116,7 +117,8 @@ static inline void tunnel_end_largest(struct tunnel *tunnel, int code, const cha
 }
 
 /* Resets all streams but those that have ended both ways with `code`, tells the peer `reason` if it
- * can, closes, and frees itself once the loop has let go. No owner's call follows. */
+ * can, closes, and frees itself once the loop has let go and no stream waits for its holder to
+ * consume what it delivered. No owner's call follows. */
 static inline void tunnel_close(struct tunnel *tunnel, int code, const char *reason)
 {
     tunnel->operations->close(tunnel, code, reason);

@@ -167,7 +167,7 @@ static void end_world(struct world *world)
     sessions_close(&world->sessions);
     for (int i = 0; i < 2; i++) {
         struct sim_end *end = &world->ends[i];
-        mux_abort(&end->mux, REASON_SHUTDOWN, NULL);
+        mux_abort(&end->mux, REASON_SHUTDOWN, NULL, trial->now);
         TRIAL_CHECK(trial, end->mux.queued == 0 && end->mux.peer_streams == 0);
         TRIAL_CHECK(trial, sim_end_deinit(end) == 0);
         TRIAL_CHECK(trial, end->account.used == 0);

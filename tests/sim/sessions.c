@@ -67,6 +67,7 @@ static void close_half(struct session_half *half)
 static void reset_half(struct session_half *half, int code)
 {
     half->resets = true;
+    half->promised = half->written;
     half->stream->operations->reset(half->stream, code, "at random");
     close_half(half);
 }
@@ -173,15 +174,18 @@ static void on_reset(struct stream *stream, int code, const char *reason)
     struct session_half *half = stream->holder;
     struct trial *trial = trial_of(half);
     if (code == REASON_LINK_LOST) {
-        TRIAL_CHECK(trial, half->session->sessions->is_losing);
+        TRIAL_CHECK(trial, half->session->sessions->has_lost && half->in.bytes == 0);
         close_half(half);
         return;
     }
     if (half->session->sessions->is_relieving) {
         half->resets = true;
+        half->promised = half->written;
         close_half(half);
         return;
     }
+    /* A reset never revokes what was delivered before it. */
+    TRIAL_CHECK(trial, half->received >= half->peer->promised && half->in.bytes == 0);
     TRIAL_CHECK(trial, half->peer->resets && reason != NULL && strcmp(reason, "at random") == 0);
     TRIAL_CHECK(trial, code == (half->session->is_refused ? REFUSE_CODE : RESET_CODE) ||
                            (code == RESET_CODE && half->session->is_refused));
@@ -284,7 +288,7 @@ static void init_session(struct sessions *sessions, unsigned index)
 
 void sessions_init(struct sessions *sessions)
 {
-    sessions->is_losing = sessions->is_relieving = false;
+    sessions->has_lost = sessions->is_relieving = false;
     for (unsigned i = 0; i < SESSIONS; i++)
         init_session(sessions, i);
 }
@@ -340,8 +344,8 @@ void sessions_check_bounds(struct sessions *sessions, int side, const struct mux
             if (half->side != side || half->stream == NULL)
                 continue;
             struct mux_stream *stream = mux_stream_from(half->stream);
-            /* It had ended both ways when its link was lost: the half reads what it has. */
-            if (stream->is_dead)
+            /* Its link was lost: the half reads what it has. */
+            if (stream->is_dead || stream->mux != mux)
                 continue;
             queued += stream->out.bytes + stream->out.count * MUX_STREAM_COST;
             TRIAL_CHECK(trial, stream->out.bytes <= SESSION_MAX_UNWRITTEN + SESSION_MAX_PIECE);

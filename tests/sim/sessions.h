@@ -28,6 +28,7 @@ struct session_half {
     struct stream *stream; /* NULL before it is opened and after it is closed */
     uint64_t to_send;
     uint64_t sent, written, received;
+    uint64_t promised; /* what it had delivered when it was reset at this end */
     struct slice_queue in;
     uint64_t wake;
     uint64_t reset_time;
@@ -52,7 +53,7 @@ struct sessions {
     struct chunk_pool *pools[2]; /* of the sides */
     /* Opens a stream from this side: NULL if it cannot be now, then it is tried again. */
     struct stream *(*open)(struct sessions *sessions, int side, const struct message_open *open);
-    bool is_losing;    /* while a link is given up: its streams are reset with REASON_LINK_LOST */
+    bool has_lost;     /* a link was given up: its streams are reset with REASON_LINK_LOST */
     bool is_relieving; /* while the largest stream is ended to save memory */
     struct session session[SESSIONS];
 };

@@ -5,6 +5,8 @@
  */
 #include "sim.h"
 
+#include "base/reason.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -213,7 +215,7 @@ static int finish(struct world *world)
     int left = 0;
     for (int i = 0; i < 2; i++) {
         sim_pipe_drop(&world->pipes[i]);
-        mux_abort(&world->ends[i].mux, 0, NULL);
+        mux_abort(&world->ends[i].mux, REASON_SHUTDOWN, NULL, 0);
         left |= sim_end_deinit(&world->ends[i]) != 0;
         left |= world->ends[i].account.used != 0;
     }

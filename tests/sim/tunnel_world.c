@@ -24,9 +24,8 @@ void world_end_link(struct world *world, int which)
     struct native_tunnel *tunnel = side->tunnel;
     side->tunnel = NULL;
     side->give_up_time = TRIAL_NEVER;
-    world->sessions.is_losing = true;
+    world->sessions.has_lost = true;
     tunnel_close(&tunnel->base, REASON_LINK_LOST, "given up");
-    world->sessions.is_losing = false;
     world->tally.lost++;
 }
 
