@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import fcntl
 import hashlib
 import os
 import random
@@ -12,10 +13,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, Queue
 
-from culvert.process import PATIENCE, patience
+from culvert.process import PATIENCE, eventually, patience
 
 TIMEOUT = PATIENCE
 PORTS = 10000, 32000
+SIOCOUTQ = 0x5411  # <linux/sockios.h>
 _LIBC = ctypes.CDLL(None)
 
 
@@ -147,6 +149,27 @@ def receive_all(connection):
     while piece := connection.recv(256 * 1024):
         data += piece
     return bytes(data)
+
+
+def wait_until_taken(connection):
+    """Waits until the peer's system has acknowledged all that was sent."""
+    def unacknowledged():
+        packed = fcntl.ioctl(connection.fileno(), SIOCOUTQ, bytes(4))
+        return struct.unpack("i", packed)[0]
+
+    eventually(lambda: unacknowledged() == 0, message="what was sent was not acknowledged")
+
+
+def receive_until_reset(connection):
+    """All bytes in front of the reset; fails if the stream ends in order."""
+    data = bytearray()
+    while True:
+        try:
+            piece = connection.recv(256 * 1024)
+        except (ConnectionResetError, BrokenPipeError):
+            return bytes(data)
+        assert piece, f"the stream ended in order after {len(data)} bytes"
+        data += piece
 
 
 def expect_end(connection, timeout=TIMEOUT):

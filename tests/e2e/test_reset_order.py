@@ -1,0 +1,231 @@
+"""A reset ends what comes after it, and never revokes what was sent before: not at any hop."""
+
+import errno
+import select
+import socket
+import time
+
+import pytest
+
+from culvert.peers import (connect, fill, free_port, in_parallel, receive_all, receive_exactly,
+                           receive_until_reset, reset, wait_for_error, wait_until_taken)
+from culvert.process import eventually
+from culvert.world import MEGABYTE
+
+RECORDS = 100
+SENT = 300 * 1000  # less than the window of each hop, so that all of it is on its way
+WAYS = ["ws", "wss", "poll", "loops", "loops-wss", "hubble"]
+
+
+@pytest.fixture(params=WAYS)
+def way(world, request):
+    """A function that makes a rule's port for a target's: over each carrier, within one loop of the
+    gateway and across, and towards an agent that speaks Hubble 0.1."""
+    def make(target, *far_options):
+        loops = request.param.startswith("loops")
+        gateway = world.gateway("--legacy", "hubble", secure=request.param.endswith("wss"),
+                                threads=4 if loops else 1)
+        url = None
+        if request.param == "poll":
+            url = f"poll+http://127.0.0.1:{gateway.port}/"
+        if request.param == "hubble":
+            far_options = ("--dialect", "hubble", *far_options)
+        names = [f"far{number}" for number in range(4 if loops else 1)]
+        for name in names:
+            world.agent(gateway, name, url=url, options=far_options)
+        near = world.agent(gateway, "near", *(f"0:{name}:127.0.0.1:{target}" for name in names),
+                           url=url)
+        return [near.port(index) for index in range(len(names))]
+
+    # Hubble 0.1 has one kind of end only.
+    make.read = receive_all if request.param == "hubble" else receive_until_reset
+    return make
+
+
+def test_what_a_client_sent_before_its_reset_arrives(world, way):
+    server = world.server()
+    for port in way(server.port):
+        client = connect(port)
+        client.sendall(bytes(SENT))
+        target = server.accept()
+        wait_until_taken(client)
+        reset(client)
+        assert len(way.read(target)) == SENT
+
+
+def test_what_a_target_sent_before_its_reset_arrives(world, way):
+    server = world.server()
+    for port in way(server.port):
+        client = world.keep(connect(port))
+        client.sendall(b"?")
+        target = server.accept()
+        target.sendall(bytes(SENT))
+        wait_until_taken(target)
+        reset(target)
+        assert len(way.read(client)) == SENT
+
+
+def test_each_record_arrives_though_its_sender_left_input_unread(world, way):
+    """Such a close is a reset, right behind the record."""
+    records = []
+
+    def target(connection):
+        connection.sendall(b"a banner that nobody reads")
+        got = bytearray()
+        try:
+            while piece := connection.recv(65536):
+                got += piece
+        except ConnectionResetError:
+            pass
+        records.append(bytes(got))
+
+    ports = way(world.server(target).port)
+
+    def client(number):
+        with connect(ports[number % len(ports)]) as connection:
+            select.select([connection], [], [])  # the banner is there
+            connection.sendall(b"%06d" % number)
+
+    in_parallel(client, range(RECORDS), workers=20)
+    eventually(lambda: len(records) == RECORDS, message="sessions did not end")
+    assert sorted(records) == [b"%06d" % number for number in range(RECORDS)]
+
+
+def test_an_early_answer_arrives(world, way):
+    """A server answers at once and closes, though it has not read all of the upload."""
+    answer = b"HTTP/1.1 413 Too large\r\n\r\n" + bytes(20000)
+
+    def target(connection):
+        receive_exactly(connection, 1000)
+        connection.sendall(answer)
+
+    ports = way(world.server(target).port)
+
+    # It reads before it sends on: a system that hears of a reset while it sends drops what was not
+    # read, without a tunnel too.
+    def client(number):
+        with connect(ports[number % len(ports)]) as connection:
+            connection.sendall(bytes(200 * 1000))
+            got = bytearray()
+            try:
+                while len(got) < len(answer):
+                    piece = connection.recv(65536)
+                    assert piece, f"the answer ended after {len(got)} bytes"
+                    got += piece
+            except ConnectionResetError:
+                pass
+            return bytes(got)
+
+    for got in in_parallel(client, range(40), workers=10):
+        assert got == answer
+
+
+@pytest.mark.parametrize("who", [0, 1], ids=["client", "target"])
+def test_a_half_close_before_the_reset_arrives_before_it(world, way, who):
+    server = world.server()
+    for port in way(server.port):
+        client = world.keep(connect(port))
+        client.sendall(b"?")
+        target = server.accept()
+        receive_exactly(target, 1)
+        ours, theirs = (client, target) if who == 0 else (target, client)
+        ours.sendall(b"the last words")
+        ours.shutdown(socket.SHUT_WR)
+        wait_until_taken(ours)
+        assert receive_exactly(theirs, 14) == b"the last words"
+        assert theirs.recv(1) == b""
+        reset(ours)
+        assert wait_for_error(theirs) in (errno.ECONNRESET, errno.EPIPE)
+
+
+def test_a_slow_reader_gets_everything(world, secure):
+    """The last socket is reset only when its peer's system has taken all."""
+    server = world.server(receive_buffer=4096)
+    tunnel = world.tunnel(server.port, secure=secure)
+    client = tunnel.connect()
+    client.sendall(bytes(SENT))
+    target = server.accept()
+    wait_until_taken(client)
+    reset(client)
+    received = 0
+    began = time.monotonic()
+    with pytest.raises(ConnectionResetError):
+        while True:
+            # 100 KB a second: its pace is the subject.
+            while received > (time.monotonic() - began) * 100 * 1000:
+                select.select([], [], [], 0.02)
+            piece = target.recv(4096)
+            assert piece, "the stream ended in order"
+            received += len(piece)
+    assert received == SENT
+
+
+@pytest.mark.limit(150)
+def test_a_reader_that_takes_nothing_is_reset_in_the_end(world):
+    """After 30 s without progress, at all hops together."""
+    server = world.server()
+    tunnel = world.tunnel(server.port)
+    client = tunnel.connect()
+    sent = fill(client)
+    target = server.accept()
+    began = time.monotonic()
+    reset(client)
+    wait_for_error(target, timeout=120)
+    assert 25 < time.monotonic() - began
+    assert sent > MEGABYTE
+    eventually(lambda: "code=17" in tunnel.gateway.output(), message="the gateway gave no reason")
+
+
+def test_both_sides_reset(world, way):
+    server = world.server()
+    for port in way(server.port):
+        client = connect(port)
+        client.sendall(b"?")
+        target = server.accept()
+        receive_exactly(target, 1)
+        client.sendall(bytes(SENT))
+        target.sendall(bytes(SENT))
+        wait_until_taken(client)
+        wait_until_taken(target)
+        reset(client)
+        reset(target)
+        with connect(port) as again:
+            again.sendall(b"!")
+            assert receive_exactly(server.accept(), 1) == b"!"
+
+
+def test_a_client_that_goes_while_the_link_is_away(world):
+    """What it sent is delivered when the link is back."""
+    server = world.server()
+    gateway = world.gateway()
+    world.agent(gateway, "far")
+    proxy = world.proxy(gateway.port)
+    near = world.agent(gateway, "near", f"0:far:127.0.0.1:{server.port}",
+                       url=f"ws://127.0.0.1:{proxy.port}")
+    client = connect(near.port())
+    client.sendall(b"?")
+    target = server.accept()
+    receive_exactly(target, 1)
+    proxy.half_open()
+    client.sendall(b"the last words")
+    wait_until_taken(client)
+    reset(client)
+    proxy.reset()
+    assert receive_until_reset(target) == b"the last words"
+
+
+def test_a_client_that_goes_before_its_target_is_there(world):
+    """With nothing delivered its session ends; otherwise the target is dialled all the same."""
+    port = free_port()
+    tunnel = world.tunnel(port)
+    reset(tunnel.connect())
+    server = world.server(port=port)
+    client = tunnel.connect()
+    client.sendall(b"early words")
+    wait_until_taken(client)
+    reset(client)
+    target = server.accept()
+    received = receive_until_reset(target)
+    while not received:  # the first client's session
+        received = receive_until_reset(server.accept())
+    assert received == b"early words"
