@@ -162,8 +162,16 @@ static void send_request(struct approach *approach)
     enum upgrade_offer offer = approach->request.config->dialect == AGENT_DIALECT_HUBBLE
                                    ? UPGRADE_OFFER_NONE
                                    : UPGRADE_OFFER_NATIVE;
-    int size = upgrade_write_request(approach->request.url, offer, approach->websocket_key, request,
-                                     sizeof(request));
+    char link[LINK_NAME_TEXT_SIZE];
+    if (approach->request.link != NULL)
+        link_name_text(approach->request.link, link);
+    struct upgrade_request upgrade = {
+        .url = approach->request.url,
+        .offer = offer,
+        .key = approach->websocket_key,
+        .link = approach->request.link != NULL ? link : NULL,
+    };
+    int size = upgrade_write_request(&upgrade, request, sizeof(request));
     struct iovec vector = {request, size > 0 ? (size_t)size : 0};
     if (size < 0 || conn_write(approach->conn, &vector, 1) != size)
         fail(approach, APPROACH_UNREACHABLE, "the upgrade request could not be sent");

@@ -127,6 +127,15 @@ static int take_auth_timeout(void *settings, const char *value, char *why)
     return 0;
 }
 
+static int take_limit_loopback(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    (void)value;
+    (void)why;
+    command->config.limit_loopback = true;
+    return 0;
+}
+
 static int take_handshakes(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
@@ -254,6 +263,9 @@ static const struct option OPTIONS[] = {
      "how many agents may log in a second; the others are told\nwhen to come back (default: 1000; "
      "0: no limit)",
      take_handshakes, false},
+    {"limit-loopback", NULL,
+     "limit connections that have not logged in by address also\nwhere they come from loopback",
+     take_limit_loopback, false},
     {"resume-window", "TIME",
      "how long the sessions of an agent wait for it when its\nconnection is lost (default: 60s; "
      "0: not at all)",

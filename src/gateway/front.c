@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "codec/proxy_header.h"
+#include "gateway/address_group.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -61,8 +62,17 @@ void front_init(struct front *front, const struct network *trusted, size_t trust
                sizeof front->address);
     else
         return;
+    front->has_address = true;
     judge(front);
     describe(front, address_port(&peer), true); /* IPv4 as such, though an IPv6 socket has it */
+}
+
+uint64_t front_group(const struct front *front, bool limits_loopback)
+{
+    bool is_exempt = !limits_loopback && address_group_is_loopback(front->address);
+    if (!front->has_address || front->is_trusted || is_exempt)
+        return ADDRESS_GROUP_NONE;
+    return address_group(front->address);
 }
 
 /* ---- the PROXY protocol ---- */

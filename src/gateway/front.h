@@ -21,6 +21,7 @@ struct front {
     size_t trusted_count;
     uint8_t address[HOST_ADDRESS_SIZE]; /* whose words come next, as far as that is believed */
     char text[ADDRESS_TEXT_SIZE];       /* the same for people, with its port if that is known */
+    bool has_address;                   /* the peer was still there to be asked for it */
     bool is_trusted;                    /* the address is that of a trusted proxy */
     bool is_passed;                     /* TLS or HTTP comes next */
 };
@@ -41,5 +42,10 @@ int front_read(struct front *front, struct head_reader *reader, struct conn *con
 /* Follows X-Forwarded-For from its end to the first address that is not that of a trusted proxy, as
  * long as each hop is an address. */
 void front_take_fields(struct front *front, const struct http1_head *head);
+
+/* The group of addresses (gateway/address_group.h) that limits are counted against:
+ * ADDRESS_GROUP_NONE for a trusted proxy that has named no client, for loopback unless
+ * `limits_loopback`, and where the address is not known. */
+uint64_t front_group(const struct front *front, bool limits_loopback);
 
 #endif

@@ -269,11 +269,11 @@ static void deinit_registries(struct gateway *gateway, size_t count)
         registry_deinit(registries[--count]);
 }
 
-static int init_registries(struct gateway *gateway)
+static int init_tables(struct gateway *gateway, unsigned handshakes)
 {
     struct registry *const registries[REGISTRIES] = {&gateway->registry, &gateway->links,
                                                      &gateway->polls, &gateway->left};
-    uint64_t seeds[REGISTRIES];
+    uint64_t seeds[REGISTRIES + 1];
     if (getrandom(seeds, sizeof(seeds), 0) != (ssize_t)sizeof(seeds))
         return CULVERT_ERROR_NO_MEMORY;
     for (size_t i = 0; i < REGISTRIES; i++) {
@@ -283,20 +283,22 @@ static int init_registries(struct gateway *gateway)
             return error;
         }
     }
-    return 0;
+    int error = admission_init(&gateway->admission, handshakes, seeds[REGISTRIES]);
+    if (error != 0)
+        deinit_registries(gateway, REGISTRIES);
+    return error;
 }
 
 int gateway_open(const struct gateway_config *config, struct gateway **out)
 {
     struct gateway *gateway = memory_allocate_zero(sizeof(*gateway));
-    if (gateway == NULL || init_registries(gateway) != 0) {
+    if (gateway == NULL || init_tables(gateway, config->handshakes) != 0) {
         log_error("cannot start the gateway: out of memory");
         memory_free(gateway);
         return EXIT_CODE_FAILURE;
     }
     gateway->config = config;
     account_init(&gateway->account, config->max_memory);
-    admission_init(&gateway->admission, config->handshakes);
     int code = start(gateway) == 0 ? open_all(gateway) : EXIT_CODE_FAILURE;
     if (code != EXIT_CODE_OK) {
         gateway_free(gateway);
@@ -332,6 +334,7 @@ void gateway_free(struct gateway *gateway)
         worker_deinit(&gateway->workers[i]);
     memory_free(gateway->workers);
     memory_free(gateway->places);
+    admission_deinit(&gateway->admission);
     deinit_registries(gateway, REGISTRIES);
     memory_free(gateway);
 }

@@ -40,6 +40,7 @@ struct gateway_config {
     unsigned threads;       /* event loops, at least 1 */
     size_t max_memory;      /* bytes; SIZE_MAX: no limit */
     unsigned handshakes;    /* at most so many a second are taken up, to 1,000,000; 0: no limit */
+    bool limit_loopback;    /* the limits by address hold for loopback as well */
     unsigned resume_window; /* seconds that a link waits for another carrier; 0: not at all */
     unsigned drain;         /* seconds that open sessions get to finish after a signal */
 

@@ -278,6 +278,24 @@ void poll_connection_serve(struct poll_connection *connection, uint64_t id)
     take_request(connection);
 }
 
+void poll_connection_count(struct poll_connection *connection)
+{
+    struct worker *worker = connection->worker;
+    const struct poll_session *session = connection->session;
+    bool is_counted = connection->stranger.group != NULL;
+    if (session != NULL && session->is_logged_in)
+        worker_forget_stranger(worker, &connection->stranger);
+    else if (!is_counted)
+        worker_count_stranger(
+            worker, &connection->stranger,
+            front_group(&connection->front, worker->gateway->config->limit_loopback));
+}
+
+static void evict(struct stranger *stranger)
+{
+    poll_connection_close(CONTAINER_OF(stranger, struct poll_connection, stranger));
+}
+
 /* Finds the session that an up or a down is for. */
 static void route(struct poll_connection *connection)
 {
@@ -285,6 +303,7 @@ static void route(struct poll_connection *connection)
     struct member_ref ref;
     int error = registry_find(&worker->gateway->polls, connection->request.id, &ref);
     poll_session_leave(connection);
+    poll_connection_count(connection);
     if (error != 0)
         refuse(connection, 410, 0);
     else if (ref.worker != worker->loop.index)
@@ -392,7 +411,7 @@ void poll_connection_open(struct poll_connection *connection, struct visitor *vi
 {
     struct poll_session *session = NULL;
     if (getrandom(visitor->nonce, sizeof(visitor->nonce), 0) == (ssize_t)sizeof(visitor->nonce))
-        session = poll_session_new(connection->worker);
+        session = poll_session_new(visitor);
     if (session == NULL) {
         refuse(connection, 503, 0);
         visitor_end(visitor, CULVERT_ERROR_NO_MEMORY, "out of memory");
@@ -425,7 +444,8 @@ static unsigned choose_worker(const struct poll_connection *connection)
 static void begin_open(struct poll_connection *connection, struct visitor *visitor)
 {
     struct worker *worker = connection->worker;
-    unsigned seconds = admission_ask(&worker->gateway->admission, loop_now(&worker->loop));
+    const char *link = connection->request.has_link ? connection->request.link : NULL;
+    unsigned seconds = visitor_ask_admission(visitor, link);
     if (seconds > 0) {
         refuse(connection, 503, seconds);
         visitor_end(visitor, CULVERT_ERROR_LIMIT, "too many agents log in at the same time");
@@ -447,15 +467,16 @@ static struct poll_connection *take_from(struct visitor *visitor)
     if (connection == NULL)
         return NULL;
     connection->worker = visitor->worker;
-    connection->conn = visitor->conn;
+    connection->conn = visitor_give_conn(visitor);
     connection->front = visitor->front;
     connection->reader = visitor->reader;
     connection->task.run = go_on;
     connection->waiter.answered = waiter_answered;
     conn_set_owner(connection->conn, &poll_connection_events, connection);
     conn_want(connection->conn, 0);
-    visitor->conn = NULL;
     head_reader_init(&visitor->reader);
+    connection->stranger.evict = evict;
+    poll_connection_count(connection);
     return connection;
 }
 
@@ -493,6 +514,7 @@ void poll_connection_let_go(struct poll_connection *connection)
 {
     if (connection->state == POLL_CONNECTION_ANSWERS) {
         poll_session_leave(connection);
+        poll_connection_count(connection);
         connection->stays = false;
     } else {
         poll_connection_close(connection);
@@ -510,6 +532,7 @@ void poll_connection_close(struct poll_connection *connection)
         return;
     connection->is_over = true;
     poll_session_leave(connection);
+    worker_forget_stranger(connection->worker, &connection->stranger);
     list_remove(&connection->clock_node);
     if (connection->conn != NULL)
         conn_close(connection->conn, false);

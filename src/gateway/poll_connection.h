@@ -35,7 +35,8 @@ struct poll_connection {
     struct list_node clock_node;
     uint64_t since; /* microseconds; on its clock */
     struct loop_task task;
-    struct front front; /* whose connection it is, before any request's fields */
+    struct stranger stranger; /* unless its session is logged in */
+    struct front front;       /* whose connection it is, before any request's fields */
     struct head_reader reader;
     struct poll_request request; /* the last */
     struct poll_waiter waiter;
@@ -59,6 +60,8 @@ void poll_connection_open(struct poll_connection *connection, struct visitor *vi
 
 /* The body may be read, or must not be. */
 void poll_connection_read_body(struct poll_connection *connection, bool on);
+/* Counts it as a stranger, or no more, as its session is. */
+void poll_connection_count(struct poll_connection *connection);
 bool poll_connection_is_idle(const struct poll_connection *connection);
 
 /* Its session is over: closes when its answer, if it is at one, is out. */

@@ -35,6 +35,8 @@ static void arrived(struct loop *loop, struct loop_message *message)
         error = conn_arrive(journey->cargo, loop, &poll_connection_events, connection,
                             &connection->conn);
     memory_free(journey);
+    if (!worker->polls.is_over && error == 0)
+        poll_connection_count(connection);
     if (worker->polls.is_over || error != 0)
         poll_connection_close(connection);
     else if (session != 0)
@@ -61,6 +63,7 @@ static void go(struct poll_connection *connection, unsigned worker, uint64_t ses
         journey->agent = *agent;
     list_remove(&connection->clock_node);
     parking_leave(&connection->parking);
+    worker_forget_stranger(connection->worker, &connection->stranger);
     loop_task_cancel(&connection->task);
     connection->conn = NULL;
     connection->worker = &connection->worker->gateway->workers[worker];

@@ -2,8 +2,8 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "gateway/dialect.h"
 #include "gateway/poll_connection.h"
+#include "gateway/visitor.h"
 
 #include <sys/random.h>
 
@@ -50,8 +50,18 @@ static int make_known(struct poll_session *session)
     return error;
 }
 
-struct poll_session *poll_session_new(struct worker *worker)
+static void evict(struct stranger *stranger)
 {
+    struct poll_session *session = CONTAINER_OF(stranger, struct poll_session, stranger);
+    if (session->visitor != NULL)
+        visitor_end(session->visitor, CULVERT_ERROR_LIMIT,
+                    "too many connections that do not log in");
+    poll_session_end(session);
+}
+
+struct poll_session *poll_session_new(struct visitor *visitor)
+{
+    struct worker *worker = visitor->worker;
     struct poll_session *session = memory_allocate_zero(sizeof(*session));
     if (session == NULL)
         return NULL;
@@ -67,6 +77,11 @@ struct poll_session *poll_session_new(struct worker *worker)
         poll_server_deinit(&session->server, &session->burial);
         return NULL;
     }
+    session->visitor = visitor;
+    visitor->poll = session;
+    session->stranger.evict = evict;
+    worker_count_stranger(worker, &session->stranger,
+                          front_group(&visitor->front, worker->gateway->config->limit_loopback));
     return session;
 }
 
@@ -94,8 +109,7 @@ static void make_room(struct poll_session *session)
 
 static size_t limit(const struct poll_session *session)
 {
-    bool logs_in = session->server.carrier.events == dialect_native.events;
-    return logs_in ? POLL_SESSION_EARLY_CONNECTIONS : POLL_SESSION_CONNECTIONS;
+    return session->is_logged_in ? POLL_SESSION_CONNECTIONS : POLL_SESSION_EARLY_CONNECTIONS;
 }
 
 void poll_session_join(struct poll_session *session, struct poll_connection *connection)
@@ -105,6 +119,7 @@ void poll_session_join(struct poll_session *session, struct poll_connection *con
     list_append(&session->connections, &connection->session_node);
     session->connection_count++;
     connection->session = session;
+    poll_connection_count(connection);
 }
 
 void poll_session_leave(struct poll_connection *connection)
@@ -129,9 +144,22 @@ void poll_session_set_bringer(struct poll_session *session, struct poll_connecti
 
 /* ---- the end ---- */
 
+void poll_session_end_login(struct poll_session *session, bool is_logged_in)
+{
+    session->visitor = NULL;
+    session->is_logged_in = is_logged_in;
+    if (!is_logged_in)
+        return;
+    worker_forget_stranger(session->worker, &session->stranger);
+    struct list_node *node = list_first(&session->connections);
+    for (; node != NULL; node = list_next(&session->connections, node))
+        poll_connection_count(connection_at(node));
+}
+
 void poll_session_end(struct poll_session *session)
 {
     struct list_node *node;
+    worker_forget_stranger(session->worker, &session->stranger);
     while ((node = list_first(&session->connections)) != NULL)
         poll_connection_let_go(connection_at(node));
     registry_release(&session->worker->gateway->polls, session->name, session->id);

@@ -17,6 +17,7 @@ enum {
 };
 
 struct poll_connection;
+struct visitor;
 
 struct poll_session {
     struct poll_server server;
@@ -26,11 +27,16 @@ struct poll_session {
     struct list connections;      /* the least lately used first */
     size_t connection_count;
     struct poll_connection *bringer; /* whose body is being read, NULL: none */
+    struct visitor *visitor;         /* who is logging in by it, or NULL */
+    struct stranger stranger;        /* until it is logged in */
+    bool is_logged_in;
     struct loop_task burial;
 };
 
-/* A new one, whose carrier reads and has no events yet, or NULL: there is no memory. */
-struct poll_session *poll_session_new(struct worker *worker);
+/* A new one for the visitor, whose carrier reads and has no events yet, or NULL: there is no
+ * memory.
+ */
+struct poll_session *poll_session_new(struct visitor *visitor);
 /* On its worker. */
 struct poll_session *poll_session_find(struct worker *worker, uint64_t id);
 
@@ -41,6 +47,10 @@ void poll_session_leave(struct poll_connection *connection);
 /* A body is going to be read from this connection: from another, where the agent tried before, no
  * more is taken. */
 void poll_session_set_bringer(struct poll_session *session, struct poll_connection *connection);
+
+/* The visitor ends: its carrier is a member's now, or is closed; then the session counts as a
+ * stranger until it is gone. */
+void poll_session_end_login(struct poll_session *session, bool is_logged_in);
 
 /* Forgets it; its connections close as soon as their last answers are out. The carrier has been
  * closed. */

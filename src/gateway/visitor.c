@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "gateway/dialect.h"
 #include "gateway/poll_connection.h"
+#include "gateway/poll_session.h"
 #include "tunnel/websocket_carrier.h"
 
 #include <stdio.h>
@@ -43,10 +44,25 @@ void visitor_end(struct visitor *visitor, int error, const char *why)
     if (visitor->dialect != NULL)
         visitor->dialect->end(visitor);
     resumption_free(visitor->resumption);
+    if (visitor->poll != NULL)
+        poll_session_end_login(visitor->poll, visitor->carrier == NULL);
     map_remove(&worker->visitor_ids, visitor->id);
     list_remove(&visitor->node);
-    worker->visitor_count--;
+    worker_forget_stranger(worker, &visitor->stranger);
     loop_bury(&worker->loop, &visitor->burial);
+}
+
+/* ---- limits ---- */
+
+static uint64_t group_of(const struct visitor *visitor)
+{
+    return front_group(&visitor->front, visitor->worker->gateway->config->limit_loopback);
+}
+
+/* Counts its connection against the address that is known by now. */
+static void count(struct visitor *visitor)
+{
+    worker_count_stranger(visitor->worker, &visitor->stranger, group_of(visitor));
 }
 
 /* ---- plain HTTP ---- */
@@ -120,11 +136,22 @@ static void upgrade(struct visitor *visitor, const struct http1_head *head, size
     head_reader_deinit(&visitor->reader);
 }
 
-/* Too many have come in this second: the rest shall come back one after the other. */
-static bool is_admitted(struct visitor *visitor)
+unsigned visitor_ask_admission(struct visitor *visitor, const char *link)
 {
     struct worker *worker = visitor->worker;
-    unsigned seconds = admission_ask(&worker->gateway->admission, loop_now(&worker->loop));
+    struct gateway *gateway = worker->gateway;
+    struct member_ref member;
+    bool is_known = link != NULL && registry_find(&gateway->links, link, &member) == 0;
+    return admission_ask(&gateway->admission, group_of(visitor), is_known, loop_now(&worker->loop));
+}
+
+/* Too many have come in this second: the rest shall come back one after the other. */
+static bool is_admitted(struct visitor *visitor, const struct http1_head *head)
+{
+    char link[LINK_NAME_TEXT_SIZE];
+    const struct http1_field *named = http1_find(head, UPGRADE_LINK_FIELD);
+    bool names_link = named != NULL && text_copy(named->value, link, sizeof(link)) == 0;
+    unsigned seconds = visitor_ask_admission(visitor, names_link ? link : NULL);
     if (seconds == 0)
         return true;
     char field[64];
@@ -138,7 +165,7 @@ static void dispatch(struct visitor *visitor, const struct http1_head *head, siz
 {
     switch (upgrade_classify(head)) {
     case UPGRADE_NATIVE:
-        if (is_admitted(visitor))
+        if (is_admitted(visitor, head))
             upgrade(visitor, head, used, &dialect_native);
         break;
     case UPGRADE_NONE:
@@ -149,7 +176,7 @@ static void dispatch(struct visitor *visitor, const struct http1_head *head, siz
         break;
     case UPGRADE_UNKNOWN:
         if (visitor->worker->gateway->config->legacy_hubble) {
-            if (is_admitted(visitor))
+            if (is_admitted(visitor, head))
                 upgrade(visitor, head, used, &dialect_hubble);
             break;
         }
@@ -174,6 +201,7 @@ void visitor_take_request(struct visitor *visitor, const struct http1_head *head
         return;
     }
     front_take_fields(&visitor->front, head);
+    count(visitor);
     dispatch(visitor, head, used);
 }
 
@@ -182,6 +210,8 @@ static int pass_front(struct visitor *visitor)
 {
     const struct worker *worker = visitor->worker;
     int result = front_read(&visitor->front, &visitor->reader, visitor->conn);
+    if (result == 0)
+        count(visitor);
     if (result != 0 || worker->tls == NULL)
         return result;
     if (visitor->reader.size > 0)
@@ -230,19 +260,23 @@ static const struct conn_events conn_handlers = {
 
 /* ---- life ---- */
 
-static void make_room(struct worker *worker)
+static void evict(struct stranger *stranger)
 {
-    if (worker->visitor_count < WORKER_VISITORS)
-        return;
-    struct list_node *oldest = list_first(&worker->visitors);
-    visitor_end(CONTAINER_OF(oldest, struct visitor, node), CULVERT_ERROR_LIMIT,
+    visitor_end(CONTAINER_OF(stranger, struct visitor, stranger), CULVERT_ERROR_LIMIT,
                 "too many connections that do not log in");
+}
+
+struct conn *visitor_give_conn(struct visitor *visitor)
+{
+    struct conn *conn = visitor->conn;
+    visitor->conn = NULL;
+    worker_forget_stranger(visitor->worker, &visitor->stranger);
+    return conn;
 }
 
 /* One without a connection. */
 static struct visitor *make(struct worker *worker)
 {
-    make_room(worker);
     struct visitor *visitor = memory_allocate_zero(sizeof(*visitor));
     if (visitor == NULL)
         return NULL;
@@ -250,16 +284,16 @@ static struct visitor *make(struct worker *worker)
     visitor->id = atomic_fetch_add(&worker->gateway->next_id, 1) + 1;
     visitor->since = loop_now(&worker->loop);
     visitor->burial.run = bury;
+    visitor->stranger.evict = evict;
     visitor->address = visitor->front.text;
     head_reader_init(&visitor->reader);
     if (map_insert(&worker->visitor_ids, visitor->id, visitor) != 0) {
         memory_free(visitor);
         return NULL;
     }
-    list_append(&worker->visitors, &visitor->node);
-    worker->visitor_count++;
-    if (worker->visitor_count == 1)
+    if (list_is_empty(&worker->visitors))
         loop_timer_start(&worker->sweep, 1000);
+    list_append(&worker->visitors, &visitor->node);
     return visitor;
 }
 
@@ -279,6 +313,7 @@ void visitor_new(struct worker *worker, int fd)
     }
     const struct gateway_config *config = worker->gateway->config;
     front_init(&visitor->front, config->trusted, config->trusted_count, visitor->conn);
+    count(visitor);
     conn_want(visitor->conn, CONN_READ);
 }
 
@@ -298,6 +333,7 @@ struct visitor *visitor_adopt(struct worker *worker, struct conn *conn, const st
     if (conn != NULL) {
         conn_set_owner(conn, &conn_handlers, visitor);
         conn_want(conn, CONN_READ);
+        count(visitor);
     }
     if (reader != NULL)
         visitor->reader = *reader;

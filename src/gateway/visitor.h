@@ -9,6 +9,7 @@
 #include "gateway/front.h"
 #include "gateway/member.h"
 #include "gateway/resume.h"
+#include "gateway/strangers.h"
 #include "net/conn.h"
 #include "store/watch.h"
 #include "tunnel/carrier.h"
@@ -23,8 +24,10 @@ struct visitor {
     struct list_node node;
     struct loop_task burial;
     uint64_t since;
-    struct conn *conn;       /* until the upgrade */
-    struct carrier *carrier; /* after it */
+    struct stranger stranger;  /* while it has a connection of its own */
+    struct poll_session *poll; /* whose carrier is its; NULL: none's */
+    struct conn *conn;         /* until the upgrade */
+    struct carrier *carrier;   /* after it */
     struct front front;
     struct head_reader reader;
     const struct dialect *dialect; /* from the upgrade on */
@@ -58,6 +61,13 @@ struct visitor *visitor_adopt(struct worker *worker, struct conn *conn, const st
 
 /* Acts on the head of a request, in the reader, that is `used` bytes long. */
 void visitor_take_request(struct visitor *visitor, const struct http1_head *head, size_t used);
+
+/* Its connection, which it gives up, is somebody else's to count from now on. */
+struct conn *visitor_give_conn(struct visitor *visitor);
+
+/* Whether its handshake, whose head names this link if it names any, is taken up now: 0, or the
+ * seconds to come back after. */
+unsigned visitor_ask_admission(struct visitor *visitor, const char *link);
 
 /* Its handshake will come by this carrier, which it takes. */
 void visitor_take_carrier(struct visitor *visitor, struct carrier *carrier,

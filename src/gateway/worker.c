@@ -25,8 +25,31 @@ static void sweep(struct loop_timer *timer)
             break;
         visitor_end(visitor, CULVERT_ERROR_TIMED_OUT, "it did not log in in time");
     }
-    if (worker->visitor_count > 0)
+    if (!list_is_empty(&worker->visitors))
         loop_timer_start(&worker->sweep, 1000);
+}
+
+/* ---- strangers that are too many ---- */
+
+static void evict(struct loop_task *task)
+{
+    struct worker *worker = CONTAINER_OF(task, struct worker, eviction);
+    struct stranger *excess;
+    while ((excess = strangers_excess(&worker->strangers)) != NULL)
+        excess->evict(excess);
+}
+
+void worker_count_stranger(struct worker *worker, struct stranger *stranger, uint64_t group)
+{
+    /* Without memory for its group it counts for the total. */
+    (void)strangers_add(&worker->strangers, stranger, group);
+    if (strangers_excess(&worker->strangers) != NULL)
+        loop_defer(&worker->loop, &worker->eviction);
+}
+
+void worker_forget_stranger(struct worker *worker, struct stranger *stranger)
+{
+    strangers_remove(&worker->strangers, stranger);
 }
 
 static struct tunnel *largest_tunnel(struct relief *relief)
@@ -103,13 +126,15 @@ static void look_whether_quiet(struct loop_timer *timer)
 
 int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
 {
-    uint64_t seed[3];
+    uint64_t seed[4];
     if (getrandom(seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
         return CULVERT_ERROR_NO_MEMORY;
     memset(worker, 0, sizeof(*worker));
     worker->gateway = gateway;
     list_init(&worker->visitors);
     list_init(&worker->sessions);
+    strangers_init(&worker->strangers, seed[3]);
+    worker->eviction.run = evict;
     map_init(&worker->visitor_ids, seed[0]);
     map_init(&worker->members, seed[1]);
     int error = loop_init(&worker->loop, index, &gateway->account);
@@ -137,6 +162,8 @@ void worker_deinit(struct worker *worker)
     worker->polls.is_over = true; /* what is still on its way here finds nobody */
     polls_deinit(worker);
     loop_deinit(&worker->loop);
+    loop_task_cancel(&worker->eviction);
+    strangers_deinit(&worker->strangers);
     map_deinit(&worker->visitor_ids);
     map_deinit(&worker->members);
     memory_free(worker->listeners);

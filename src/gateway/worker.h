@@ -14,6 +14,7 @@
 #include "gateway/polls.h"
 #include "gateway/registry.h"
 #include "gateway/shutdown.h"
+#include "gateway/strangers.h"
 #include "net/address.h"
 #include "net/listener.h"
 #include "net/loop.h"
@@ -27,7 +28,6 @@
 #include <stdint.h>
 
 enum {
-    WORKER_VISITORS = 1024, /* connections that have not logged in; the oldest makes room */
     WORKER_LOGIN_TIME = 10, /* seconds for all of connection, TLS, upgrade and handshake */
 };
 
@@ -74,9 +74,10 @@ struct worker {
     bool has_thread;
     struct listener **listeners;
     size_t listener_count;
-    struct tls_context *tls; /* NULL: plain */
-    struct list visitors;    /* oldest first */
-    size_t visitor_count;
+    struct tls_context *tls;    /* NULL: plain */
+    struct list visitors;       /* oldest first */
+    struct strangers strangers; /* who holds something without being logged in */
+    struct loop_task eviction;  /* of those that are too many */
     struct map visitor_ids;
     struct map members;
     struct list sessions;
@@ -102,6 +103,12 @@ int worker_listen(struct worker *worker, const struct sockaddr_storage *address,
 
 /* On the worker's thread: asks whether the member's key is still valid, and ends it if not. */
 void worker_recheck_key(struct worker *worker, struct member *member);
+
+/* Counts one who has not logged in, as the newest of its group, also if it counted before; those
+ * who are too many go at the end of the turn. */
+void worker_count_stranger(struct worker *worker, struct stranger *stranger, uint64_t group);
+/* It counts no more; no effect if it did not. */
+void worker_forget_stranger(struct worker *worker, struct stranger *stranger);
 
 /* From any thread: each runs on the worker's own. */
 void worker_set_tls(struct worker *worker, struct tls_context *context);

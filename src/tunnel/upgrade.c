@@ -11,9 +11,11 @@ static int fits(int size, size_t room)
     return size < 0 || (size_t)size >= room ? CULVERT_ERROR_TOO_LARGE : size;
 }
 
-int upgrade_write_request(const struct url *url, enum upgrade_offer offer,
-                          const char key[static WEBSOCKET_KEY_SIZE + 1], char *out, size_t room)
+int upgrade_write_request(const struct upgrade_request *request, char *out, size_t room)
 {
+    const struct url *url = request->url;
+    bool is_native = request->offer == UPGRADE_OFFER_NATIVE;
+    bool has_link = is_native && request->link != NULL;
     char host[sizeof(url->host) + 16];
     int error = url_host_field(url, host, sizeof(host));
     if (error != 0)
@@ -25,13 +27,13 @@ int upgrade_write_request(const struct url *url, enum upgrade_offer offer,
                          "Connection: Upgrade\r\n"
                          "Sec-WebSocket-Key: %s\r\n"
                          "Sec-WebSocket-Version: 13\r\n"
-                         "%s"
+                         "%s%s%s%s"
                          "User-Agent: culvert/" CULVERT_VERSION "\r\n"
                          "\r\n",
-                         url->target, host, key,
-                         offer == UPGRADE_OFFER_NATIVE ? "Sec-WebSocket-Protocol: " UPGRADE_PROTOCOL
-                                                         "\r\n"
-                                                       : ""),
+                         url->target, host, request->key,
+                         is_native ? "Sec-WebSocket-Protocol: " UPGRADE_PROTOCOL "\r\n" : "",
+                         has_link ? UPGRADE_LINK_FIELD ": " : "", has_link ? request->link : "",
+                         has_link ? "\r\n" : ""),
                 room);
 }
 

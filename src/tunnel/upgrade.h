@@ -10,7 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define UPGRADE_PROTOCOL "culvert.1"
+#define UPGRADE_PROTOCOL   "culvert.1"
+#define UPGRADE_LINK_FIELD "Culvert-Link" /* in a request: the link that is going to be resumed */
 
 enum {
     UPGRADE_NONCE_SIZE = 16,
@@ -22,10 +23,16 @@ enum upgrade_offer {
     UPGRADE_OFFER_NONE,   /* names no protocol, as the agents of Hubble 0.1 */
 };
 
-/* The agent's request. Returns its size, or CULVERT_ERROR_TOO_LARGE. `key` is the random value of
- * Sec-WebSocket-Key. */
-int upgrade_write_request(const struct url *url, enum upgrade_offer offer,
-                          const char key[static WEBSOCKET_KEY_SIZE + 1], char *out, size_t room);
+/* An agent's request. Borrowed. */
+struct upgrade_request {
+    const struct url *url;
+    enum upgrade_offer offer;
+    const char *key;  /* the random value of Sec-WebSocket-Key */
+    const char *link; /* the link that is going to be resumed (link_name_text), or NULL */
+};
+
+/* Writes the request. Returns its size, or CULVERT_ERROR_TOO_LARGE. */
+int upgrade_write_request(const struct upgrade_request *request, char *out, size_t room);
 
 /* Whether the gateway's answer accepts, and whether it takes up culvert.1. On
  * CULVERT_ERROR_REFUSED or CULVERT_ERROR_PROTOCOL writes what the server is or did into `why`. */

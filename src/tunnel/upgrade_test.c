@@ -36,10 +36,11 @@ static void both_sides_agree(void **state)
     char text[UPGRADE_MAX_HEAD];
     uint8_t nonce[UPGRADE_NONCE_SIZE] = {0xab};
     assert_int_equal(url_parse("ws://gate.example:8080/path", &url, why, sizeof(why)), 0);
-    int size = upgrade_write_request(&url, UPGRADE_OFFER_NATIVE, KEY, text, sizeof(text));
-    assert_true(size > 0);
+    struct upgrade_request asked = {.url = &url, .offer = UPGRADE_OFFER_NATIVE, .key = KEY};
+    assert_true(upgrade_write_request(&asked, text, sizeof(text)) > 0);
     struct http1_head head = request(text);
     assert_int_equal(upgrade_classify(&head), UPGRADE_NATIVE);
+    assert_null(http1_find(&head, UPGRADE_LINK_FIELD));
     char answer[UPGRADE_MAX_HEAD];
     assert_true(upgrade_write_response(&head, nonce, answer, sizeof(answer)) > 0);
     assert_non_null(strstr(answer, "Sec-WebSocket-Accept: " ACCEPT "\r\n"));
@@ -48,8 +49,12 @@ static void both_sides_agree(void **state)
     bool is_native = false;
     assert_int_equal(upgrade_check_response(&back, KEY, &is_native, why, sizeof(why)), 0);
     assert_true(is_native);
-    assert_int_equal(upgrade_write_request(&url, UPGRADE_OFFER_NATIVE, KEY, text, 40),
-                     CULVERT_ERROR_TOO_LARGE);
+    assert_int_equal(upgrade_write_request(&asked, text, 40), CULVERT_ERROR_TOO_LARGE);
+    asked.link = "000102030405060708090a0b0c0d0e0f";
+    assert_true(upgrade_write_request(&asked, text, sizeof(text)) > 0);
+    head = request(text);
+    assert_int_equal(upgrade_classify(&head), UPGRADE_NATIVE);
+    assert_true(text_equals(http1_find(&head, UPGRADE_LINK_FIELD)->value, asked.link));
 }
 
 static void without_a_protocol_both_sides_agree_too(void **state)
@@ -59,7 +64,10 @@ static void without_a_protocol_both_sides_agree_too(void **state)
     char why[256];
     char text[UPGRADE_MAX_HEAD];
     assert_int_equal(url_parse("ws://gate.example/x?y", &url, why, sizeof(why)), 0);
-    assert_true(upgrade_write_request(&url, UPGRADE_OFFER_NONE, KEY, text, sizeof(text)) > 0);
+    struct upgrade_request asked = {
+        .url = &url, .offer = UPGRADE_OFFER_NONE, .key = KEY, .link = "not for others"};
+    assert_true(upgrade_write_request(&asked, text, sizeof(text)) > 0);
+    assert_null(strstr(text, UPGRADE_LINK_FIELD));
     assert_null(strstr(text, "Sec-WebSocket-Protocol"));
     struct http1_head head = request(text);
     assert_int_equal(upgrade_classify(&head), UPGRADE_UNKNOWN);
