@@ -72,6 +72,7 @@ int hubble_proxy_parse(char *const *words, struct gateway_command *command,
     config->max_memory = command->common.max_memory;
     config->open = true;
     config->legacy_hubble = true;
+    config->is_original = true;
     int result = options_parse(&PROXY, words, command, why);
     if (result != 0)
         return result;

@@ -36,6 +36,7 @@ struct gateway_config {
     unsigned auth_timeout;  /* milliseconds that the script has for an answer */
     bool open;              /* agents need no key */
     bool legacy_hubble;     /* Hubble 0.1 is served as well */
+    bool is_original; /* it stands in the place of Hubble 0.1's proxy, and answers plain HTTP alike */
     const char *data;       /* directory of the store; NULL: the default */
     unsigned threads;       /* event loops, at least 1 */
     size_t max_memory;      /* bytes; SIZE_MAX: no limit */

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "gateway/dialect.h"
+#include "gateway/plain_answer.h"
 #include "gateway/poll_connection.h"
 #include "gateway/poll_session.h"
 #include "tunnel/websocket_carrier.h"
@@ -67,8 +68,7 @@ static void count(struct visitor *visitor)
 
 /* ---- plain HTTP ---- */
 
-static void answer_http(struct visitor *visitor, const char *status, const char *extra,
-                        const char *body)
+static void answer_plain(struct visitor *visitor, const struct plain_answer *answer)
 {
     char text[512];
     int size = snprintf(text, sizeof(text),
@@ -79,11 +79,39 @@ static void answer_http(struct visitor *visitor, const char *status, const char 
                         "Connection: close\r\n"
                         "\r\n"
                         "%s",
-                        status, strlen(body), extra, body);
+                        answer->status, strlen(answer->body), answer->fields,
+                        answer->has_no_body ? "" : answer->body);
     struct iovec vector = {text, (size_t)size};
     (void)conn_write(visitor->conn, &vector,
                      1); /* a full socket at the first answer: its peer's loss */
-    visitor_end(visitor, 0, status);
+    visitor_end(visitor, 0, answer->status);
+}
+
+static void answer_http(struct visitor *visitor, const char *status, const char *fields,
+                        const char *body)
+{
+    const struct plain_answer answer = {.status = status, .fields = fields, .body = body};
+    answer_plain(visitor, &answer);
+}
+
+/* Why the gateway cannot serve now; NULL: it can. */
+static const char *find_objection(const struct worker *worker)
+{
+    const struct gateway *gateway = worker->gateway;
+    if (worker->is_draining)
+        return "the gateway is stopping\n";
+    if (gateway->watch != NULL && store_watch_is_broken(gateway->watch))
+        return "the gateway cannot read its store of keys\n";
+    return account_level(&gateway->account) == ACCOUNT_FULL ? "the gateway is out of memory\n"
+                                                            : NULL;
+}
+
+static void answer_request(struct visitor *visitor, const struct http1_head *head)
+{
+    const struct worker *worker = visitor->worker;
+    struct plain_answer answer =
+        plain_answer_to(head, worker->gateway->config->is_original, find_objection(worker));
+    answer_plain(visitor, &answer);
 }
 
 static void answer_bad_head(struct visitor *visitor, int error)
@@ -169,10 +197,7 @@ static void dispatch(struct visitor *visitor, const struct http1_head *head, siz
             upgrade(visitor, head, used, &dialect_native);
         break;
     case UPGRADE_NONE:
-        answer_http(
-            visitor, "426 Upgrade Required", "Upgrade: websocket\r\n",
-            "This is a culvert gateway. Agents connect to it by WebSocket (" UPGRADE_PROTOCOL
-            ").\n");
+        answer_request(visitor, head);
         break;
     case UPGRADE_UNKNOWN:
         if (visitor->worker->gateway->config->legacy_hubble) {

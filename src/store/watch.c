@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,7 +34,8 @@ struct store_watch {
     /* The thread's */
     int64_t version;
     int64_t next_expiry;
-    bool is_broken;
+
+    atomic_bool is_broken; /* set by the thread */
 };
 
 static void run_answer(struct loop *loop, struct loop_message *message)
@@ -102,9 +104,9 @@ static void look(struct store_watch *watch)
     bool has_changed = error == 0 && (version != watch->version || now >= watch->next_expiry);
     if (has_changed)
         error = note_state(watch, now);
-    if (error != 0 && !watch->is_broken)
+    if (error != 0 && !atomic_load(&watch->is_broken))
         log_error("cannot watch for revoked keys: %s", store_message(watch->store));
-    watch->is_broken = error != 0;
+    atomic_store(&watch->is_broken, error != 0);
     if (has_changed)
         watch->changed(watch->context);
 }
@@ -259,6 +261,11 @@ int store_watch_start(const char *directory, void (*changed)(void *context), voi
 const char *store_watch_directory(const struct store_watch *watch)
 {
     return watch->directory;
+}
+
+bool store_watch_is_broken(const struct store_watch *watch)
+{
+    return atomic_load(&watch->is_broken);
 }
 
 bool store_watch_is_new(const struct store_watch *watch)

@@ -54,6 +54,8 @@ int store_watch_start(const char *directory, void (*changed)(void *context), voi
 /* The directory of the store, and how many keys were live in it when the watch started. */
 const char *store_watch_directory(const struct store_watch *watch);
 int64_t store_watch_count(const struct store_watch *watch);
+/* Whether the store could not be read when it was looked at last. Any thread. */
+bool store_watch_is_broken(const struct store_watch *watch);
 /* Whether the watch has made the store. */
 bool store_watch_is_new(const struct store_watch *watch);
 

@@ -198,7 +198,7 @@ def test_agents_and_those_who_poll_meet(world):
 def test_what_a_browser_gets(world):
     gateway = start(world)
     client = world.keep(Http(gateway.port))
-    client.connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    client.connection.sendall(b"GET /some/page HTTP/1.1\r\nHost: localhost\r\n\r\n")
     answer = client.receive()
     assert answer.status == 426
     assert answer.fields["upgrade"] == "websocket"
