@@ -62,6 +62,9 @@ static void test_handshakes(void **state)
     (void)state;
     parse(WORDS("--auth-grant"));
     assert_int_equal(command.config.handshakes, 1000);
+    assert_false(command.config.limit_loopback);
+    parse(WORDS("--auth-grant", "--limit-loopback"));
+    assert_true(command.config.limit_loopback);
     parse(WORDS("--auth-grant", "--handshakes-per-second", "0"));
     assert_int_equal(command.config.handshakes, 0);
     parse(WORDS("--auth-grant", "--handshakes-per-second=1000000"));

@@ -1,3 +1,4 @@
+#include "gateway/address_group.h"
 #include "gateway/front.h"
 
 #include "base/account.h"
@@ -267,6 +268,29 @@ static void test_forwarded_for(void **state)
     check_fields("X-Forwarded-For: \r\n", NULL);
 }
 
+static void check_group(const struct front *front, bool limits_loopback, const char *address)
+{
+    uint8_t bytes[HOST_ADDRESS_SIZE];
+    (void)host_parse(text_of(address), bytes);
+    assert_true(front_group(front, limits_loopback) == address_group(bytes));
+}
+
+static void test_the_group_is_the_clients(void **state)
+{
+    struct entry entry;
+    (void)state;
+    entry_open(&entry, TRUST("127.0.0.1"));
+    assert_true(front_group(&entry.front, true) == ADDRESS_GROUP_NONE); /* it has named nobody */
+    assert_int_equal(send(entry.peer, TEXT_HEADER, strlen(TEXT_HEADER), 0), strlen(TEXT_HEADER));
+    assert_int_equal(front_read(&entry.front, &entry.reader, entry.conn), 0);
+    check_group(&entry.front, false, "203.0.113.99");
+    entry_close(&entry);
+    entry_open(&entry, 0);
+    assert_true(front_group(&entry.front, false) == ADDRESS_GROUP_NONE); /* loopback */
+    check_group(&entry.front, true, "127.0.0.1");
+    entry_close(&entry);
+}
+
 static void test_forwarded_for_that_is_no_address(void **state)
 {
     (void)state;
@@ -305,6 +329,7 @@ int main(void)
         cmocka_unit_test(test_the_peer_goes),
         cmocka_unit_test(test_memory_runs_out),
         cmocka_unit_test(test_forwarded_for),
+        cmocka_unit_test(test_the_group_is_the_clients),
         cmocka_unit_test(test_forwarded_for_that_is_no_address),
     };
     log_set_level(LOG_ERROR);

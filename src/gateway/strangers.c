@@ -93,17 +93,21 @@ static struct stranger *oldest(const struct stranger_group *group)
     return CONTAINER_OF(list_first(&group->strangers), struct stranger, node);
 }
 
+/* Of those with an address; without any, of those that have none. */
+static const struct stranger_group *largest_group(const struct strangers *strangers)
+{
+    if (strangers->largest == 0)
+        return &strangers->nobodys;
+    return CONTAINER_OF(list_first(&strangers->sizes[strangers->largest]), struct stranger_group,
+                        node);
+}
+
 struct stranger *strangers_excess(const struct strangers *strangers)
 {
     const struct stranger_group *nobodys = &strangers->nobodys;
-    const struct stranger_group *largest = NULL;
-    if (strangers->largest > 0)
-        largest = CONTAINER_OF(list_first(&strangers->sizes[strangers->largest]),
-                               struct stranger_group, node);
-    size_t most = largest != NULL ? largest->count : 0;
+    const struct stranger_group *largest = largest_group(strangers);
     if (strangers->count > STRANGERS_MOST)
-        return nobodys->count > most ? oldest(nobodys) : oldest(largest);
-    if (strangers->count > STRANGERS_MOST / 2 && most > STRANGERS_MOST / STRANGERS_SHARE)
-        return oldest(largest);
-    return NULL;
+        return oldest(nobodys->count > largest->count ? nobodys : largest);
+    bool is_above_share = largest != nobodys && largest->count > STRANGERS_MOST / STRANGERS_SHARE;
+    return strangers->count > STRANGERS_MOST / 2 && is_above_share ? oldest(largest) : NULL;
 }

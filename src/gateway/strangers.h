@@ -53,7 +53,7 @@ void strangers_deinit(struct strangers *strangers);
 
 /* Counts it as the newest of its group, also when it counted before. On CULVERT_ERROR_NO_MEMORY it
  * counts for ADDRESS_GROUP_NONE. */
-int strangers_add(struct strangers *strangers, struct stranger *stranger, uint64_t group);
+int strangers_add(struct strangers *strangers, struct stranger *stranger, uint64_t key);
 /* It does not count any more; no effect if it did not. */
 void strangers_remove(struct strangers *strangers, struct stranger *stranger);
 

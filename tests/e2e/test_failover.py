@@ -49,6 +49,7 @@ class Moves:
         marks = self.marks()
         ends(self.first)
         self.wait_at(self.second, marks)
+        self.first.wait(40.0)
 
     def come_back(self):
         marks = self.marks()

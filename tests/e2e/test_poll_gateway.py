@@ -631,7 +631,7 @@ def test_who_polls_may_finish_on_new_connections(world):
         link.asking.close()
         link.bringing.close()
     gateway.ask_to_stop()
-    gateway.wait_for("stopping; 1 sessions")
+    gateway.wait_for("stopping; 1 session")
     for link in (near, far):
         link.asking, link.bringing = link.dial(), link.dial()
     near.wait_for(GOAWAY)
