@@ -543,7 +543,7 @@ def test_the_user_of_an_agent_survives_its_connection(make, world):
     pair.check()
     for name, event in (("far", "link.resumed"), ("near", "link.resumed")):
         assert wait_for_events(pair.events, event, agent=name)[0]["user"] == "ann"
-    assert wait_for_events(pair.events, "session.opened", 2)[1]["user"] == "ann"
+    assert wait_for_events(pair.events, "session.opened", 2)[1]["source_user"] == "ann"
 
 
 def test_askers_that_leave_while_they_wait_for_an_agent(make, world):
