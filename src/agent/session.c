@@ -35,22 +35,40 @@ uint64_t session_received(const struct session *session)
 
 /* ---- telling ---- */
 
+/* Warns of a session that did not come about, unless there are very many. */
+static void warn(struct session_table *table, struct log_limit *limit, const char *sentence)
+{
+    uint64_t left_out = 0;
+    if (!log_limit_take(limit, loop_now(table->loop), &left_out))
+        log_debug("%s", sentence);
+    else if (left_out > 0)
+        log_warning("%s (and %" PRIu64 " more like it were not logged)", sentence, left_out);
+    else
+        log_warning("%s", sentence);
+}
+
 static void tell_log(const struct session *session, int code, const char *text)
 {
     const struct session_subject *subject = &session->subject;
+    struct session_table *table = session->table;
     bool is_out = subject->direction == SESSION_OUT;
     bool was_open = session->relay.is_open;
     char target[HOST_PORT_TEXT_SIZE];
+    char sentence[1024];
     host_port_text(subject->host, subject->port, target);
-    if (is_out && !was_open && code != REASON_NONE)
-        log_warning("no session to %s: %s", subject->target, text);
-    else if (!is_out && !was_open && code == REASON_NOT_ALLOWED)
-        log_warning("refused %s for %s: --allow does not name it", target, subject->agent);
-    else
+    if (is_out && !was_open && code != REASON_NONE) {
+        snprintf(sentence, sizeof(sentence), "no session to %s: %s", subject->target, text);
+        warn(table, &table->refused_out, sentence);
+    } else if (!is_out && !was_open && code == REASON_NOT_ALLOWED) {
+        snprintf(sentence, sizeof(sentence), "refused %s for %s: --allow does not name it", target,
+                 subject->agent);
+        warn(table, &table->refused_in, sentence);
+    } else {
         log_debug("session %" PRIu64 " to %s %s %s ended after %" PRIu64 " bytes there and "
                   "%" PRIu64 " back: %s",
                   session->id, target, is_out ? "through" : "for", subject->agent,
                   session_sent(session), session_received(session), text);
+    }
 }
 
 static void tell_journal(const struct session *session, enum event_type type, int code,

@@ -6,6 +6,7 @@
 #define AGENT_SESSION_H
 
 #include "base/list.h"
+#include "base/log_limit.h"
 #include "journal/journal.h"
 #include "net/asker.h"
 #include "net/loop.h"
@@ -66,6 +67,8 @@ struct session_table {
     struct list sessions;    /* in the order of their numbers */
     size_t count;
     uint64_t last_id;
+    struct log_limit refused_out; /* warnings of sessions that did not come about, asked for here */
+    struct log_limit refused_in;  /* and by other agents */
     void (*emptied)(struct session_table *table); /* the last session has ended; may be NULL */
 };
 

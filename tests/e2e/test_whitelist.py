@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import time
 
 import pytest
 
@@ -67,6 +68,26 @@ def codes(path):
     with open(path, encoding="utf-8") as file:
         found = [json.loads(line) for line in file if line.endswith("\n")]
     return [event["code"] for event in found if event["event"] == "session.refused"]
+
+
+def test_many_refused_connections_are_a_few_warnings(world):
+    """A few at once, then one a second that counts the others; so at both agents."""
+    tunnel = world.tunnel("192.0.2.1:80", far_options=["--allow", "192.0.2.1:81"])
+    began = time.monotonic()
+    for _ in range(200):
+        expect_session_reset(tunnel.port(), 10.0)
+    most = 6 + time.monotonic() - began
+    tunnel.near.wait_for("no session to agent2:192.0.2.1:80", stream="err")
+    assert tunnel.near.count("no session to agent2") <= most
+    tunnel.far.wait_for("refused 192.0.2.1:80 for agent1", stream="err")
+    assert tunnel.far.count("refused 192.0.2.1:80 for agent1") <= most
+
+    def is_counted(agent):
+        expect_session_reset(tunnel.port(), 10.0)
+        return agent.count(r"and \d+ more like it were not logged") > 0
+
+    eventually(lambda: is_counted(tunnel.near), 30.0, "what was left out is not counted")
+    eventually(lambda: is_counted(tunnel.far), 30.0, "what was left out is not counted")
 
 
 def test_an_agent_with_rules_says_that_it_dials_nothing(world):
