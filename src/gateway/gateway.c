@@ -269,11 +269,18 @@ static void deinit_registries(struct gateway *gateway, size_t count)
         registry_deinit(registries[--count]);
 }
 
+static void deinit_tables(struct gateway *gateway)
+{
+    deinit_registries(gateway, REGISTRIES);
+    admission_deinit(&gateway->admission);
+    pressure_deinit(&gateway->pressure);
+}
+
 static int init_tables(struct gateway *gateway, unsigned handshakes)
 {
     struct registry *const registries[REGISTRIES] = {&gateway->registry, &gateway->links,
                                                      &gateway->polls, &gateway->left};
-    uint64_t seeds[REGISTRIES + 1];
+    uint64_t seeds[REGISTRIES + 2];
     if (getrandom(seeds, sizeof(seeds), 0) != (ssize_t)sizeof(seeds))
         return CULVERT_ERROR_NO_MEMORY;
     for (size_t i = 0; i < REGISTRIES; i++) {
@@ -284,6 +291,11 @@ static int init_tables(struct gateway *gateway, unsigned handshakes)
         }
     }
     int error = admission_init(&gateway->admission, handshakes, seeds[REGISTRIES]);
+    if (error == 0) {
+        error = pressure_init(&gateway->pressure, seeds[REGISTRIES + 1]);
+        if (error != 0)
+            admission_deinit(&gateway->admission);
+    }
     if (error != 0)
         deinit_registries(gateway, REGISTRIES);
     return error;
@@ -330,12 +342,12 @@ void gateway_free(struct gateway *gateway)
     authorizer_close(&gateway->authorizer);
     if (gateway->shutdown.gateway != NULL)
         shutdown_deinit(&gateway->shutdown);
+    pressure_end(&gateway->pressure);
     for (unsigned i = 0; i < gateway->worker_count; i++)
         worker_deinit(&gateway->workers[i]);
     memory_free(gateway->workers);
     memory_free(gateway->places);
-    admission_deinit(&gateway->admission);
-    deinit_registries(gateway, REGISTRIES);
+    deinit_tables(gateway);
     memory_free(gateway);
 }
 

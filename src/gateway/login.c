@@ -99,6 +99,7 @@ static void become_member(struct visitor *visitor)
         .user = visitor->user,
         .key_id = visitor->key_id,
         .address = visitor->address,
+        .host = visitor->front.address,
         .dialect = visitor->dialect,
         .handshake = &handshake,
     };

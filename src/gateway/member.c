@@ -15,6 +15,8 @@ static void bury(struct loop_task *task)
 {
     struct member *member = CONTAINER_OF(task, struct member, burial);
     explicit_bzero(member->boot, sizeof(member->boot));
+    if (member->payer != NULL)
+        payers_leave(&member->worker->gateway->pressure.payers, member->payer);
     memory_free(member);
 }
 
@@ -284,6 +286,14 @@ static void timer_fired(struct loop_timer *timer)
         probe_timer_fired(member);
 }
 
+static int find_payer(struct member *member, const struct member_login *login)
+{
+    char name[PAYER_NAME_SIZE];
+    payer_name(login->key_id, login->user, login->name, login->host, name);
+    member->payer = payers_join(&member->worker->gateway->pressure.payers, name);
+    return member->payer != NULL ? 0 : CULVERT_ERROR_NO_MEMORY;
+}
+
 int member_new(struct worker *worker, const struct member_login *login, struct carrier *carrier)
 {
     struct member *member = memory_allocate_zero(sizeof(*member));
@@ -305,7 +315,9 @@ int member_new(struct worker *worker, const struct member_login *login, struct c
         memory_free(member);
         return error;
     }
-    error = map_insert(&worker->members, member->id, member);
+    error = find_payer(member, login);
+    if (error == 0)
+        error = map_insert(&worker->members, member->id, member);
     if (error == 0)
         error = login->dialect->welcome(member, &tunnel_handlers, carrier, login->handshake);
     if (error != 0) {

@@ -22,6 +22,7 @@ enum {
     MEMBER_LEFT_PATIENCE = 60,   /* seconds for what they sent last to be acknowledged */
 };
 
+struct payer;
 struct dialect;
 struct native_tunnel;
 
@@ -32,6 +33,7 @@ struct member {
     char name[STORE_NAME_SIZE]; /* "" for an agent of Hubble 0.1 without one */
     char user[STORE_NAME_SIZE];
     char address[ADDRESS_TEXT_SIZE];
+    struct payer *payer;             /* for the memory that it makes us hold */
     int64_t key_id;                  /* 0: registered without a key */
     char link[LINK_NAME_TEXT_SIZE];  /* the link's name in the registry of links; "": it has none */
     uint8_t boot[MESSAGE_BOOT_SIZE]; /* of the agent's process; zeros: it gave none */
@@ -58,6 +60,7 @@ struct member_login {
     const char *user;
     int64_t key_id;
     const char *address;
+    const uint8_t *host; /* the same, HOST_ADDRESS_SIZE bytes */
     const struct dialect *dialect;
     const struct message_handshake *handshake;
 };

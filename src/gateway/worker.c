@@ -52,23 +52,6 @@ void worker_forget_stranger(struct worker *worker, struct stranger *stranger)
     strangers_remove(&worker->strangers, stranger);
 }
 
-static struct tunnel *largest_tunnel(struct relief *relief)
-{
-    struct worker *worker = CONTAINER_OF(relief, struct worker, relief);
-    struct tunnel *largest = NULL;
-    size_t most = 0;
-    size_t cursor = 0;
-    struct member *member;
-    while ((member = map_next(&worker->members, &cursor)) != NULL) {
-        size_t held = tunnel_largest(member->tunnel);
-        if (held > most) {
-            most = held;
-            largest = member->tunnel;
-        }
-    }
-    return largest;
-}
-
 /* ---- draining ---- */
 
 enum {
@@ -148,7 +131,7 @@ int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
         error = loop_timer_init(&worker->loop, &worker->quiet_look, look_whether_quiet, worker);
     polls_init(worker, seed[2]);
     if (error == 0)
-        error = relief_init(&worker->relief, &worker->loop, largest_tunnel);
+        error = pressure_gauge_init(worker);
     assert(error == 0);
     return error;
 }
@@ -156,7 +139,7 @@ int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
 void worker_deinit(struct worker *worker)
 {
     close_listeners(worker);
-    relief_deinit(&worker->relief);
+    pressure_gauge_deinit(worker);
     loop_timer_close(&worker->quiet_look, NULL);
     loop_timer_close(&worker->sweep, NULL);
     worker->polls.is_over = true; /* what is still on its way here finds nobody */

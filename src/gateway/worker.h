@@ -12,6 +12,7 @@
 #include "gateway/authorizer.h"
 #include "gateway/gateway.h"
 #include "gateway/polls.h"
+#include "gateway/pressure.h"
 #include "gateway/registry.h"
 #include "gateway/shutdown.h"
 #include "gateway/strangers.h"
@@ -20,7 +21,6 @@
 #include "net/loop.h"
 #include "net/tls.h"
 #include "store/watch.h"
-#include "tunnel/relief.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -58,6 +58,7 @@ struct gateway {
     struct store_watch *watch; /* NULL when agents need no key */
     struct authorizer authorizer;
     struct admission admission;
+    struct pressure pressure; /* of memory */
     struct worker *workers;
     unsigned worker_count;
     struct gateway_place *places; /* as many as the config's listens */
@@ -84,7 +85,7 @@ struct worker {
     struct polls polls;
     struct loop_timer sweep;      /* ends visitors that are too slow */
     struct loop_timer quiet_look; /* while draining */
-    struct relief relief;
+    struct pressure_gauge pressure;
     bool is_draining;
     uint64_t drain_start;           /* microseconds */
     _Atomic(enum worker_calm) calm; /* while draining */

@@ -77,7 +77,6 @@ static void release(struct link *link, uint32_t count)
     link->settled -= link->settled < count ? link->settled : count;
     link->marked -= link->marked < count ? link->marked : count;
     link->kept -= freed;
-    account_release(link->account, freed);
     if (link->count == 0)
         slice_arena_rest(&link->arena);
 }
@@ -173,11 +172,12 @@ int link_append(struct link *link, const uint8_t *head, size_t head_size, struct
         link->probe = link->next;
         link->probe_time = now;
     }
+    if (link->count == 0)
+        link->quiet_since = now;
     link->count++;
     link->unsent++;
     link->next++;
     link->kept += cost;
-    account_charge(link->account, cost);
     if (slot_at(link, link->count - 1)->body.size > 0)
         parking_enter(&link->parking, link->arena.pool);
     if (!link_has_room(link))
@@ -245,6 +245,8 @@ int link_acknowledged(struct link *link, uint64_t count, uint64_t now)
     if (entries < 0)
         return CULVERT_ERROR_PROTOCOL;
     release(link, (uint32_t)entries);
+    if (entries > 0)
+        link->quiet_since = now;
     if (link->probe != 0 && link->probe <= count)
         take_probe(link, now);
     return 0;

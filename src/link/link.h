@@ -6,8 +6,7 @@
  * What it keeps is bounded. When the bound is reached, data waits (link_has_room says no); control
  * has a small reserve of its own, past which it waits too (link_has_control_room). Half of it may
  * be used by what is in as much of a hurry (link_has_small_room). The bound tunes
- * itself to rate times round trip between LINK_MIN_KEPT and LINK_MAX_KEPT. What is kept is charged
- * to the account.
+ * itself to rate times round trip between LINK_MIN_KEPT and LINK_MAX_KEPT.
  *
  * A message may come early, on another way, and again in its place on the carrier: it is acted on
  * once, whichever is first. What comes early is neither counted nor acknowledged, so nothing
@@ -51,15 +50,16 @@ struct link {
     struct parking parking;   /* of the bodies kept */
     struct link_entry *ring;
     uint32_t capacity;
-    uint32_t start;   /* slot of the oldest entry kept */
-    uint32_t count;   /* entries kept */
-    uint32_t settled; /* of these, the first ones that pin no more than they need, */
-    uint32_t marked;  /* and with those that were there when they were last looked at */
-    uint32_t unsent;  /* of these, the last ones that this carrier has not been given */
-    uint64_t next;    /* number of the next message appended; the first is 1 */
-    size_t kept;      /* bytes, with LINK_MESSAGE_COST each */
-    size_t bound;     /* what data may fill `kept` up to */
-    uint64_t probe;   /* number whose acknowledgement measures the round trip of data; 0: none */
+    uint32_t start;       /* slot of the oldest entry kept */
+    uint32_t count;       /* entries kept */
+    uint32_t settled;     /* of these, the first ones that pin no more than they need, */
+    uint32_t marked;      /* and with those that were there when they were last looked at */
+    uint32_t unsent;      /* of these, the last ones that this carrier has not been given */
+    uint64_t next;        /* number of the next message appended; the first is 1 */
+    size_t kept;          /* bytes, with LINK_MESSAGE_COST each */
+    size_t bound;         /* what data may fill `kept` up to */
+    uint64_t quiet_since; /* when it last was empty, or the peer last acknowledged something */
+    uint64_t probe; /* number whose acknowledgement measures the round trip of data; 0: none */
     uint64_t probe_time;
     uint64_t smallest_trip;    /* of all probes on this carrier; UINT64_MAX before the first */
     bool was_full;             /* the bound was hit since the last probe */

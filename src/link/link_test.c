@@ -114,7 +114,6 @@ static void test_acknowledged_is_freed(void **state)
     struct link *link = &fixture.link;
     for (int i = 0; i < 100; i++)
         assert_int_equal(append(&fixture, 10, false, 0), 0);
-    size_t chunks = fixture.account.used - link->kept;
     assert_int_equal(link->kept, 100 * (4 + 10 + LINK_MESSAGE_COST));
     link_sent(link, 60);
     assert_int_equal(link_acknowledged(link, 61, 0), CULVERT_ERROR_PROTOCOL);
@@ -126,13 +125,68 @@ static void test_acknowledged_is_freed(void **state)
     assert_int_equal(link->count, 60);
     assert_int_equal(link->unsent, 40);
     assert_int_equal(link->kept, 60 * (4 + 10 + LINK_MESSAGE_COST));
-    assert_int_equal(fixture.account.used, chunks + link->kept);
     link_sent(link, 40);
     acknowledge_all(&fixture, 0);
     assert_int_equal(link->kept, 0);
     assert_null(link->arena.chunk); /* an idle link holds no memory but its ring */
     chunk_pool_trim(&fixture.pool);
     assert_int_equal(fixture.account.used, 0);
+    tear_down(&fixture);
+}
+
+/* When the peer last acknowledged something, while anything is kept. */
+static void test_knows_for_how_long_it_is_quiet(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    set_up(&fixture);
+    struct link *link = &fixture.link;
+    append(&fixture, 10, false, 100);
+    append(&fixture, 10, false, 200);
+    assert_int_equal(link->quiet_since, 100);
+    link_sent(link, 2);
+    assert_int_equal(link_acknowledged(link, 0, 300), 0);
+    assert_int_equal(link->quiet_since, 100);
+    assert_int_equal(link_acknowledged(link, 1, 400), 0);
+    assert_int_equal(link->quiet_since, 400);
+    assert_int_equal(link_acknowledged(link, 2, 500), 0);
+    append(&fixture, 10, false, 600);
+    assert_int_equal(link->quiet_since, 600);
+    tear_down(&fixture);
+}
+
+static int append_from_chunk(struct fixture *fixture, uint8_t byte, size_t size)
+{
+    struct chunk *chunk = chunk_pool_get(&fixture->pool, CHUNK_LARGE);
+    memset(chunk->data, byte, size);
+    struct slice body = {chunk, chunk->data, size};
+    return link_append(&fixture->link, head, 4, body, false, 0);
+}
+
+/* Small bodies are copied at once, larger ones when they have waited. */
+static void test_what_waits_pins_no_large_chunks(void **state)
+{
+    enum { COUNT = 50, SIZE = 2000 };
+    (void)state;
+    struct fixture fixture;
+    set_up(&fixture);
+    struct link *link = &fixture.link;
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(append_from_chunk(&fixture, (uint8_t)i, SIZE), 0);
+    assert_int_equal(append_from_chunk(&fixture, COUNT, MESSAGE_MAX_DATA), 0);
+    parking_settle_all(&fixture.pool);
+    chunk_pool_trim(&fixture.pool);
+    assert_true(fixture.account.used > COUNT * (size_t)CHUNK_LARGE_SIZE);
+    link_sent(link, 10);
+    assert_int_equal(link_acknowledged(link, 10, 0), 0);
+    parking_settle_all(&fixture.pool);
+    chunk_pool_trim(&fixture.pool);
+    assert_in_range(fixture.account.used, 0, 2 * (40 * SIZE + MESSAGE_MAX_DATA));
+    for (uint32_t i = 0; i < 40; i++) {
+        assert_int_equal(link_unsent(link, i)->body.size, SIZE);
+        assert_int_equal(link_unsent(link, i)->body.data[SIZE - 1], 10 + i);
+    }
+    assert_true(list_is_empty(&fixture.pool.parked));
     tear_down(&fixture);
 }
 
@@ -519,6 +573,8 @@ int main(void)
         cmocka_unit_test(test_bound_and_the_account),
         cmocka_unit_test(test_reports),
         cmocka_unit_test(test_take_drops_replays),
+        cmocka_unit_test(test_knows_for_how_long_it_is_quiet),
+        cmocka_unit_test(test_what_waits_pins_no_large_chunks),
         cmocka_unit_test(test_take_skip),
         cmocka_unit_test(test_attach_refuses),
         cmocka_unit_test(test_memory_runs_out),

@@ -44,6 +44,13 @@ void mux_wake(struct mux *mux);
  * until now. */
 void mux_schedule(struct mux_stream *stream, bool was_idle);
 
+/* The stream is accepted, or over: what came early counts as any data. */
+static inline void mux_stream_forget_early(struct mux_stream *stream)
+{
+    stream->mux->early -= stream->early;
+    stream->early = 0;
+}
+
 /* What the stream's queue adds to mux->queued. */
 static inline size_t mux_stream_cost(const struct mux_stream *stream)
 {

@@ -165,6 +165,7 @@ void mux_stream_detach(struct mux_stream *stream, struct list *list)
     list_remove(&stream->credited);
     list_remove(&stream->scheduled);
     list_append(list, &stream->scheduled);
+    mux_stream_forget_early(stream);
     mux->queued -= mux_stream_cost(stream);
     parking_leave(&stream->parking);
     slice_queue_deinit(&stream->out);

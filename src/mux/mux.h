@@ -68,6 +68,7 @@ struct mux_stream {
     char *reset_reason; /* of the reset that waits, owned; may be NULL */
     int reset_code;
     uint32_t deficit;
+    uint32_t early;   /* bytes that came before our ack, until then */
     bool is_ours;     /* we opened it */
     bool is_accepted; /* the ack was sent or came */
     bool fin_wanted, fin_sent, fin_received;
@@ -98,6 +99,7 @@ struct mux {
     uint64_t round_trip;   /* microseconds */
     uint64_t patience;     /* microseconds without progress that a reset waits for its holder */
     size_t largest_data;   /* payload of one data message at most */
+    size_t early;          /* of all streams that we have not accepted yet */
     size_t queued;         /* bytes in all `out` queues with MUX_STREAM_COST per slice */
     int failure;           /* remembered: the link must be cut */
     bool asked;            /* wants_to_send was called, no pull since */

@@ -56,6 +56,10 @@ static void receive_data(struct mux_stream *stream, struct slice_queue *payload)
         mux_stream_fail(stream, REASON_PROTOCOL, wrong);
         return;
     }
+    if (is_early) {
+        stream->early += (uint32_t)size;
+        stream->mux->early += size;
+    }
     if (stream->stream.events != NULL)
         stream->stream.events->data(&stream->stream, payload);
 }

@@ -11,6 +11,7 @@ static void stream_accept(struct stream *base)
     if (stream->is_ours || stream->is_accepted || stream->is_dead || stream->is_resetting)
         return;
     stream->is_accepted = true;
+    mux_stream_forget_early(stream);
     struct message message = {.type = MESSAGE_ACK, .sid = stream->id, .ack = {.ok = true}};
     mux_queue_control(stream->mux, &message);
 }

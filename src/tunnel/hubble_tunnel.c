@@ -467,6 +467,13 @@ static bool is_drained(const struct tunnel *base)
            tunnel->carrier->operations->is_ready(tunnel->carrier);
 }
 
+static void measure(const struct tunnel *base, uint64_t now, struct tunnel_holding *holding)
+{
+    const struct hubble_tunnel *tunnel = CONTAINER_OF(base, const struct hubble_tunnel, base);
+    (void)now;
+    holding->bytes = tunnel->mux.queued + tunnel->inbound.whole.size;
+}
+
 static size_t largest(struct tunnel *base)
 {
     struct hubble_stream *stream = NULL;
@@ -504,6 +511,7 @@ static const struct tunnel_operations operations = {
     .ping = ping,
     .announce_stop = announce_stop,
     .is_drained = is_drained,
+    .measure = measure,
     .largest = largest,
     .end_largest = end_largest,
     .close = close_tunnel,

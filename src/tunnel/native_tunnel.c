@@ -7,6 +7,10 @@
 #include <string.h>
 #include <sys/random.h>
 
+/* Microseconds without an acknowledgement: what is kept then counts as held, and later as more than
+ * a moment's delay, for which the link may be ended. */
+enum { LINK_QUIET = 500 * 1000, LINK_STUCK = 2 * 1000 * 1000 };
+
 static const struct tunnel_operations operations;
 
 static struct native_tunnel *from_base(struct tunnel *base)
@@ -211,11 +215,34 @@ static bool is_drained(const struct tunnel *base)
     return tunnel->link.count == 0 && tunnel->mux.control.count == 0 && tunnel->mux.queued == 0;
 }
 
-/* Without a carrier the link itself may hold more than any stream: what was sent and waits for its
- * acknowledgement, which does not come. */
-static bool link_holds_most(const struct native_tunnel *tunnel, size_t bytes)
+/* Microseconds for which the peer has acknowledged nothing of what is kept. */
+static uint64_t silence_of(const struct native_tunnel *tunnel, uint64_t now)
 {
-    return tunnel->carrier == NULL && tunnel->link.kept > bytes;
+    uint64_t since = tunnel->link.quiet_since;
+    if (tunnel->link.count == 0)
+        return 0;
+    if (since < tunnel->attached_at)
+        since = tunnel->attached_at;
+    return now > since ? now - since : 0;
+}
+
+/* What was sent is acknowledged all the time. If that does not come, for want of a carrier or of
+ * good will, the link itself may hold more than any stream. */
+static size_t held_by_link(const struct native_tunnel *tunnel, uint64_t now, uint64_t patience)
+{
+    bool is_stuck = tunnel->carrier == NULL || silence_of(tunnel, now) >= patience;
+    return is_stuck ? tunnel->link.kept : 0;
+}
+
+static void measure(const struct tunnel *base, uint64_t now, struct tunnel_holding *holding)
+{
+    const struct native_tunnel *tunnel = CONTAINER_OF(base, const struct native_tunnel, base);
+    if (tunnel->is_over)
+        return;
+    holding->bytes = tunnel->mux.queued + tunnel->mux.early + tunnel->inbound.payload.bytes +
+                     held_by_link(tunnel, now, LINK_QUIET);
+    holding->unacknowledged = tunnel->link.kept;
+    holding->silence = silence_of(tunnel, now);
 }
 
 static size_t largest(struct tunnel *base)
@@ -223,9 +250,10 @@ static size_t largest(struct tunnel *base)
     struct native_tunnel *tunnel = from_base(base);
     size_t bytes = 0;
     (void)mux_largest(&tunnel->mux, &bytes);
+    size_t by_link = held_by_link(tunnel, loop_now(base->loop), LINK_STUCK);
     if (tunnel->is_over && !tunnel->is_closed)
         return 0;
-    return link_holds_most(tunnel, bytes) ? tunnel->link.kept : bytes;
+    return by_link > bytes ? by_link : bytes;
 }
 
 static void end_largest(struct tunnel *base, int code, const char *reason)
@@ -233,7 +261,7 @@ static void end_largest(struct tunnel *base, int code, const char *reason)
     struct native_tunnel *tunnel = from_base(base);
     size_t bytes = 0;
     struct mux_stream *stream = mux_largest(&tunnel->mux, &bytes);
-    if (link_holds_most(tunnel, bytes))
+    if (held_by_link(tunnel, loop_now(base->loop), LINK_STUCK) > bytes)
         native_tunnel_fail(tunnel, CULVERT_ERROR_NO_MEMORY, reason);
     else if (stream != NULL)
         mux_stream_fail(stream, code, reason);
@@ -280,6 +308,7 @@ static const struct tunnel_operations operations = {
     .hears_stop = true,
     .announce_stop = announce_stop,
     .is_drained = is_drained,
+    .measure = measure,
     .largest = largest,
     .end_largest = end_largest,
     .close = close_tunnel,

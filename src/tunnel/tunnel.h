@@ -54,6 +54,14 @@ struct tunnel_owner {
     void (*lost)(struct tunnel *tunnel, int error, const char *why);
 };
 
+/* What a tunnel makes the process hold. */
+struct tunnel_holding {
+    size_t bytes; /* that wait for the peer to take them, or came from it and cannot be acted on
+                     yet; of what it has not acknowledged, only what waits for long */
+    size_t unacknowledged; /* bytes that were sent and are kept until the peer acknowledges them */
+    uint64_t silence;      /* microseconds since it last acknowledged any, while there are such */
+};
+
 struct tunnel_operations {
     const char *dialect; /* for people: "culvert.1" */
     bool hears_stop;     /* the peer is told by announce_stop, and leaves */
@@ -61,6 +69,7 @@ struct tunnel_operations {
     void (*ping)(struct tunnel *tunnel);
     void (*announce_stop)(struct tunnel *tunnel, const char *reason, unsigned seconds);
     bool (*is_drained)(const struct tunnel *tunnel);
+    void (*measure)(const struct tunnel *tunnel, uint64_t now, struct tunnel_holding *holding);
     size_t (*largest)(struct tunnel *tunnel);
     void (*end_largest)(struct tunnel *tunnel, int code, const char *reason);
     void (*close)(struct tunnel *tunnel, int code, const char *reason);
@@ -102,8 +111,15 @@ static inline bool tunnel_is_drained(const struct tunnel *tunnel)
     return tunnel->operations->is_drained(tunnel);
 }
 
-/* The bytes that are held for the stream that holds the most, or by a link without a carrier if
- * that is more; 0 if none holds any. */
+/* Costs no look at each stream. `now` in microseconds. */
+static inline void tunnel_measure(const struct tunnel *tunnel, uint64_t now,
+                                  struct tunnel_holding *holding)
+{
+    tunnel->operations->measure(tunnel, now, holding);
+}
+
+/* The bytes that are held for the stream that holds the most, or by a link whose peer acknowledges
+ * nothing if that is more; 0 if none holds any. */
 static inline size_t tunnel_largest(struct tunnel *tunnel)
 {
     return tunnel->operations->largest(tunnel);

@@ -1,9 +1,13 @@
 """What peers make a process hold: an attacker, an innocent beside it, and --max-memory."""
 
+import re
+import threading
+
 import pytest
 
 from culvert.peers import connect
-from culvert.wire import BINARY, DATA, HANDSHAKE, MESSAGE_PING, OPEN, Link, encode, frame
+from culvert.wire import (ACK, BINARY, CREDIT, DATA, HANDSHAKE, MESSAGE_PING, OPEN, RESET, Link,
+                          encode, frame)
 from culvert.world import MEGABYTE
 
 LIMIT = 64
@@ -26,8 +30,8 @@ def begin_data(link, sid):
 class Download:
     """An innocent session through `tunnel` whose far end sends without end."""
 
-    def __init__(self, port):
-        self.client = connect(port)
+    def __init__(self, world, port):
+        self.client = world.keep(connect(port))
         self.received = 0
 
     def take(self, size):
@@ -49,14 +53,9 @@ def pour(connection):
         pass
 
 
-def pouring_tunnel(world, *options):
+def pouring_tunnel(world, threads="1"):
     server = world.server(pour)
-    tunnel = world.tunnel(server.port, threads="1",
-                          options=("--max-memory", f"{LIMIT}M", *options))
-    download = Download(tunnel.port())
-    world.keep(download.client)
-    download.take(MEGABYTE)
-    return tunnel, download
+    return world.tunnel(server.port, threads=threads, options=("--max-memory", f"{LIMIT}M"))
 
 
 def assert_memory(process, sanitized):
@@ -85,7 +84,9 @@ def test_a_handshake_may_still_come_in_pieces(world):
 
 def test_messages_that_trickle_in_pin_no_chunks(world, sanitized):
     """Each byte comes in a chunk of 512 KiB that an innocent's bytes have filled."""
-    tunnel, download = pouring_tunnel(world)
+    tunnel = pouring_tunnel(world)
+    download = Download(world, tunnel.port())
+    download.take(MEGABYTE)
     links = []
     for number in range(2):
         link = world.keep(Link.connect(tunnel.gateway))
@@ -100,3 +101,109 @@ def test_messages_that_trickle_in_pin_no_chunks(world, sanitized):
         assert_memory(tunnel.gateway, sanitized)
     download.take(MEGABYTE)
     assert tunnel.gateway.count("memory is at its limit") == 0
+
+
+class Source:
+    """An agent by raw wire that fills the gateway with data for others, as their credit allows."""
+
+    def __init__(self, world, gateway, name, key=""):
+        self.link = world.keep(Link.connect(gateway))
+        assert self.link.shake_hands(name, key)["Ok"] is True
+        self.next_sid = 1
+
+    def open(self, peer):
+        """A session to a peer by raw wire, who accepts it."""
+        sid = self.next_sid
+        self.next_sid += 2
+        self.link.open(sid, peer.name, 9)
+        theirs = peer.link.wait_for(OPEN)[0]
+        peer.link.send_message(ACK, [theirs, True, 0, ""])
+        assert self.link.wait_for(ACK, sid)[1] is True
+        return sid
+
+    def pour(self, sid, size, credit=256 * 1024, piece=60_000):
+        """Sends `size` bytes. Returns False if the session ends meanwhile."""
+        while size > 0:
+            while credit >= piece and size > 0:
+                self.link.send_message(DATA, [sid, bytes(piece)])
+                credit -= piece
+                size -= piece
+            if size > 0:
+                kind, body = self.link.receive()
+                if kind == RESET and body[0] == sid:
+                    return False
+                if kind == CREDIT and body[0] == sid:
+                    credit += body[1]
+        return True
+
+
+class Sink:
+    """An agent by raw wire that takes all and acknowledges nothing."""
+
+    def __init__(self, world, gateway, name, window=2 ** 30, key=""):
+        self.name = name
+        self.stop = threading.Event()
+        self.link = world.keep(Link.connect(gateway))
+        assert self.link.shake_hands(name, key, Window=window)["Ok"] is True
+
+    def drain(self):
+        """Reads all that comes until there is nothing for a moment after `stop`."""
+        self.link.connection.settimeout(0.05)
+        while True:
+            try:
+                if not self.link.connection.recv(1 << 20):
+                    return
+            except TimeoutError:
+                if self.stop.is_set():
+                    return
+            except OSError:
+                return
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_agents_that_acknowledge_nothing_pay_for_it(world, sanitized, threads):
+    """17 of them have 4 MB each kept for them, which is more than the limit; an innocent's sessions
+    go on."""
+    tunnel = pouring_tunnel(world, threads=threads)
+    source = Source(world, tunnel.gateway, "source")
+    for number in range(17):
+        sink = Sink(world, tunnel.gateway, f"sink{number}")
+        sid = source.open(sink)
+        reader = threading.Thread(target=sink.drain)
+        reader.start()
+        source.pour(sid, 4_100_000)
+        sink.stop.set()
+        reader.join()
+    for _ in range(5):
+        download = Download(world, tunnel.port())
+        download.take(30 * MEGABYTE)
+        download.client.close()
+        assert_memory(tunnel.gateway, sanitized)
+    tunnel.gateway.wait_for("memory is at its limit.*agent sink")
+    assert tunnel.gateway.count("memory is at its limit.*agent agent") == 0
+
+
+def test_many_small_agents_of_one_owner_pay_together(world, sanitized):
+    """60 agents of one owner hold 1.2 MB each, an innocent's 8 slow downloads more than each."""
+    gateway = world.gateway("--max-memory", f"{LIMIT}M", is_open=False, threads="2")
+    server = world.server(pour)
+
+    def key(name, owner):
+        return re.search(r"cvk_\S+", gateway.key("add", name, "--user", owner).stdout)[0]
+
+    world.agent(gateway, "far", key=key("far", "ann"))
+    near = world.agent(gateway, "near", f"0:far:127.0.0.1:{server.port}", key=key("near", "ann"))
+    downloads = [Download(world, near.port()) for _ in range(8)]
+    for download in downloads:
+        download.take(MEGABYTE)
+    source = Source(world, gateway, "source", key("source", "mallory"))
+    for number in range(60):
+        name = f"small{number}"
+        sink = Sink(world, gateway, name, window=0, key=key(name, "mallory"))
+        for _ in range(5):
+            source.pour(source.open(sink), 240_000)
+    assert_memory(gateway, sanitized)
+    for download in downloads:
+        download.take(20 * MEGABYTE)
+    gateway.wait_for("memory is at its limit.*agent small")
+    assert gateway.count("memory is at its limit.*agent (near|far)") == 0

@@ -1,0 +1,164 @@
+#include "gateway/pressure.h"
+
+#include "base/log.h"
+#include "base/reason.h"
+#include "gateway/member.h"
+
+/* ---- a round ---- */
+
+static void round_ends(struct pressure *pressure)
+{
+    atomic_store_explicit(&pressure->is_running, false, memory_order_release);
+}
+
+static void end_largest(struct member *member)
+{
+    log_warning("memory is at its limit (--max-memory): the largest session of agent %s, or its "
+                "link, is ended",
+                member->name[0] != '\0' ? member->name : "(no name)");
+    tunnel_end_largest(member->tunnel, REASON_NO_MEMORY,
+                       "a process on the way is at its memory limit");
+}
+
+static void act(struct loop *loop, struct loop_message *message)
+{
+    struct worker *worker = loop->holder;
+    struct pressure *pressure = &worker->gateway->pressure;
+    (void)message;
+    if (atomic_load(&pressure->is_over))
+        return;
+    struct member *member = member_find(worker, pressure->victim.id);
+    if (member != NULL && account_level(loop->account) == ACCOUNT_FULL)
+        end_largest(member);
+    loop_timer_start(&worker->pressure.look_again, PRESSURE_PAUSE);
+    round_ends(pressure);
+}
+
+static void choose(struct worker *worker)
+{
+    struct gateway *gateway = worker->gateway;
+    struct pressure *pressure = &gateway->pressure;
+    const struct account *account = &gateway->account;
+    size_t used = atomic_load_explicit(&account->used, memory_order_relaxed);
+    size_t bytes = payers_choose(&pressure->payers, account->limit, &pressure->victim);
+    pressure->next = loop_now(&worker->loop) + (uint64_t)PRESSURE_PAUSE * 1000;
+    pressure->next_used = used > bytes ? used - bytes : 0;
+    if (bytes == 0) {
+        loop_timer_start(&worker->pressure.look_again, PRESSURE_PAUSE);
+        round_ends(pressure);
+        return;
+    }
+    struct worker *victims = &gateway->workers[pressure->victim.worker];
+    loop_post(&victims->loop, &victims->pressure.act);
+}
+
+static void add(struct member *member, uint64_t now)
+{
+    struct tunnel_holding holding = {0};
+    tunnel_measure(member->tunnel, now, &holding);
+    uint64_t silence = (uint64_t)PRESSURE_SILENCE * 1000;
+    bool is_silent = holding.unacknowledged > 0 && holding.silence >= silence;
+    payer_add(member->payer, member_ref(member), holding.bytes,
+              is_silent ? holding.unacknowledged : 0);
+}
+
+static void count(struct loop *loop, struct loop_message *message)
+{
+    struct worker *worker = loop->holder;
+    struct pressure *pressure = &worker->gateway->pressure;
+    (void)message;
+    if (atomic_load(&pressure->is_over))
+        return;
+    chunk_pool_trim(&loop->pool);
+    pthread_mutex_lock(&pressure->payers.lock);
+    size_t cursor = 0;
+    struct member *member;
+    while ((member = map_next(&worker->members, &cursor)) != NULL)
+        add(member, loop_now(loop));
+    pthread_mutex_unlock(&pressure->payers.lock);
+    if (atomic_fetch_sub(&pressure->missing, 1) == 1)
+        choose(worker);
+}
+
+static void begin(struct gateway *gateway)
+{
+    struct pressure *pressure = &gateway->pressure;
+    payers_begin(&pressure->payers);
+    atomic_store(&pressure->missing, gateway->worker_count);
+    for (unsigned i = 0; i < gateway->worker_count; i++)
+        loop_post(&gateway->workers[i].loop, &gateway->workers[i].pressure.count);
+}
+
+/* ---- the gauge ---- */
+
+static void try_round(struct worker *worker)
+{
+    struct pressure *pressure = &worker->gateway->pressure;
+    const struct account *account = worker->loop.account;
+    bool is_running = false;
+    if (!atomic_compare_exchange_strong(&pressure->is_running, &is_running, true))
+        return; /* whoever acts looks again */
+    uint64_t now = loop_now(&worker->loop);
+    if (now >= pressure->next ||
+        atomic_load_explicit(&account->used, memory_order_relaxed) <= pressure->next_used) {
+        begin(worker->gateway);
+        return;
+    }
+    loop_timer_start(&worker->pressure.look_again, (pressure->next - now) / 1000 + 1);
+    round_ends(pressure);
+}
+
+/* Once a turn. */
+static void look(uv_prepare_t *prepare)
+{
+    struct worker *worker = prepare->data;
+    if (account_level(worker->loop.account) != ACCOUNT_FULL)
+        return;
+    chunk_pool_trim(&worker->loop.pool);
+    if (account_level(worker->loop.account) == ACCOUNT_FULL)
+        try_round(worker);
+}
+
+/* A turn of the loop, which looks. */
+static void look_again(struct loop_timer *timer)
+{
+    (void)timer;
+}
+
+/* ---- life ---- */
+
+int pressure_init(struct pressure *pressure, uint64_t seed)
+{
+    *pressure = (struct pressure){0};
+    return payers_init(&pressure->payers, seed);
+}
+
+void pressure_end(struct pressure *pressure)
+{
+    atomic_store(&pressure->is_over, true);
+}
+
+void pressure_deinit(struct pressure *pressure)
+{
+    payers_deinit(&pressure->payers);
+}
+
+int pressure_gauge_init(struct worker *worker)
+{
+    struct pressure_gauge *gauge = &worker->pressure;
+    gauge->count.run = count;
+    gauge->act.run = act;
+    int error = loop_timer_init(&worker->loop, &gauge->look_again, look_again, worker);
+    if (error == 0)
+        error = uv_prepare_init(&worker->loop.uv, &gauge->prepare);
+    if (error != 0)
+        return error;
+    gauge->prepare.data = worker;
+    return uv_prepare_start(&gauge->prepare, look);
+}
+
+void pressure_gauge_deinit(struct worker *worker)
+{
+    uv_close((uv_handle_t *)&worker->pressure.prepare, NULL);
+    loop_timer_close(&worker->pressure.look_again, NULL);
+}
