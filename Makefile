@@ -17,7 +17,7 @@ C_FILES = $(shell git ls-files --cached --others --exclude-standard 'src/*.[ch]'
 	'include/*.h' 'examples/*.c')
 SANITIZED = -Dbuildtype=debug -Doptimization=1 -Db_lundef=false
 
-.PHONY: build dependencies-% format format-check lint test simulate sanitize sanitize-address sanitize-thread \
+.PHONY: build dependencies-% format format-check lint test test-fresh simulate sanitize sanitize-address sanitize-thread \
 	mutate fuzz coverage bench bench-wan demo install clean
 
 build: build/build.ninja
@@ -63,6 +63,11 @@ simulate: build
 	build/tests/sim/link_mux_sim 1 $(SEEDS)
 	build/tests/sim/tunnel_sim 1 $(SEEDS)
 	build/tests/sim/poll_sim 1 $(SEEDS)
+
+# `make demo` and `make test` on a minimal Debian 12, as a newcomer has it; needs root, debootstrap and
+# the network. Its /dev/shm, its processes and its mounts end with it.
+test-fresh:
+	@scripts/test_fresh build-fresh TEST_OPTIONS="$(TEST_OPTIONS)"
 
 sanitize: sanitize-address sanitize-thread
 

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -189,6 +191,45 @@ static void a_full_disk_leaves_whole_lines(void **state)
     expect_content(fixture->path, "first\nsecond\nthird\n");
 }
 
+/* What another program writes to the file while a write of the sink's fails, and the limit that
+ * made it fail. */
+static struct {
+    int file;
+    struct rlimit limit;
+} other = {.file = -1};
+
+/* In place of the C library's, for the sink too. */
+ssize_t write(int file, const void *bytes, size_t size)
+{
+    ssize_t sent = syscall(SYS_write, file, bytes, size);
+    if (sent >= 0 || errno != EFBIG || other.file < 0)
+        return sent;
+    setrlimit(RLIMIT_FSIZE, &other.limit);
+    assert_int_equal(syscall(SYS_write, other.file, "other\n", 6), 6);
+    errno = EFBIG;
+    return -1;
+}
+
+static void what_others_wrote_is_not_cut(void **state)
+{
+    struct fixture *fixture = *state;
+    struct rlimit small = {.rlim_cur = 10};
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &other.limit), 0);
+    small.rlim_max = other.limit.rlim_max;
+    open_sink(fixture);
+    other.file = open(fixture->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    assert_true(other.file >= 0);
+    add(fixture, "first");
+    add(fixture, "second");
+    setrlimit(RLIMIT_FSIZE, &small);
+    file_sink_flush(fixture->sink, 1);
+    close(other.file);
+    other.file = -1;
+    file_sink_flush(fixture->sink, 1 + FILE_SINK_RETRY);
+    expect_content(fixture->path, "first\nsecoother\nnd\n");
+}
+
 static void what_waits_is_bounded(void **state)
 {
     struct fixture *fixture = *state;
@@ -251,6 +292,7 @@ int main(void)
         WITH_FIXTURE(a_directory_that_is_gone_for_a_while),
         WITH_FIXTURE(reopening_that_fails_keeps_the_old_file),
         WITH_FIXTURE(a_full_disk_leaves_whole_lines),
+        WITH_FIXTURE(what_others_wrote_is_not_cut),
         WITH_FIXTURE(what_waits_is_bounded),
         WITH_FIXTURE(a_named_pipe),
     };

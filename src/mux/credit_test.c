@@ -69,6 +69,12 @@ static void grants_end_at_two_to_the_31(void **state)
     credit_sender_spend(&sender, 10);
     assert_int_equal(0, credit_sender_grant(&sender, 10));
 
+    /* What the ack will release counts as well, and so does what is granted until then. */
+    credit_sender_init(&sender, WINDOW, 0);
+    assert_int_equal(CULVERT_ERROR_PROTOCOL, credit_sender_grant(&sender, limit - WINDOW + 1));
+    assert_int_equal(0, credit_sender_grant(&sender, limit - WINDOW));
+    assert_int_equal(CULVERT_ERROR_PROTOCOL, credit_sender_grant(&sender, 1));
+
     credit_sender_init(&sender, UINT32_MAX, UINT32_MAX);
     assert_int_equal(limit, sender.available);
 }

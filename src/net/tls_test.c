@@ -30,6 +30,8 @@ static const struct test_certificate certificates[] = {
     {"future", "DNS:localhost", "authority", HOUR, 2 * HOUR},
     {"unknown", "DNS:localhost", "stranger", -HOUR, HOUR},
     {"alone", "DNS:localhost", NULL, -HOUR, HOUR},
+    {"wild", "DNS:*.example.org", "authority", -HOUR, HOUR},
+    {"partly-wild", "DNS:gate*.example.org", "authority", -HOUR, HOUR},
 };
 
 static struct tls_context *server_context(const char *name)
@@ -316,6 +318,11 @@ static void test_certificates_that_are_not_accepted(void **state)
     expect_failure("other", "localhost", "certificate is for other.example, not for localhost");
     expect_failure("good", "example.org", "certificate is for localhost, not for example.org");
     expect_failure("good", "127.0.0.2", "certificate is for localhost, not for 127.0.0.2");
+    expect_failure("wild", "a.b.example.org",
+                   "certificate is for *.example.org, not for a.b.example.org");
+    /* A part of a label stands for nothing (RFC 6125 §6.4.3, 3). */
+    expect_failure("partly-wild", "gateway.example.org",
+                   "certificate is for gate*.example.org, not for gateway.example.org");
     expect_failure("expired", "localhost", "certificate has expired");
     expect_failure("future", "localhost",
                    "certificate is not valid yet (is this machine's clock right?)");

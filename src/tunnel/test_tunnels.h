@@ -48,8 +48,9 @@ struct test_tunnels {
         struct link_identity identity;
         uint8_t nonce[LINK_NONCE_SIZE];
         unsigned resume_seconds;
-        int refuses; /* the next handshake, with this code; -1: hangs up */
-        int result;  /* of the last resume */
+        int refuses;    /* the next handshake, with this code; -1: hangs up */
+        bool is_silent; /* leaves handshakes unanswered */
+        int result;     /* of the last resume */
         struct carrier *carrier;
         struct inbound inbound;
         struct message_handshake handshake;

@@ -50,7 +50,7 @@ def test_the_first_that_answers_is_taken_at_once(world):
     agent = world.agent(None, "agent", url=f"ws://127.0.0.1:{free_port()}",
                         options=["--url", f"ws://127.0.0.1:{free_port()}", "--url", gateway.url()])
     assert registered_at(agent) == gateway.url()
-    eventually(lambda: agent.count(r"refused; trying .* in 0\.0 s") == 2)
+    eventually(lambda: agent.count(r"refused; trying .* in less than 0\.1 s") == 2)
 
 
 def test_the_wait_comes_when_all_have_been_tried(world):
@@ -58,7 +58,6 @@ def test_the_wait_comes_when_all_have_been_tried(world):
     agent = world.agent(None, "agent", url=dead[0], wait=False,
                         options=[word for url in dead[1:] for word in ("--url", url)])
     agent.wait_for(rf"at {dead[2]}: .*; trying {dead[0]} in 0\.[1-9] s")
-    assert agent.count(rf"at {dead[2]}: .* in 0\.0 s") == 0
 
 
 def test_the_next_takes_over_when_one_is_killed(world, secure):
