@@ -660,7 +660,10 @@ def test_a_forwards_file_is_read_again(world, site, echo):
         one.sendall(b"x")
         receive_exactly(one, 1)
     file.write((ports[2], echo), (0, echo), (ports[1], echo))
+    since = api.agent.mark()
     file.reload(api.agent, "1 added, 1 removed, 2 kept")
+    api.agent.wait_for(rf"no longer forwarding local port {ports[0]} to \S+:{echo}", since=since,
+                       stream="err")
     after = {one["local"]: one for one in api.forwards()}
     assert ports[0] not in after
     assert after[ports[1]]["id"] == before[1]["id"]

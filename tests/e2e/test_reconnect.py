@@ -53,6 +53,20 @@ def test_a_gateway_that_comes_back(world, secure, how):
         echo_once(near.port())
 
 
+def test_a_short_wait_is_not_called_none(world):
+    """A gateway that was started again does not know the link; the next try comes at once."""
+    port = free_port()
+    gateway = world.gateway(listen=f"127.0.0.1:{port}")
+    agent = world.agent(gateway, "agent1")
+    gateway.kill()
+    since = agent.mark()
+    world.gateway(listen=f"127.0.0.1:{port}")
+    agent.wait_for("cannot be resumed at .*; trying again in less than 0.1 s", timeout=30.0,
+                   since=since, stream="err")
+    agent.wait_registered(since=since, timeout=30.0)
+    assert "in 0.0 s" not in agent.output("err")
+
+
 def test_a_connection_made_while_the_link_is_away_waits(world):
     server = world.echo_server()
     gateway = world.gateway(*NO_RESUME)
