@@ -83,6 +83,11 @@ int http_explain(const struct http_failure *failure, char *out, size_t size)
         tell_certificate(failure, out, size);
         return CULVERT_ERROR_TLS;
     case CURLE_SSL_CACERT_BADFILE:
+        snprintf(out, size,
+                 "the CA certificates cannot be read (%s): install the package ca-certificates, or "
+                 "give --ca FILE",
+                 problem);
+        return CULVERT_ERROR_TLS;
     case CURLE_SSL_CONNECT_ERROR:
         snprintf(out, size, "TLS failed: %s", problem);
         return CULVERT_ERROR_TLS;

@@ -8,6 +8,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -285,8 +286,10 @@ static int load_authorities(SSL_CTX *ssl, const char *ca, char *why, size_t why_
         return CULVERT_ERROR_TLS;
     }
     const char *file = getenv(X509_get_default_cert_file_env());
-    if (file != NULL)
-        return load_file(ssl, file, why, why_size);
+    int error = file != NULL ? load_file(ssl, file, why, why_size) : 0;
+    /* One that is missing is no error, as for OpenSSL: no certificate is trusted because of it. */
+    if (file != NULL && error != -ENOENT)
+        return error;
     if (!has_directory && SSL_CTX_set_default_verify_file(ssl) != 1) {
         snprintf(why, why_size, "this system has no CA certificates");
         return CULVERT_ERROR_TLS;

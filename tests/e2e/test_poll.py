@@ -1,7 +1,9 @@
 """Agents that reach their gateway by long poll: through web servers, proxies and worse, and what
 they say when it does not work."""
 
+import os
 import re
+import shutil
 import threading
 import time
 
@@ -307,6 +309,31 @@ def test_an_agent_that_ends_says_so(world):
     echo_once(near.port())
     near.stop()
     gateway.wait_for("agent.unregistered .*agent=near")
+
+
+def test_a_system_without_certificate_authorities(world):
+    """As it is without the package ca-certificates: what needs none works, the rest says it."""
+    unshare = shutil.which("unshare")
+    if os.geteuid() != 0 or run([unshare, "-m", "true"]).returncode != 0:
+        pytest.skip("needs a network and the right to unshare mounts")
+    wrapper = ["env", "-u", "SSL_CERT_FILE", "-u", "SSL_CERT_DIR", unshare, "-m", "sh", "-c",
+               "mount -t tmpfs tmpfs /etc/ssl/certs && exec \"$@\"", "sh"]
+    plain, secure = world.gateway(), world.gateway(secure=True)
+    world.agent(plain, "agent1", wrapper=wrapper)
+    world.agent(plain, "agent2", options=["--transport", "poll"], wrapper=wrapper)
+    world.agent(secure, "agent3", wrapper=wrapper)
+    world.agent(secure, "agent4", options=["--transport", "poll"], wrapper=wrapper)
+    for transport, said in (
+            ("poll", "install the package ca-certificates, or give --ca FILE"),
+            ("websocket", "--ca FILE")):
+        agent = world.agent(None, transport, url=secure.url("localhost"), wait=False,
+                            options=["--transport", transport], wrapper=wrapper)
+        agent.wait_for(f"cannot register at .*{said}", stream="err")
+    wrapper[1:3] = ["SSL_CERT_FILE=/nowhere/ca.crt"]
+    wrapper[2:4] = []
+    world.agent(plain, "agent5", wrapper=wrapper)
+    agent = world.agent(None, "agent6", url=secure.url("localhost"), wait=False, wrapper=wrapper)
+    agent.wait_for("cannot register at .*--ca FILE", stream="err")
 
 
 # ---- what it says when it does not work ----
