@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/output.h"
 #include "base/reason.h"
 #include "net/address.h"
 
@@ -137,8 +138,7 @@ static void announce(const struct forward *forward)
     if (!forward->table->announces)
         return;
     inlet_text(forward->inlet, text, sizeof(text));
-    printf("forwarding %s -> %s\n", text, forward->target);
-    fflush(stdout);
+    output_print("forwarding %s -> %s", text, forward->target);
 }
 
 /* Our port on whatever address: what an outlet must not dial. */

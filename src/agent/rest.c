@@ -7,6 +7,7 @@
 #include "base/file_version.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/output.h"
 #include "base/utf8.h"
 #include "net/address.h"
 
@@ -238,10 +239,8 @@ static int announce(struct rest *rest, const struct api_address *address, char *
         log_warning("the API on %s is plain HTTP and open to other machines: who can listen on the "
                     "way there learns its token",
                     url);
-    if (rest->agent->config.announces) {
-        printf("api on %s\n", url);
-        fflush(stdout);
-    }
+    if (rest->agent->config.announces)
+        output_print("api on %s", url);
     return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "agent/uplink_inner.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/output.h"
 #include "base/reason.h"
 
 #include <stdio.h>
@@ -126,10 +127,8 @@ static void on_registered(struct registration *registration)
     uplink->refusals = 0;
     if (before != NULL)
         leave(uplink, before, "the agent is registered at another gateway now");
-    if (uplink->config->announces) {
-        printf("registered as %s at %s\n", uplink->config->name, url_of(uplink, registration));
-        fflush(stdout);
-    }
+    if (uplink->config->announces)
+        output_print("registered as %s at %s", uplink->config->name, url_of(uplink, registration));
     uplink->owner->up(uplink, registration->tunnel);
     uplink_arm_side(uplink);
 }

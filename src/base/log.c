@@ -1,9 +1,11 @@
 #include "base/log.h"
 
 #include "base/error.h"
+#include "base/output.h"
 #include "base/utf8.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -23,6 +25,7 @@ static struct {
     enum log_format format;
     const char *component;
     _Atomic(log_receiver *) receiver;
+    _Atomic uint64_t dropped; /* lines since the last that was taken */
 } logger = {.level = LOG_INFO, .format = LOG_TEXT, .component = "culvert"};
 
 /* One line in the making. All that goes in fits, by the sizes above. */
@@ -103,12 +106,33 @@ static void add_time(struct entry *entry)
         utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, now.tv_nsec / 1000000);
 }
 
-/* C0, DEL, and C1, of which a terminal takes U+009B for the start of a control sequence. */
-static bool is_control(const uint8_t *text, size_t length)
+/* Of a character that is well-formed. */
+static uint32_t code_point(const uint8_t *text, size_t length)
 {
-    if (length == 1)
-        return text[0] < 0x20 || text[0] == 0x7f;
-    return length == 2 && text[0] == 0xc2 && text[1] < 0xa0;
+    uint32_t code = length == 1 ? text[0] : text[0] & (0x7fU >> length);
+    for (size_t i = 1; i < length; i++)
+        code = code << 6 | (text[i] & 0x3fU);
+    return code;
+}
+
+/* What ends a line, changes how a terminal shows the rest of it, or does something to the terminal:
+ * C0, DEL, C1 (U+009B starts a control sequence), line and paragraph separators, and the
+ * characters that direct bidirectional text (UAX #9 §2). */
+static bool is_control(uint32_t code)
+{
+    return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c ||
+           (code >= 0x200e && code <= 0x200f) || (code >= 0x2028 && code <= 0x202e) ||
+           (code >= 0x2066 && code <= 0x2069);
+}
+
+static void add_control(struct entry *entry, uint32_t code, bool json)
+{
+    if (code == '\n')
+        add(entry, "\\n");
+    else if (code == '\t')
+        add(entry, "\\t");
+    else
+        add(entry, json || code > 0xff ? "\\u%04x" : "\\x%02x", (unsigned)code);
 }
 
 static void add_escaped(struct entry *entry, const uint8_t *text, size_t size, bool json)
@@ -121,14 +145,8 @@ static void add_escaped(struct entry *entry, const uint8_t *text, size_t size, b
                 add(entry, "\\ufffd");
             else
                 add(entry, "\\x%02x", (unsigned)text[0]);
-        } else if (is_control(text, length)) {
-            unsigned code = length == 1 ? text[0] : text[1];
-            if (code == '\n')
-                add(entry, "\\n");
-            else if (code == '\t')
-                add(entry, "\\t");
-            else
-                add(entry, json ? "\\u%04x" : "\\x%02x", code);
+        } else if (is_control(code_point(text, length))) {
+            add_control(entry, code_point(text, length), json);
         } else {
             if (json && (text[0] == '"' || text[0] == '\\'))
                 add(entry, "\\");
@@ -166,14 +184,31 @@ static bool receiver_takes(enum log_level level, const char *message, size_t siz
     return receiver(level, entry.data);
 }
 
-static void write_entry(enum log_level level, const char *message, size_t size)
+/* One write, so that entries of several threads and processes do not mix. */
+static bool write_line(enum log_level level, const char *message, size_t size)
 {
     struct entry entry;
     entry.size = 0;
     add_line(&entry, level, message, size);
-    /* One write, so that entries of several threads and processes do not mix. */
-    while (write(STDERR_FILENO, entry.data, entry.size) < 0 && errno == EINTR)
-        continue;
+    return output_write(STDERR_FILENO, entry.data, entry.size);
+}
+
+static void write_entry(enum log_level level, const char *message, size_t size)
+{
+    char text[128];
+    uint64_t dropped = atomic_exchange(&logger.dropped, 0);
+    if (dropped > 0) {
+        int length = snprintf(text, sizeof(text),
+                              "%" PRIu64 " line%s of the log %s dropped since "
+                              "nobody read standard error",
+                              dropped, dropped == 1 ? "" : "s", dropped == 1 ? "was" : "were");
+        if (!write_line(LOG_WARNING, text, (size_t)length)) {
+            atomic_fetch_add(&logger.dropped, dropped + 1);
+            return;
+        }
+    }
+    if (!write_line(level, message, size))
+        atomic_fetch_add(&logger.dropped, 1);
 }
 
 void log_write(enum log_level level, const char *format, ...)

@@ -1,6 +1,7 @@
 /*
  * The log: one line an entry on standard error, as text or as JSON. Entries below the level cost a
- * comparison. Safe from any thread. Never log a secret.
+ * comparison. An entry that standard error does not take at once is dropped; the next one that it
+ * takes follows a warning with the number of those. Safe from any thread. Never log a secret.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -28,7 +29,8 @@ bool log_is_on(enum log_level level);
 typedef bool log_receiver(enum log_level level, const char *message);
 void log_set_receiver(log_receiver *receiver);
 
-/* printf-like; an entry longer than 1 KiB is cut; control characters are escaped. */
+/* printf-like; an entry longer than 1 KiB is cut. Control characters, line separators and
+ * the controls of bidirectional text are escaped. */
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_debug(...)   (log_is_on(LOG_DEBUG) ? log_write(LOG_DEBUG, __VA_ARGS__) : (void)0)

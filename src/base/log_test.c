@@ -104,6 +104,20 @@ static void text_is_escaped(void **state)
                         "\xe2\x82\xac \\xe2\\x82 \\xed\\xa0\\x80 \\ \"\n"));
 }
 
+static void separators_and_directions_are_escaped(void **state)
+{
+    log_init(LOG_DEBUG, LOG_TEXT, "agent");
+    log_debug("\xe2\x80\xa7 \xe2\x80\xa8 \xe2\x80\xa9 \xe2\x80\xae \xe2\x80\xaf \xe2\x81\xa6 "
+              "\xe2\x81\xa9 \xe2\x80\x8f \xd8\x9c \xf0\x9f\x98\x80");
+    assert_true(
+        matches(next_line(*state),
+                "####-##-##T##:##:##.###Z DEBUG agent: \xe2\x80\xa7 \\u2028 \\u2029 \\u202e "
+                "\xe2\x80\xaf \\u2066 \\u2069 \\u200f \\u061c \xf0\x9f\x98\x80\n"));
+    log_init(LOG_DEBUG, LOG_JSON, "agent");
+    log_debug("\xe2\x80\xa8");
+    assert_non_null(strstr(next_line(*state), "\"message\":\"\\u2028\""));
+}
+
 static void a_long_entry_is_cut(void **state)
 {
     static char text[5000];
@@ -182,6 +196,7 @@ int main(void)
         TEST(a_level_hides_what_is_below),
         TEST(json_is_escaped),
         TEST(text_is_escaped),
+        TEST(separators_and_directions_are_escaped),
         TEST(a_long_entry_is_cut),
         TEST(a_receiver_may_take_an_entry),
         cmocka_unit_test(names_of_levels_and_formats),

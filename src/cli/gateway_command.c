@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/exit_code.h"
 #include "base/key_source.h"
+#include "base/output.h"
 #include "base/str.h"
 #include "gateway/gateway_listen.h"
 #include "lua/lua_pool.h"
@@ -344,8 +345,7 @@ static int run(const struct gateway_config *config)
     if (code != EXIT_CODE_OK)
         return code;
     for (size_t i = 0; i < config->listen_count; i++)
-        printf("listening on %s\n", gateway_address(gateway, i));
-    fflush(stdout);
+        output_print("listening on %s", gateway_address(gateway, i));
     code = gateway_run(gateway);
     gateway_free(gateway);
     return code;

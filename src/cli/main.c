@@ -1,6 +1,7 @@
 #include "base/error.h"
 #include "base/exit_code.h"
 #include "base/log.h"
+#include "base/output.h"
 #include "cli/acl_command.h"
 #include "cli/agent_command.h"
 #include "cli/forward_command.h"
@@ -121,6 +122,7 @@ static void raise_descriptor_limit(void)
 
 int main(int argc, char **argv)
 {
+    output_open();
     log_init(LOG_INFO, LOG_TEXT, "culvert");
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();

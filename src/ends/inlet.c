@@ -1,7 +1,7 @@
 #include "ends/inlet.h"
 
 #include "base/error.h"
-#include "base/log.h"
+#include "base/log_stranger.h"
 #include "base/memory.h"
 #include "ends/tcp_stream.h"
 #include "net/address.h"
@@ -95,7 +95,7 @@ static void on_accepted(struct listener *listener, int fd)
     struct stream *stream;
     int error = tcp_stream_new(inlet->loop, fd, &stream);
     if (error != 0) {
-        log_warning("a connection from %s was closed: %s", client, error_text(error));
+        log_stranger(client, "a connection from %s was closed: %s", client, error_text(error));
         close(fd);
         return;
     }

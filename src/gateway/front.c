@@ -1,7 +1,7 @@
 #include "gateway/front.h"
 
 #include "base/error.h"
-#include "base/log.h"
+#include "base/log_stranger.h"
 #include "codec/proxy_header.h"
 #include "gateway/address_group.h"
 
@@ -97,17 +97,18 @@ static int look(struct front *front, const uint8_t *bytes, size_t size, size_t *
     if (!front->is_trusted) {
         if (proxy_header_find(bytes, size) != 0)
             return proxy_header_find(bytes, size);
-        log_warning("a PROXY header came from %s, which no --trusted-proxy names: the connection "
-                    "is closed",
-                    front->text);
+        log_stranger(front->text,
+                     "a PROXY header came from %s, which no --trusted-proxy names: the connection "
+                     "is closed",
+                     front->text);
         return CULVERT_ERROR_REFUSED;
     }
     int result = proxy_header_parse(bytes, size, &header, used);
     if (result == 0)
         take_header(front, &header);
     else if (result == CULVERT_ERROR_PROTOCOL || result == CULVERT_ERROR_TOO_LARGE)
-        log_warning("the PROXY header from %s is %s: the connection is closed", front->text,
-                    result == CULVERT_ERROR_PROTOCOL ? "malformed" : "too large");
+        log_stranger(front->text, "the PROXY header from %s is %s: the connection is closed",
+                     front->text, result == CULVERT_ERROR_PROTOCOL ? "malformed" : "too large");
     return result;
 }
 

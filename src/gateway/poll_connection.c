@@ -1,7 +1,7 @@
 #include "gateway/poll_connection.h"
 
 #include "base/error.h"
-#include "base/log.h"
+#include "base/log_stranger.h"
 #include "base/memory.h"
 #include "gateway/dialect.h"
 #include "gateway/poll_move.h"
@@ -495,7 +495,8 @@ void poll_connection_begin(struct visitor *visitor, const struct http1_head *hea
         return;
     }
     if (status == 403)
-        log_warning("a web page asked to register as an agent from %s", visitor->address);
+        log_stranger(visitor->address, "a web page asked to register as an agent from %s",
+                     visitor->address);
     visitor_end(visitor, 0, status != 0 ? poll_reason((unsigned)status) : NULL);
     if (status != 0)
         refuse(connection, (unsigned)status, 0);

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/log_stranger.h"
 #include "base/memory.h"
 #include "gateway/dialect.h"
 #include "gateway/plain_answer.h"
@@ -209,7 +210,8 @@ static void dispatch(struct visitor *visitor, const struct http1_head *head, siz
                     "This gateway serves WebSockets of the protocol " UPGRADE_PROTOCOL " only.\n");
         break;
     case UPGRADE_PAGE:
-        log_warning("a web page asked to register as an agent from %s", visitor->address);
+        log_stranger(visitor->address, "a web page asked to register as an agent from %s",
+                     visitor->address);
         answer_http(visitor, "403 Forbidden", "", "Web pages cannot register as agents.\n");
         break;
     case UPGRADE_BAD:
