@@ -141,7 +141,7 @@ static void up(struct uplink *uplink, struct tunnel *tunnel)
     agent->is_detached = false;
     agent->registered = loop_now(&agent->loop);
     if (!agent->is_stopping)
-        forward_table_up(&agent->forwards, tunnel);
+        forward_table_up(&agent->forwards, tunnel, uplink_resume_window(uplink));
     tell_change(agent, NULL);
 }
 
@@ -187,7 +187,7 @@ static void resumed(struct uplink *uplink, struct tunnel *tunnel, const struct n
     };
     agent->is_detached = false;
     if (!agent->is_stopping && tunnel != NULL)
-        forward_table_up(&agent->forwards, tunnel);
+        forward_table_up(&agent->forwards, tunnel, uplink_resume_window(uplink));
     journal_emit(agent->config.journal, &event);
 }
 

@@ -240,7 +240,7 @@ static void dialled(void *holder, int fd, int error)
         fail(approach, APPROACH_UNREACHABLE, error_text(error));
         return;
     }
-    loop_timer_start(&approach->timer, APPROACH_ANSWER_TIME);
+    loop_timer_start(&approach->timer, request->answer_time);
     if (!request->url->is_secure) {
         send_request(approach);
         return;
@@ -253,7 +253,7 @@ static void dialled(void *holder, int fd, int error)
 static void out_of_time(struct loop_timer *timer)
 {
     struct approach *approach = timer->holder;
-    fail(approach, approach->has_asked ? APPROACH_NOT_PASSED : APPROACH_UNREACHABLE,
+    fail(approach, approach->has_asked ? APPROACH_SILENT : APPROACH_UNREACHABLE,
          "the server did not answer in time");
 }
 

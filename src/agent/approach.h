@@ -18,15 +18,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum {
-    APPROACH_ANSWER_TIME = 10 * 1000, /* milliseconds for TLS and the upgrade together */
-};
-
 struct approach;
 
 enum approach_failure {
     APPROACH_UNREACHABLE, /* no connection: name, TCP, proxy, TLS */
     APPROACH_BUSY,        /* the gateway wants us back after `retry_after` seconds */
+    APPROACH_SILENT,      /* it is connected, but got no answer to the upgrade in time */
     APPROACH_NOT_PASSED,  /* the upgrade, or the long poll, was refused, stripped, or got no answer
                            */
     APPROACH_PROTOCOL,    /* what answered is nothing that this agent speaks with */
@@ -50,6 +47,7 @@ struct approach_request {
     const uint8_t *link;           /* the name of the link that is to be resumed, or NULL; copied */
     bool may_speak_hubble;         /* a server that does not know culvert.1 will do */
     unsigned dial_time;            /* milliseconds to connect; for long poll, for all of it */
+    unsigned answer_time;          /* milliseconds for TLS and the upgrade together */
     void (*done)(void *holder, const struct approach_result *result); /* never from the start */
     void *holder;
 };

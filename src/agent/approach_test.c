@@ -133,6 +133,7 @@ static int begin(struct fixture *f)
         .rung = f->rung,
         .may_speak_hubble = f->may_speak_hubble,
         .dial_time = BOUND,
+        .answer_time = BOUND,
         .done = done,
         .holder = f,
     };

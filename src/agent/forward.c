@@ -73,7 +73,7 @@ static void look_at_waiting(struct loop_timer *timer)
     struct list_node *node;
     while ((node = list_first(&table->waiting)) != NULL) {
         struct waiting *waiting = CONTAINER_OF(node, struct waiting, node);
-        if (now - waiting->since < (uint64_t)FORWARD_PATIENCE * 1000000)
+        if (now - waiting->since < (uint64_t)table->patience * 1000000)
             break;
         end_waiting(waiting, "the gateway was not there in time");
     }
@@ -347,9 +347,11 @@ void forward_table_add_up(struct forward_table *table)
 
 /* ---- the link ---- */
 
-void forward_table_up(struct forward_table *table, struct tunnel *tunnel)
+void forward_table_up(struct forward_table *table, struct tunnel *tunnel, unsigned window)
 {
+    bool is_short = window > 0 && window < FORWARD_PATIENCE;
     table->tunnel = tunnel;
+    table->patience = is_short ? window : FORWARD_PATIENCE;
     table->is_accepting = true;
     struct forward *forward = forward_table_first(table);
     for (; forward != NULL; forward = forward_table_next(table, forward)) {
@@ -376,7 +378,12 @@ int forward_table_init(struct forward_table *table, struct loop *loop,
                        struct session_table *sessions, struct whitelist *whitelist, bool announces)
 {
     *table = (struct forward_table){
-        .loop = loop, .sessions = sessions, .whitelist = whitelist, .announces = announces};
+        .loop = loop,
+        .sessions = sessions,
+        .whitelist = whitelist,
+        .announces = announces,
+        .patience = FORWARD_PATIENCE,
+    };
     list_init(&table->waiting);
     list_init(&table->forwards);
     return loop_timer_init(loop, &table->timer, look_at_waiting, table);

@@ -20,7 +20,7 @@
 enum {
     FORWARD_MAX = 1024,     /* forwards of an agent */
     FORWARD_WAITING = 1024, /* connections that wait for the link */
-    FORWARD_PATIENCE = 60,  /* seconds that each may wait */
+    FORWARD_PATIENCE = 60,  /* seconds that each may wait at most */
     FORWARD_TARGET_SIZE = 512,
 };
 
@@ -53,6 +53,7 @@ struct forward_table {
     uint64_t last_id;
     struct list waiting;
     size_t waiting_count;
+    unsigned patience; /* seconds that each may wait */
     struct loop_timer timer;
 };
 
@@ -91,8 +92,10 @@ uint16_t forward_port(const struct forward *forward);
 /* Brings open_sent and open_received of all tallies up to date. */
 void forward_table_add_up(struct forward_table *table);
 
-/* The link is up: connections are accepted, and those that wait go on. */
-void forward_table_up(struct forward_table *table, struct tunnel *tunnel);
+/* The link is up: connections are accepted, and those that wait go on. When the link is lost, new
+ * ones wait for it for `window` seconds, as long as the gateway keeps it, but no longer than
+ * FORWARD_PATIENCE; 0: as long as that. */
+void forward_table_up(struct forward_table *table, struct tunnel *tunnel, unsigned window);
 /* The link is away. */
 void forward_table_down(struct forward_table *table);
 

@@ -104,6 +104,14 @@ const char *uplink_url_text(const struct uplink *uplink)
     return uplink->places[index].text;
 }
 
+unsigned uplink_resume_window(const struct uplink *uplink)
+{
+    unsigned seconds = 0;
+    if (uplink->home != NULL && uplink->home->native != NULL)
+        (void)native_tunnel_can_resume(uplink->home->native, &seconds);
+    return seconds;
+}
+
 static struct registration *first_left(const struct uplink *uplink)
 {
     struct list_node *node = list_first(&uplink->leaving);

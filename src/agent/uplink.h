@@ -18,7 +18,10 @@
 #include "agent/registration.h"
 
 enum {
-    UPLINK_DIAL_TIME = 10 * 1000,       /* milliseconds to connect */
+    UPLINK_DIAL_TIME = 10 * 1000,        /* milliseconds to connect */
+    UPLINK_ANSWER_TIME = 10 * 1000,      /* milliseconds for TLS and the upgrade together */
+    UPLINK_SHORT_ANSWER_TIME = 4 * 1000, /* the same where another gateway may answer sooner */
+    UPLINK_SHORT_ROUNDS = 3, /* over all gateways in which that holds: then the way may be slow */
     UPLINK_RESUME_DIAL_TIME = 4 * 1000, /* the same while sessions wait: the next try's first packet
                                            comes sooner than this one's third */
     UPLINK_FIRST_DELAY = 100,           /* of the back-off */
@@ -119,6 +122,9 @@ void uplink_reload_files(struct uplink *uplink);
 bool uplink_speaks_hubble(const struct uplink *uplink);
 /* The URL of the gateway where the agent is registered, or is trying to be. */
 const char *uplink_url_text(const struct uplink *uplink);
+/* The seconds for which the gateway keeps the link that is up without a connection; 0: not at all.
+ */
+unsigned uplink_resume_window(const struct uplink *uplink);
 /* Of all tunnels the one with the stream that holds the most; NULL if none holds anything. */
 struct tunnel *uplink_largest(const struct uplink *uplink);
 /* Tells the gateways that we are about to stop. */

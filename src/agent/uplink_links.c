@@ -142,8 +142,8 @@ static void on_resumed(struct registration *registration)
     if (uplink->attempt.aim == UPLINK_TRIAL)
         log_info("the link to %s goes on over WebSocket", url_of(uplink, registration));
     else
-        log_info("resumed the link to %s after %.2f s%s", url_of(uplink, registration),
-                 (double)gap->duration / 1e6,
+        log_info("resumed the link to %s; nothing was heard for %.2f s%s",
+                 url_of(uplink, registration), (double)gap->duration / 1e6,
                  registration->rung == LADDER_POLL ? ", by long poll" : "");
     bool is_leaving = uplink->is_moving || uplink->leave_at != UINT64_MAX;
     uplink->owner->resumed(uplink, is_leaving ? NULL : registration->tunnel, gap);

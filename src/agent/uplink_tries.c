@@ -87,6 +87,23 @@ static bool may_speak_hubble(const struct uplink *uplink)
     return !has_key && !uplink->knows_native;
 }
 
+/* A gateway that is silent must not keep the agent from the next one for long. */
+static unsigned answer_time(const struct uplink *uplink)
+{
+    bool is_short = uplink->config->url_count > 1 && uplink->failures < UPLINK_SHORT_ROUNDS;
+    return is_short ? UPLINK_SHORT_ANSWER_TIME : UPLINK_ANSWER_TIME;
+}
+
+/* For all that opens a long poll, or to connect. */
+static unsigned dial_time(const struct uplink *uplink, bool resumes, enum ladder_rung rung)
+{
+    if (resumes)
+        return UPLINK_RESUME_DIAL_TIME;
+    return rung == LADDER_POLL ? answer_time(uplink) : UPLINK_DIAL_TIME;
+}
+
+static void fell_silent(struct uplink *uplink, const char *why);
+
 static void approached(void *holder, const struct approach_result *result)
 {
     struct uplink *uplink = holder;
@@ -96,6 +113,8 @@ static void approached(void *holder, const struct approach_result *result)
         uplink_take_carrier(uplink, result);
     } else if (result->failure == APPROACH_BUSY) {
         uplink_busy(uplink, result->retry_after, result->why);
+    } else if (result->failure == APPROACH_SILENT) {
+        fell_silent(uplink, result->why);
     } else {
         uplink_failed(
             uplink, result->failure == APPROACH_NOT_PASSED ? LADDER_NOT_PASSED : LADDER_UNREACHABLE,
@@ -118,7 +137,8 @@ static void start_try(struct uplink *uplink, enum uplink_aim aim, size_t index,
         .rung = rung,
         .link = resumes ? uplink->home->native->identity.link : NULL,
         .may_speak_hubble = may_speak_hubble(uplink),
-        .dial_time = resumes ? UPLINK_RESUME_DIAL_TIME : UPLINK_DIAL_TIME,
+        .dial_time = dial_time(uplink, resumes, rung),
+        .answer_time = answer_time(uplink),
         .done = approached,
         .holder = uplink,
     };
@@ -209,6 +229,18 @@ void uplink_failed(struct uplink *uplink, enum ladder_outcome outcome, const cha
     log_warning("cannot reach %s by %s: %s; trying %s", place->text, rung_text(rung), why,
                 rung_text(ladder_next(&place->ladder, now)));
     loop_timer_start(&uplink->timer, 0);
+}
+
+/* Another gateway is tried before the other transport; that is next in the next round. */
+static void fell_silent(struct uplink *uplink, const char *why)
+{
+    if (uplink->attempt.aim != UPLINK_HOME || uplink->config->url_count == 1) {
+        uplink_failed(uplink, LADDER_NOT_PASSED, why);
+        return;
+    }
+    (void)ladder_tried(&tried_place(uplink)->ladder, uplink->attempt.rung, LADDER_NOT_PASSED,
+                       loop_now(uplink->loop));
+    home_failed(uplink, why, 0);
 }
 
 void uplink_busy(struct uplink *uplink, unsigned seconds, const char *why)

@@ -14,7 +14,7 @@
 
 enum {
     HTTP1_MAX_HEAD = 16 * 1024, /* bytes of start line and fields together */
-    HTTP1_MAX_FIELDS = 64,
+    HTTP1_MAX_FIELDS = 100,
 };
 
 struct http1_field {

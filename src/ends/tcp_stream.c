@@ -424,12 +424,20 @@ static struct tcp_stream *create(struct loop *loop)
     return stream;
 }
 
+/* The byte of urgent data (RFC 6093 §3.2) comes at its place among the others, and is not lost. */
+static void take_urgent_inline(int fd)
+{
+    int on = 1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
+}
+
 static int attach(struct tcp_stream *stream, int fd)
 {
     int error = conn_new(stream->loop, fd, &conn_handlers, stream, &stream->conn);
     if (error != 0)
         return error;
     conn_tune_tcp(fd);
+    take_urgent_inline(fd);
     update_interest(stream);
     return 0;
 }

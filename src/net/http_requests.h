@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 
 enum {
-    HTTP_MAX_HEAD = 8 * 1024,    /* of an answer */
+    HTTP_MAX_HEAD = 16 * 1024,   /* of an answer */
     HTTP_MAX_BODY = 1024 * 1024, /* of one */
 };
 

@@ -19,9 +19,9 @@ void head_reader_deinit(struct head_reader *reader)
     head_reader_init(reader);
 }
 
-static int grow(struct head_reader *reader)
+static int grow(struct head_reader *reader, size_t limit)
 {
-    if (reader->capacity >= HEAD_READER_LIMIT)
+    if (reader->capacity >= limit)
         return CULVERT_ERROR_TOO_LARGE;
     size_t capacity = reader->capacity == 0 ? FIRST_CAPACITY : 2 * reader->capacity;
     uint8_t *buffer = memory_grow(reader->buffer, capacity);
@@ -35,7 +35,7 @@ static int grow(struct head_reader *reader)
 int head_reader_keep(struct head_reader *reader, const uint8_t *bytes, size_t size)
 {
     while (reader->capacity - reader->size < size) {
-        int error = grow(reader);
+        int error = grow(reader, HEAD_READER_REQUEST);
         if (error != 0)
             return error;
     }
@@ -61,11 +61,12 @@ static int parse(const struct head_reader *reader, enum head_kind kind, struct h
 int head_reader_read(struct head_reader *reader, struct conn *conn, enum head_kind kind,
                      struct http1_head *head, size_t *used)
 {
+    size_t limit = kind == HEAD_REQUEST ? HEAD_READER_REQUEST : HEAD_READER_RESPONSE;
     for (;;) {
         int result = reader->size > 0 ? parse(reader, kind, head, used) : CULVERT_NEED_MORE;
         if (result != CULVERT_NEED_MORE)
             return result;
-        int error = reader->size < reader->capacity ? 0 : grow(reader);
+        int error = reader->size < reader->capacity ? 0 : grow(reader, limit);
         if (error != 0)
             return error;
         ssize_t got =

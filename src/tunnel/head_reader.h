@@ -11,7 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HEAD_READER_LIMIT = 8 * 1024 };
+enum {
+    HEAD_READER_REQUEST = 8 * 1024, /* bytes; strangers send them */
+    HEAD_READER_RESPONSE = HTTP1_MAX_HEAD,
+};
 
 struct head_reader {
     uint8_t *buffer; /* NULL before the first byte */
@@ -22,8 +25,8 @@ struct head_reader {
 void head_reader_init(struct head_reader *reader);
 void head_reader_deinit(struct head_reader *reader);
 
-/* Keeps bytes that were read elsewhere, before what head_reader_read will read. Returns 0,
- * CULVERT_ERROR_TOO_LARGE or CULVERT_ERROR_NO_MEMORY. */
+/* Keeps bytes of a request that were read elsewhere, before what head_reader_read will read.
+ * Returns 0, CULVERT_ERROR_TOO_LARGE or CULVERT_ERROR_NO_MEMORY. */
 int head_reader_keep(struct head_reader *reader, const uint8_t *bytes, size_t size);
 
 /* Drops the first `size` bytes: a head that has been acted on. */

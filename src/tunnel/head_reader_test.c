@@ -111,7 +111,28 @@ static void a_head_has_a_bound(void **state)
         result = read_request(fixture);
     }
     assert_int_equal(result, CULVERT_ERROR_TOO_LARGE);
-    assert_true(fixture->reader.capacity <= HEAD_READER_LIMIT);
+    assert_true(fixture->reader.capacity <= HEAD_READER_REQUEST);
+}
+
+/* A proxy may add much to an answer. */
+static void an_answer_may_be_longer(void **state)
+{
+    struct fixture *fixture = *state;
+    char line[1025];
+    memset(line, 'x', sizeof(line) - 1);
+    line[sizeof(line) - 1] = '\0';
+    send_text(fixture, "HTTP/1.1 101 x\r\nX: ");
+    for (int i = 0; i < 15; i++) {
+        send_text(fixture, line);
+        assert_int_equal(head_reader_read(&fixture->reader, fixture->conn, HEAD_RESPONSE,
+                                          &fixture->head, &fixture->used),
+                         CULVERT_NEED_MORE);
+    }
+    send_text(fixture, "\r\n\r\n");
+    assert_int_equal(head_reader_read(&fixture->reader, fixture->conn, HEAD_RESPONSE,
+                                      &fixture->head, &fixture->used),
+                     0);
+    assert_int_equal(fixture->head.status, 101);
 }
 
 static void the_end_is_told(void **state)
@@ -143,6 +164,7 @@ int main(void)
         TEST(heads_come_one_behind_the_other),
         TEST(what_was_read_elsewhere_comes_first),
         TEST(a_head_has_a_bound),
+        TEST(an_answer_may_be_longer),
         TEST(the_end_is_told),
         TEST(memory_may_run_out),
     };

@@ -31,7 +31,7 @@ void native_tunnel_begin(struct native_tunnel *tunnel, uint32_t peer_window)
 {
     tunnel->expects_welcome = false;
     tunnel->is_fresh = true;
-    tunnel->detached_since = 0;
+    tunnel->silent_since = 0;
     mux_set_peer_window(&tunnel->mux, peer_window);
     tunnel->ping_wanted = true; /* the first measure of the round trip */
     loop_defer(tunnel->base.loop, &tunnel->flush);
@@ -50,8 +50,9 @@ static int attach_link(struct native_tunnel *tunnel, uint64_t epoch, uint64_t fi
     if (sent > tunnel->highest_sent)
         tunnel->highest_sent = sent;
     struct native_gap gap = {0};
-    if (tunnel->detached_since != 0)
-        gap.duration = loop_now(tunnel->base.loop) - tunnel->detached_since;
+    uint64_t silent_since = tunnel->is_fresh ? tunnel->last_heard : tunnel->silent_since;
+    if (silent_since != 0)
+        gap.duration = loop_now(tunnel->base.loop) - silent_since;
     uint64_t number = link_first(link);
     for (; number <= tunnel->highest_sent; number++) {
         const struct link_entry *entry = link_unsent(link, (uint32_t)gap.messages++);

@@ -174,8 +174,6 @@ static void give_up(struct native_tunnel *tunnel)
         return;
     }
     tunnel->failure = 0;
-    if (tunnel->detached_since == 0)
-        tunnel->detached_since = loop_now(tunnel->base.loop);
     /* The mux may have asked for a pull that did not come. */
     loop_defer(tunnel->base.loop, &tunnel->flush);
     owner->detached(&tunnel->base, error, tunnel->failure_text);

@@ -81,6 +81,8 @@ void native_detach(struct native_tunnel *tunnel, int error, const char *reason)
 {
     if (tunnel->carrier == NULL)
         return;
+    if (tunnel->is_fresh)
+        tunnel->silent_since = tunnel->last_heard;
     native_express_close(tunnel, error, reason);
     carrier_close(tunnel->carrier, error, reason);
     tunnel->carrier = NULL;

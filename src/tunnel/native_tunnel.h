@@ -35,7 +35,7 @@ enum native_loss {
 
 /* What the last resumption was like. */
 struct native_gap {
-    uint64_t duration; /* microseconds without a carrier; 0 when the old one was still there */
+    uint64_t duration; /* microseconds for which nothing was heard of the peer */
     uint64_t messages; /* of ours that were sent again */
     uint64_t bytes;
 };
@@ -95,8 +95,8 @@ struct native_tunnel {
     uint64_t epoch;                /* the agent's: of the last handshake */
     uint64_t highest_sent;         /* number of the last counted message that any carrier had */
     uint64_t attached_at;          /* when it got the carrier */
-    uint64_t detached_since;       /* 0: streams go, or it never had a carrier */
-    struct native_gap gap;         /* of the last resumption */
+    uint64_t silent_since; /* when the lost carrier last brought something; 0: none was lost */
+    struct native_gap gap; /* of the last resumption */
 };
 
 /* What an agent registers with. Borrowed. */

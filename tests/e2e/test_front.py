@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import struct
+import threading
 
 import pytest
 
@@ -282,3 +283,38 @@ def test_a_proxy_whose_gateway_is_away_is_named(world):
     agent.wait_for("the proxy there does not reach the gateway: it answered HTTP 502 Bad Gateway, "
                    "Server: nginx.*check that the gateway runs", stream="err")
     assert "no culvert gateway" not in agent.output("err")
+
+
+@pytest.mark.parametrize("count, size", [(90, 20), (50, 280)], ids=["many", "long"])
+def test_a_proxy_that_adds_many_fields(world, count, size):
+    """The answer to the upgrade may have 100 fields and 16 KiB."""
+    gateway = world.gateway()
+    fields = b"".join(b"X-Added-%d: %s\r\n" % (i, b"x" * size) for i in range(count))
+
+    def relay(near):
+        with connect(gateway.port) as far:
+            far.sendall(near.recv(65536))
+            head = b""
+            while b"\r\n\r\n" not in head:
+                piece = far.recv(65536)
+                assert piece
+                head += piece
+            near.sendall(head.replace(b"\r\n\r\n", b"\r\n" + fields + b"\r\n", 1))
+            copies = [threading.Thread(target=copy, args=pair, daemon=True)
+                      for pair in ((near, far), (far, near))]
+            for one in copies:
+                one.start()
+            for one in copies:
+                one.join()
+
+    def copy(source, sink):
+        try:
+            source.settimeout(None)
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    world.agent(None, "a", url=f"ws://127.0.0.1:{world.server(relay).port}",
+                options=("--transport", "websocket"))

@@ -9,8 +9,9 @@ from collections import Counter
 import pytest
 
 from culvert.peers import (connect, echo_once, expect_gone, expect_session_gone, free_port,
-                           receive_exactly)
+                           receive_all, receive_exactly)
 from culvert.process import PATIENCE, eventually
+from culvert.timing import BUSY, seconds_of
 from culvert.wire import Link
 from culvert.world import is_sanitized
 
@@ -269,3 +270,16 @@ def test_equal_gateways_are_not_returned_to(world):
     watcher.wait_for("does not take the agent back yet", stream="err")
     assert [registered_at(agent) for agent in agents] == before
     assert all(agent.count("^registered as") == 1 for agent in agents)
+
+
+@pytest.mark.parametrize("scheme", ["ws", "poll+http"])
+def test_a_gateway_that_is_silent_keeps_nobody_for_long(world, scheme):
+    """It accepts connections and says nothing: 5 s later the agent is at the next one."""
+    silent = world.server(lambda connection: receive_all(connection))
+    gateway = world.gateway()
+    direct = seconds_of(lambda: world.agent(gateway, "direct"))
+    took = seconds_of(lambda: world.agent(
+        None, "a", url=f"{scheme}://127.0.0.1:{silent.port}",
+        options=("--url", f"{scheme}://127.0.0.1:{gateway.port}")).wait_registered(PATIENCE))
+    assert silent.accepted == 1
+    assert took < 5 + BUSY * direct

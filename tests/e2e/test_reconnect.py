@@ -295,3 +295,18 @@ def test_an_agent_that_was_up_keeps_trying_when_it_is_refused(world):
     eventually(lambda: agent.count("the gateway refused: .*trying again") >= 2,
                message="the agent does not try again")
     assert agent.is_running()
+
+
+def test_a_connection_waits_no_longer_than_the_link_is_kept(world):
+    server = world.echo_server()
+    gateway = world.gateway("--resume-window", "2s")
+    proxy = world.proxy(gateway.port)
+    world.agent(gateway, "agent2")
+    near = world.agent(gateway, "agent1", f"0:agent2:127.0.0.1:{server.port}",
+                       url=f"ws://127.0.0.1:{proxy.port}")
+    echo_once(near.port())
+    proxy.close()
+    near.wait_for("cannot resume|lost the", stream="err")
+    with connect(near.port()) as client:
+        expect_reset(client, 30.0)
+    near.wait_for("the gateway was not there in time", stream="err")

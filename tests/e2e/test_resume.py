@@ -5,9 +5,11 @@ import os
 import signal
 import socket
 import threading
+import time
 
 import pytest
 
+from culvert.events import wait_for_events
 from culvert.peers import (connect, echo_once, expect_gone, expect_reset, free_port,
                            receive_exactly)
 from culvert.process import eventually
@@ -261,3 +263,20 @@ def test_an_agent_that_stops_while_its_link_is_away(world):
     tunnel.near_way.close()
     tunnel.near.wait_for("lost the connection", stream="err")
     assert tunnel.near.stop() == 0
+
+
+def test_the_event_says_for_how_long_nothing_was_heard(world):
+    """The gateway still has the old connection, which has been silent since it was cut elsewhere."""
+    events = world.path("events")
+    gateway = world.gateway("--events", events)
+    proxy = world.proxy(gateway.port)
+    agent = world.agent(gateway, "a", url=f"ws://127.0.0.1:{proxy.port}")
+    start = time.monotonic()
+    silent = [world.keep(one) for one in proxy.half_open()]
+    proxy.close()
+    eventually(lambda: agent.count("cannot resume the link") >= 2, 30.0, "the agent is still there")
+    gap = time.monotonic() - start
+    world.proxy(gateway.port, own_port=proxy.port)
+    resumed, = wait_for_events(events, "link.resumed", agent="a")
+    assert resumed["seconds"] >= gap
+    assert silent

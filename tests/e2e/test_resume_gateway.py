@@ -101,7 +101,7 @@ def test_a_new_connection_replaces_a_live_one(make):
     old.wait_closed()
     pair.check()
     event, = wait_for_events(pair.events, "link.resumed", agent="far")
-    assert event["seconds"] == 0
+    assert 0 <= event["seconds"] < 30
     assert pair.count("link.lost") == 0
 
 

@@ -394,3 +394,19 @@ def test_agents_come_and_go_between_loops(world, secure):
         if number % 2:
             echo_bulk(near.port(1), MEGABYTE)
     assert stays.is_running()
+
+
+def test_urgent_data_comes_in_its_place(world):
+    """Telnet and FTP send such a byte; it must not be lost."""
+    server = world.server()
+    tunnel = world.tunnel(server.port)
+    client = tunnel.connect()
+    client.sendall(b"ab")
+    target = server.accept()
+    assert receive_exactly(target, 2) == b"ab"
+    client.send(b"!", socket.MSG_OOB)
+    client.sendall(b"cd")
+    assert receive_exactly(target, 3) == b"!cd"
+    target.send(b"?", socket.MSG_OOB)
+    target.sendall(b"ef")
+    assert receive_exactly(client, 3) == b"?ef"
