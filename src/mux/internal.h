@@ -25,15 +25,26 @@ void mux_stream_progress(struct mux_stream *stream);
 /* Reports events that could not come inside an operation. */
 void mux_report_news(struct mux *mux, uint64_t now);
 
-/* Encodes a message behind the others to be sent before all data. An error is remembered as the
- * mux's failure. */
-void mux_queue_control(struct mux *mux, const struct message *message);
-/* The same, but an error is the caller's and leaves the mux as it was. */
-int mux_try_control(struct mux *mux, const struct message *message);
-/* Queues a reset, or an ack that says no if the stream still waits for its ack from us. */
-void mux_queue_reset(struct mux_stream *stream, int code, const char *reason);
-/* Queues an ack that says no. */
-void mux_queue_refusal(struct mux *mux, uint64_t id, int code, const char *reason);
+/* The stream does not count against the peer any more. */
+void mux_stream_release_place(struct mux_stream *stream);
+
+/* ---- mux_control.c ---- */
+
+/* Says no to an open for which there is no stream. */
+void mux_refuse(struct mux *mux, uint64_t id, int code, const char *reason);
+/* To be sent before all data, in the order of these calls for a stream. An error is the caller's
+ * and leaves all as it was. */
+int mux_announce_open(struct mux_stream *stream, const struct message_open *open);
+void mux_announce_ack(struct mux_stream *stream);
+/* Of a stream that is then reset. */
+void mux_announce_fin(struct mux_stream *stream);
+/* A reset, or an ack that says no if the stream still waits for its ack from us; nothing if the
+ * peer was not told of the stream yet. Called before the stream is detached. */
+void mux_announce_reset(struct mux_stream *stream, int code, const char *reason);
+/* Takes the next message. Returns 1, 0 if there is none, or an error. */
+int mux_pull_control(struct mux *mux, struct slice *out);
+/* Nothing can be sent any more. */
+void mux_forget_control(struct mux *mux);
 
 /* Remembers the first error and sees to it that the owner learns of it. */
 void mux_fail(struct mux *mux, int error);

@@ -24,6 +24,7 @@ int mux_init(struct mux *mux, const struct mux_owner *owner, void *holder, bool 
     list_init(&mux->fresh);
     list_init(&mux->busy);
     list_init(&mux->credits);
+    list_init(&mux->notices);
     list_init(&mux->news);
     list_init(&mux->resetting);
     list_init(&mux->ended);
@@ -32,11 +33,15 @@ int mux_init(struct mux *mux, const struct mux_owner *owner, void *holder, bool 
     return 0;
 }
 
+/* Those that have a last message to be sent come back when it is. */
 static void free_all(struct list *list)
 {
     struct list_node *node;
-    while ((node = list_pop(list)) != NULL)
-        memory_free(CONTAINER_OF(node, struct mux_stream, scheduled));
+    while ((node = list_pop(list)) != NULL) {
+        struct mux_stream *stream = CONTAINER_OF(node, struct mux_stream, scheduled);
+        if (!list_node_is_linked(&stream->notice))
+            memory_free(stream);
+    }
 }
 
 /* Leaves the streams to their holders, whose close frees them. */
@@ -52,7 +57,7 @@ void mux_abort(struct mux *mux, int code, const char *reason, uint64_t now)
     if (mux->failure == 0)
         mux->failure = CULVERT_ERROR_CLOSED;
     mux->asked = true;
-    slice_queue_clear(&mux->control);
+    mux_forget_control(mux);
 
     /* Handlers may end other streams, which takes them off the map and off this list. */
     struct list doomed;
@@ -75,7 +80,6 @@ void mux_abort(struct mux *mux, int code, const char *reason, uint64_t now)
             mux_stream_take_reset(stream, code, reason, now);
     }
     mux_report_news(mux, now);
-    slice_queue_clear(&mux->control);
     mux->asked = false;
 }
 
@@ -86,7 +90,7 @@ bool mux_is_empty(const struct mux *mux)
 
 void mux_deinit(struct mux *mux)
 {
-    assert(mux->streams.count == 0);
+    assert(mux->streams.count == 0 && list_is_empty(&mux->notices));
     slice_queue_deinit(&mux->control);
     slice_arena_deinit(&mux->arena);
     release_all(&mux->news);
@@ -154,14 +158,20 @@ struct mux_stream *mux_stream_create(struct mux *mux, uint64_t id, bool is_ours,
     return stream;
 }
 
+void mux_stream_release_place(struct mux_stream *stream)
+{
+    if (!stream->is_ours)
+        stream->mux->peer_streams--;
+}
+
 void mux_stream_detach(struct mux_stream *stream, struct list *list)
 {
     struct mux *mux = stream->mux;
     assert(!stream->is_dead);
     stream->is_dead = true;
     map_remove(&mux->streams, stream->id);
-    if (!stream->is_ours)
-        mux->peer_streams--;
+    if (!list_node_is_linked(&stream->notice))
+        mux_stream_release_place(stream);
     list_remove(&stream->credited);
     list_remove(&stream->scheduled);
     list_append(list, &stream->scheduled);
@@ -169,8 +179,10 @@ void mux_stream_detach(struct mux_stream *stream, struct list *list)
     mux->queued -= mux_stream_cost(stream);
     parking_leave(&stream->parking);
     slice_queue_deinit(&stream->out);
-    memory_free(stream->reset_reason);
-    stream->reset_reason = NULL;
+    if (!stream->end_due) {
+        memory_free(stream->reset_reason);
+        stream->reset_reason = NULL;
+    }
     credit_receiver_deinit(&stream->receive, mux->account);
 }
 
@@ -184,7 +196,7 @@ void mux_stream_end(struct mux_stream *stream, int code, const char *reason)
 void mux_stream_fail(struct mux_stream *stream, int code, const char *reason)
 {
     if (!stream->is_resetting)
-        mux_queue_reset(stream, code, reason);
+        mux_announce_reset(stream, code, reason);
     mux_stream_end(stream, code, reason);
 }
 
@@ -193,21 +205,19 @@ int mux_open(struct mux *mux, const struct message_open *open, struct mux_stream
     if (mux->failure != 0)
         return mux->failure;
     /* A burst of our own opens waits for the carrier; it must not cut the link. */
-    if (mux->control.bytes > MUX_MAX_CONTROL / 2)
+    if (mux->unopened > MUX_MAX_CONTROL / 2)
         return CULVERT_ERROR_LIMIT;
 
     struct mux_stream *made = mux_stream_create(mux, mux->next_id, true, 0);
     if (made == NULL)
         return CULVERT_ERROR_NO_MEMORY;
-    struct message message = {.type = MESSAGE_OPEN, .sid = made->id, .open = *open};
-    int error = mux_try_control(mux, &message);
+    int error = mux_announce_open(made, open);
     if (error != 0) {
         mux_stream_detach(made, &mux->dead);
         return error;
     }
     mux->next_id += 2;
     *stream = made;
-    mux_wake(mux);
     return 0;
 }
 

@@ -34,7 +34,9 @@ enum {
     MUX_MAX_STREAMS = 65536,      /* that a peer may have open */
     MUX_SMALLEST_DATA = 4096,     /* that the payload of data messages can be limited to */
     MUX_SMALL_DATA = 1024,        /* payload of what MUX_MAY_SMALL lets through */
-    MUX_MAX_CONTROL = 256 * 1024, /* bytes of queued control messages, past which the link is cut */
+    MUX_MAX_CONTROL = 256 * 1024, /* bytes of refusals without a stream, past which the link is cut;
+                                     and twice the bytes of opens that wait to be sent */
+    MUX_MAX_REFUSALS = 4096,      /* of the peer's opens, that it does not take; one more cuts */
     MUX_RESET_PATIENCE = 30,      /* seconds without progress that a reset waits for its holder */
 };
 
@@ -56,7 +58,9 @@ struct mux_stream {
     struct mux *mux;      /* NULL after mux_deinit */
     uint64_t id;
     struct list_node scheduled; /* on mux->fresh or mux->busy, once it ended on one of the others */
+    struct list_node notice;    /* on mux->notices: there is control of it to be sent */
     struct list_node credited;  /* on mux->credits: credit is due; or on mux->resetting */
+    struct slice opening;       /* our open, encoded, until it is sent */
     struct slice_queue out;
     struct parking parking; /* of `out` */
     struct credit_sender send;
@@ -65,12 +69,13 @@ struct mux_stream {
     uint64_t mark;      /* for whoever pulls; 0 at first */
     uint64_t deadline;  /* microseconds: until when its reset waits for progress */
     size_t dropped;     /* of what was written, not yet reported */
-    char *reset_reason; /* of the reset that waits, owned; may be NULL */
+    char *reset_reason; /* of the reset that waits, or is to be sent; owned; may be NULL */
     int reset_code;
     uint32_t deficit;
-    uint32_t early;   /* bytes that came before our ack, until then */
-    bool is_ours;     /* we opened it */
-    bool is_accepted; /* the ack was sent or came */
+    uint32_t early;                 /* bytes that came before our ack, until then */
+    bool ack_due, fin_due, end_due; /* to be sent, in this order; the end is a reset or refusal */
+    bool is_ours;                   /* we opened it */
+    bool is_accepted;               /* the ack was sent or came */
     bool fin_wanted, fin_sent, fin_received;
     bool is_resetting;   /* the peer has reset it: the event waits until all is consumed */
     bool has_progressed; /* something was consumed since the deadline was set */
@@ -91,11 +96,14 @@ struct mux {
     struct list ended;     /* reset, the holder has not closed them yet */
     struct list dead;      /* closed, freed at the end of the turn */
     struct slice_arena arena;
-    struct slice_queue control; /* encoded messages, one a slice */
+    struct slice_queue control; /* encoded refusals without a stream, one a slice */
+    struct list notices;        /* streams that have an open, ack, fin or reset to be sent */
+    size_t unopened;            /* bytes of opens that wait to be sent */
+    uint32_t refusals;          /* that wait to be sent, of streams */
     uint64_t next_id;           /* ours: odd for the dialling side, even for the accepting side */
     uint64_t highest_peer_id;
     uint32_t peer_window;  /* what a new stream may send after its ack */
-    uint32_t peer_streams; /* open streams that the peer opened */
+    uint32_t peer_streams; /* that the peer opened, until their last message is sent */
     uint64_t round_trip;   /* microseconds */
     uint64_t patience;     /* microseconds without progress that a reset waits for its holder */
     size_t largest_data;   /* payload of one data message at most */
@@ -113,6 +121,8 @@ int mux_init(struct mux *mux, const struct mux_owner *owner, void *holder, bool 
  * both ways: their holders get the reset event with this code now, or when they have consumed all.
  * From then on pull, receive and open return CULVERT_ERROR_CLOSED. */
 void mux_abort(struct mux *mux, int code, const char *reason, uint64_t now);
+/* Nothing waits to be sent. */
+bool mux_is_drained(const struct mux *mux);
 /* Whether all streams have ended: none waits for its holder any more. */
 bool mux_is_empty(const struct mux *mux);
 /* After mux_abort, once it is empty; frees everything but streams that their holders have not
@@ -130,7 +140,7 @@ void mux_limit_data(struct mux *mux, size_t bytes);
 
 /* Opens a stream; `open` is copied into the message. Data may be written at once. Returns 0,
  * CULVERT_ERROR_TOO_LARGE, CULVERT_ERROR_NO_MEMORY, CULVERT_ERROR_LIMIT while half of
- * MUX_MAX_CONTROL is queued, or what has failed the mux. */
+ * MUX_MAX_CONTROL waits to be sent, or what has failed the mux. */
 int mux_open(struct mux *mux, const struct message_open *open, struct mux_stream **stream);
 
 /* The stream that a relay joins, and the way back. */

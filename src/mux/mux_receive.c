@@ -25,12 +25,12 @@ static int receive_open(struct mux *mux, const struct message *message, uint64_t
         return CULVERT_ERROR_PROTOCOL;
     mux->highest_peer_id = id;
     if (mux->peer_streams >= MUX_MAX_STREAMS) {
-        mux_queue_refusal(mux, id, REASON_LIMIT, "too many open streams");
+        mux_refuse(mux, id, REASON_LIMIT, "too many open streams");
         return mux->failure;
     }
     struct mux_stream *stream = mux_stream_create(mux, id, false, now);
     if (stream == NULL) {
-        mux_queue_refusal(mux, id, REASON_NO_MEMORY, NULL);
+        mux_refuse(mux, id, REASON_NO_MEMORY, NULL);
         return mux->failure;
     }
     mux->owner->peer_opened(mux, stream, &message->open);

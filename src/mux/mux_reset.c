@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "base/reason.h"
+#include "mux/reason_copy.h"
 
 static void note(struct mux_stream *stream)
 {
@@ -31,8 +32,7 @@ void mux_stream_take_reset(struct mux_stream *stream, int code, const char *reas
     }
     stream->is_resetting = true;
     stream->reset_code = code;
-    /* Without memory the code speaks for itself. */
-    stream->reset_reason = reason == NULL ? NULL : memory_copy_text(reason);
+    stream->reset_reason = reason_copy_short(reason);
     list_remove(&stream->scheduled);
     mux->queued -= mux_stream_cost(stream);
     stream->dropped += stream->out.bytes;

@@ -136,6 +136,23 @@ static void a_stream_that_waits_counts_and_takes_nothing_more(void **state)
     assert_int_equal(0, pair.a.mux.peer_streams);
 }
 
+/* The ack that is still to be sent must not take the reason with it. */
+static void an_ack_may_leave_while_the_reset_waits(void **state)
+{
+    (void)state;
+    assert_int_equal(0, fake_receive_open(&pair.a, 2));
+    struct fake_holder *near = fake_find(&pair.a, 2);
+    near->stream->operations->accept(near->stream);
+    assert_int_equal(0, fake_receive_data(&pair.a, 2, 1000));
+    struct message reset = {
+        .type = MESSAGE_RESET, .sid = 2, .reset = {.code = 1, .reason = text_of("gone")}};
+    assert_int_equal(0, fake_receive(&pair.a, &reset, NULL, 0));
+    fake_expect(&pair.a, MESSAGE_ACK, 2);
+    fake_consume(near);
+    fake_expect_nothing(&pair.a);
+    assert_string_equal("gone", near->reason);
+}
+
 static void without_progress_it_ends_in_time(void **state)
 {
     (void)state;
@@ -261,6 +278,7 @@ int main(void)
         TEST(a_code_of_a_later_version_waits),
         TEST(what_is_written_meanwhile_is_dropped_and_reported),
         TEST(a_stream_that_waits_counts_and_takes_nothing_more),
+        TEST(an_ack_may_leave_while_the_reset_waits),
         TEST(without_progress_it_ends_in_time),
         TEST(it_waits_as_long_as_a_link_may_be_away),
         TEST(both_ends_drop_at_once_when_both_reset),

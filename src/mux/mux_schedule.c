@@ -110,15 +110,14 @@ bool mux_has_small(struct mux *mux)
     return choose_small(mux) != NULL;
 }
 
-static bool pull_control(struct mux *mux, struct mux_output *output)
+/* Returns 1, 0 if there is none, or an error. */
+static int pull_control(struct mux *mux, struct mux_output *output)
 {
-    if (mux->control.count == 0)
-        return false;
+    int result = mux_pull_control(mux, &output->body);
     output->head_size = 0;
-    output->body = slice_queue_take(&mux->control, MESSAGE_MAX_CONTROL);
     output->mark = NULL;
     output->is_control = true;
-    return true;
+    return result;
 }
 
 /* Encodes a message that always fits into the head. */
@@ -199,7 +198,10 @@ int mux_pull(struct mux *mux, enum mux_may may, struct mux_output *output, uint6
     int error = mux_hold(mux, now);
     if (error != 0)
         return error;
-    if (pull_control(mux, output) || pull_credit(mux, output, now))
+    int result = pull_control(mux, output);
+    if (result != 0)
+        return result;
+    if (pull_credit(mux, output, now))
         return 1;
     return may != MUX_MAY_CONTROL && pull_data(mux, may, output) ? 1 : 0;
 }

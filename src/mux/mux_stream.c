@@ -12,15 +12,14 @@ static void stream_accept(struct stream *base)
         return;
     stream->is_accepted = true;
     mux_stream_forget_early(stream);
-    struct message message = {.type = MESSAGE_ACK, .sid = stream->id, .ack = {.ok = true}};
-    mux_queue_control(stream->mux, &message);
+    mux_announce_ack(stream);
 }
 
 /* The holder must learn of it by an event, which may not come from inside its own call. */
 static void break_stream(struct mux_stream *stream)
 {
     struct mux *mux = stream->mux;
-    mux_queue_reset(stream, REASON_NO_MEMORY, NULL);
+    mux_announce_reset(stream, REASON_NO_MEMORY, NULL);
     mux_stream_detach(stream, &mux->news);
     mux_wake(mux);
 }
@@ -68,8 +67,7 @@ static void send_last_fin(struct mux_stream *stream, int code)
     if (!stream->fin_wanted || stream->fin_sent || stream->out.count > 0 ||
         reason_is_immediate(code))
         return;
-    struct message message = {.type = MESSAGE_FIN, .sid = stream->id};
-    mux_queue_control(stream->mux, &message);
+    mux_announce_fin(stream);
     stream->fin_sent = true;
 }
 
@@ -87,7 +85,7 @@ static void stream_reset(struct stream *base, int code, const char *reason)
     }
     if (!stream->is_resetting) {
         send_last_fin(stream, code);
-        mux_queue_reset(stream, code, reason);
+        mux_announce_reset(stream, code, reason);
     }
     mux_stream_detach(stream, &mux->ended);
     mux_wake(mux); /* whose owner may wait until it is empty */
@@ -124,7 +122,7 @@ static void stream_close(struct stream *base)
     }
     bool has_ended = stream->fin_sent && stream->fin_received;
     if (!stream->is_dead && !has_ended && !stream->is_resetting)
-        mux_queue_reset(stream, REASON_RESET, NULL);
+        mux_announce_reset(stream, REASON_RESET, NULL);
     if (!stream->is_dead) {
         mux_stream_detach(stream, &stream->mux->dead);
         mux_wake(stream->mux);

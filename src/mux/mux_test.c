@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/reason.h"
+#include "mux/reason_copy.h"
 
 #include <string.h>
 
@@ -224,10 +225,11 @@ static void long_reason_is_cut(void **state)
     struct fake_holder *near = fake_join(&pair.a, &pair.b, &far);
     static char reason[2000];
     memset(reason, 'r', sizeof reason - 1);
+    memcpy(reason + REASON_SHORT - 1, "\xc3\xa9", 2); /* a character that is not cut in two */
     fake_reset(near, REASON_RESET, reason);
     fake_settle(&pair.a, &pair.b);
     assert_int_equal(1, far->resets);
-    assert_int_equal(MESSAGE_MAX_REASON, strlen(far->reason));
+    assert_int_equal(REASON_SHORT - 1, strlen(far->reason));
 }
 
 static void nothing_is_reported_after_our_reset_or_close(void **state)
@@ -263,14 +265,71 @@ static void reset_before_the_ack_follows_the_open(void **state)
     (void)state;
     struct fake_holder *near = fake_open(&pair.a);
     fake_write(near, 100);
-    fake_reset(near, REASON_RESET, NULL);
     fake_expect(&pair.a, MESSAGE_OPEN, 1);
+    fake_reset(near, REASON_RESET, NULL);
     fake_expect(&pair.a, MESSAGE_RESET, 1);
     fake_expect_nothing(&pair.a);
     /* The ack that crossed it. */
     struct message ack = {.type = MESSAGE_ACK, .sid = 1, .ack = {.ok = true}};
     assert_int_equal(0, fake_receive(&pair.a, &ack, NULL, 0));
     assert_int_equal(0, near->opened);
+}
+
+static void an_open_that_was_not_sent_disappears_with_its_reset(void **state)
+{
+    (void)state;
+    struct fake_holder *first = fake_open(&pair.a);
+    struct fake_holder *second = fake_open(&pair.a);
+    fake_write(first, 100);
+    fake_reset(first, REASON_RESET, "a reason");
+    fake_close(first);
+    fake_expect(&pair.a, MESSAGE_OPEN, second->id);
+    fake_expect_nothing(&pair.a);
+    assert_true(mux_is_drained(&pair.a.mux));
+}
+
+/* Of opens and resets nothing is held, be they as many and the reasons as long as they like. */
+static void a_flood_of_opens_and_resets_holds_nothing(void **state)
+{
+    (void)state;
+    static char reason[400];
+    memset(reason, 'r', sizeof reason - 1);
+    for (int i = 0; i < 20000; i++) {
+        struct fake_holder *holder = fake_open(&pair.a);
+        fake_reset(holder, REASON_RESET, reason);
+        fake_close(holder);
+        pair.a.holder_count = 0;
+        mux_turn_ends(&pair.a.mux);
+        assert_true(mux_is_drained(&pair.a.mux));
+    }
+    assert_int_equal(0, pair.a.mux.failure);
+    fake_expect_nothing(&pair.a);
+}
+
+/* Resets of streams that the peer knows wait for as long as it takes nothing, and do not cut. */
+static void resets_of_many_streams_wait(void **state)
+{
+    (void)state;
+    enum { MANY = 10000 };
+    pair.b.ignore_opens = true;
+    for (uint64_t id = 1; id < 2 * MANY; id += 2) {
+        assert_int_equal(0, fake_receive_open(&pair.b, id));
+        struct mux_stream *stream = map_find(&pair.b.mux.streams, id);
+        stream->stream.operations->accept(&stream->stream);
+    }
+    for (uint64_t id = 1; id < 2 * MANY; id += 2) {
+        struct mux_stream *stream = map_find(&pair.b.mux.streams, id);
+        stream->stream.operations->reset(&stream->stream, REASON_RESET, "a reason");
+        stream->stream.operations->close(&stream->stream);
+    }
+    mux_turn_ends(&pair.b.mux);
+    assert_int_equal(0, pair.b.mux.failure);
+    assert_int_equal(MANY, pair.b.mux.peer_streams);
+    for (uint64_t id = 1; id < 2 * MANY; id += 2) {
+        fake_expect(&pair.b, MESSAGE_ACK, id);
+        fake_expect(&pair.b, MESSAGE_RESET, id);
+    }
+    assert_int_equal(0, pair.b.mux.peer_streams);
 }
 
 int main(void)
@@ -292,6 +351,9 @@ int main(void)
         TEST(nothing_is_reported_after_our_reset_or_close),
         TEST(close_before_the_end_resets_the_peer),
         TEST(reset_before_the_ack_follows_the_open),
+        TEST(an_open_that_was_not_sent_disappears_with_its_reset),
+        TEST(a_flood_of_opens_and_resets_holds_nothing),
+        TEST(resets_of_many_streams_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

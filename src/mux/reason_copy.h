@@ -2,9 +2,28 @@
 #ifndef MUX_REASON_COPY_H
 #define MUX_REASON_COPY_H
 
+#include "base/memory.h"
 #include "codec/message.h"
 
 #include <stddef.h>
+
+enum { REASON_SHORT = 160 }; /* bytes of a reason that is kept until it can be sent */
+
+/* The beginning of the text, allocated; NULL if there is none, or no memory: the code speaks for
+ * itself. Whole characters of UTF-8 (RFC 3629 §3). */
+static inline char *reason_copy_short(const char *reason)
+{
+    char text[REASON_SHORT + 1];
+    size_t size = 0;
+    if (reason == NULL)
+        return NULL;
+    for (; size < REASON_SHORT && reason[size] != '\0'; size++)
+        text[size] = reason[size];
+    while (size > 0 && ((unsigned char)reason[size] & 0xc0) == 0x80)
+        size--;
+    text[size] = '\0';
+    return memory_copy_text(text);
+}
 
 struct reason_copy {
     char text[MESSAGE_MAX_REASON + 1];

@@ -214,7 +214,7 @@ static bool is_drained(const struct tunnel *base)
     /* Nobody comes back to a gateway that stops, but an agent that stops goes on trying. */
     if (is_cut && !(tunnel->dials && native_is_resumable(tunnel)))
         return true;
-    return tunnel->link.count == 0 && tunnel->mux.control.count == 0 && tunnel->mux.queued == 0;
+    return tunnel->link.count == 0 && mux_is_drained(&tunnel->mux);
 }
 
 /* Microseconds for which the peer has acknowledged nothing of what is kept. */

@@ -355,6 +355,8 @@ void sessions_check_bounds(struct sessions *sessions, int side, const struct mux
     }
     TRIAL_CHECK(trial, mux->queued == queued);
     TRIAL_CHECK(trial, mux->control.bytes <= MUX_MAX_CONTROL);
+    TRIAL_CHECK(trial, mux->unopened <= MUX_MAX_CONTROL / 2 + MESSAGE_MAX_CONTROL);
+    TRIAL_CHECK(trial, mux->refusals <= MUX_MAX_REFUSALS);
 }
 
 static bool half_is_at_rest(const struct session_half *half)

@@ -147,7 +147,7 @@ static bool side_is_quiet(const struct side *side)
 {
     const struct native_tunnel *tunnel = side->tunnel;
     return tunnel != NULL && tunnel->carrier != NULL && tunnel->is_fresh &&
-           tunnel->link.kept == 0 && tunnel->mux.control.bytes == 0 &&
+           tunnel->link.kept == 0 && mux_is_drained(&tunnel->mux) &&
            list_is_empty(&tunnel->mux.credits);
 }
 
