@@ -214,14 +214,13 @@ def test_a_client_that_goes_while_the_link_is_away(world):
     assert receive_until_reset(target) == b"the last words"
 
 
-def test_a_client_that_goes_before_its_target_is_there(world):
+def test_a_client_that_goes_before_its_target_answers(world):
     """With nothing delivered its session ends; otherwise the target is dialled all the same."""
-    port = free_port()
-    tunnel = world.tunnel(port)
-    reset(tunnel.connect())
+    server = world.server()
+    tunnel = world.tunnel(free_port(), server.port)
+    reset(tunnel.connect(0))
     tunnel.near.wait_for("no session to agent2")
-    server = world.server(port=port)
-    client = tunnel.connect()
+    client = tunnel.connect(1)
     client.sendall(b"early words")
     wait_until_taken(client)
     reset(client)
