@@ -10,6 +10,7 @@ import pytest
 from culvert.peers import (connect, fill, free_port, in_parallel, receive_all, receive_exactly,
                            receive_until_reset, reset, wait_for_error, wait_until_taken)
 from culvert.process import eventually
+from culvert.wire import ACK, DATA, RESET, Link
 from culvert.world import MEGABYTE
 
 RECORDS = 100
@@ -225,3 +226,39 @@ def test_a_client_that_goes_before_its_target_answers(world):
     wait_until_taken(client)
     reset(client)
     assert receive_until_reset(server.accept()) == b"early words"
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_resets_behind_data_that_nobody_takes_hold_bounded_memory(world, threads, sanitized):
+    """A stream whose reset waits counts as an open one, and is ended when memory is short."""
+    limit = 64
+    options = ("--max-memory", f"{limit}M")
+    server = world.server(lambda connection: connection.recv(1) and held.append(connection.dup()))
+    held = []
+    echo = world.echo_server()
+    tunnel = world.tunnel(echo.port, options=options, far_options=options, threads=threads)
+    innocent = tunnel.connect()
+    attacker = world.keep(Link.connect(tunnel.gateway))
+    assert attacker.shake_hands("attacker")["Ok"] is True
+    sid = 1
+    for _ in range(20):
+        batch = range(sid, sid + 2 * 50, 2)
+        sid += 2 * 50
+        for stream in batch:
+            attacker.open(stream, "agent2", server.port)
+        waiting = set(batch)
+        while waiting:
+            kind, body = attacker.receive()
+            if kind in (ACK, RESET):
+                waiting.discard(body[0])
+        for stream in batch:
+            for _ in range(4):
+                attacker.send_message(DATA, [stream, bytes(64 * 1024)])
+            attacker.send_message(RESET, [stream, 1, "gone"])
+        innocent.sendall(b"still here")
+        assert receive_exactly(innocent, 10) == b"still here"
+    for process in (tunnel.gateway, tunnel.far):
+        bound = (limit * 5 // 4 + 32) * MEGABYTE
+        assert sanitized or process.memory() <= bound, f"{process.name}: {process.memory()} bytes"
+    for connection in held:
+        connection.close()
