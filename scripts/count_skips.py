@@ -1,6 +1,7 @@
 """Which tests were skipped, why, and whether this machine could have run them."""
 
 import collections
+import errno
 import importlib.util
 import os
 import pathlib
@@ -8,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import tempfile
 
 
 def has_namespaces():
@@ -19,6 +21,24 @@ def has_ipv6():
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
+            return True
+    except OSError:
+        return False
+
+
+def has_access_lists():
+    """Whether files of tests can have them: then there is none, not no support."""
+    try:
+        os.getxattr(tempfile.gettempdir(), "system.posix_acl_access")
+        return True
+    except OSError as error:
+        return error.errno == errno.ENODATA
+
+
+def can_bind(port):
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", port))
             return True
     except OSError:
         return False
@@ -54,6 +74,9 @@ PROBES = [
     (r"this machine has only loopback", has_network),
     (r"has no other name of loopback", has_other_name_of_loopback),
     (r"needs a network and the right", lambda: has_network() and os.geteuid() == 0),
+    (r"no ACLs in ", has_access_lists),
+    (r"needs root and setpriv", lambda: os.geteuid() == 0 and shutil.which("setpriv") is not None),
+    (r"needs port 53", lambda: os.geteuid() == 0 and can_bind(53)),
     (r"port 80 is for everybody", has_privileged_ports),
     (r"this is such a run", lambda: os.geteuid() == 0),
     (r"there is no (?P<program>\S+)$", lambda program: shutil.which(program) is not None),
