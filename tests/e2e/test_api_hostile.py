@@ -70,7 +70,7 @@ def read_all(connection):
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400), (b"\x00" * 100, 400),
     (b"SSH-2.0-OpenSSH_9.2\r\n", 400), (b"GET /v1/status HTTP/2.0\r\n\r\n", 400),
     (b"GET /v1/status HTTP/1.1\r\n\r\n", 400), (b"GET /v1/status HTTP/1.1\nHost: a\n\n", 400),
-    (b"GET /" + b"a" * 20000, 431), (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 70, 431),
+    (b"GET /" + b"a" * 20000, 431), (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 110, 431),
     (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400)],
     ids=range(9))
 def test_what_is_no_request(site, data, status):

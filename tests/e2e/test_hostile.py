@@ -53,7 +53,6 @@ GARBAGE = {
     "space-before-colon": b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
     "long-line": b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
     "long-head": b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
-    "plain-get": b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "post": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
     "smuggling": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
                  b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -71,7 +70,7 @@ GARBAGE = {
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
 def test_http_garbage(tunnel, garbage):
     """It is answered with an error or with nothing, and the connection ends."""
-    with connect(tunnel.gateway.port, timeout=3.0) as client:
+    with connect(tunnel.gateway.port) as client:
         answer = b""
         try:
             client.sendall(garbage)
