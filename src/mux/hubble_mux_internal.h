@@ -39,6 +39,7 @@ struct hubble_stream {
     bool may_send;    /* the peer can take data */
     bool is_pinged;   /* on HUBBLE_TIMER_PONG: its ack came before the pending ping */
     bool is_full;
+    bool is_answered;  /* the peer has sent data after our last */
     bool fin_wanted;   /* the holder has finished */
     bool is_finished;  /* and was told that this has left */
     bool fin_told;     /* the holder knows that the peer sends no more */

@@ -77,6 +77,7 @@ static void receive_data(struct hubble_stream *stream, const struct message *mes
         return;
     }
     stream->received++;
+    stream->is_answered = true;
     /* Its silence begins anew. */
     hubble_stream_proceed(stream);
     if (payload == NULL || payload->count == 0 || stream->stream.events == NULL)

@@ -159,6 +159,7 @@ static int put_data(struct hubble_stream *stream, size_t size, struct slice_queu
     struct hubble_mux *mux = stream->mux;
     uint8_t head[HUBBLE_MAX_DATA_HEAD];
     uint8_t tail[HUBBLE_MAX_DATA_TAIL];
+    stream->is_answered = false;
     size_t head_size = hubble_encode_data_head((uint32_t)size, head);
     size_t tail_size = hubble_encode_data_tail(hubble_stream_guid(stream), ++stream->sent, tail);
     int error = push_copy(mux, out, head, head_size);

@@ -122,6 +122,23 @@ void hubble_mux_ponged(struct hubble_mux *mux)
 
 /* ---- what is due ---- */
 
+/* The peer answers sessions, and is silent for long after the other end's half-close. Without an
+ * answer to what was sent a clean end would pass for an empty one. */
+static void give_up_answer(struct hubble_stream *stream)
+{
+    static const char why[] = "no answer within 30 s after the half-close";
+    hubble_stream_say_end(stream, REASON_TIMED_OUT, why);
+    hubble_stream_take_reset(stream, REASON_TIMED_OUT, why);
+    hubble_stream_settle(stream);
+}
+
+static void end_both_directions(struct hubble_stream *stream)
+{
+    hubble_stream_say_end(stream, REASON_CLOSED, NULL);
+    hubble_stream_tell_end(stream);
+    hubble_stream_settle(stream);
+}
+
 static void expire(struct hubble_stream *stream, enum hubble_timer timer)
 {
     switch (timer) {
@@ -140,9 +157,10 @@ static void expire(struct hubble_stream *stream, enum hubble_timer timer)
         hubble_stream_tell_reset(stream, REASON_NOT_TAKEN, NULL);
         break;
     default:
-        hubble_stream_say_end(stream, REASON_CLOSED, NULL);
-        hubble_stream_tell_end(stream);
-        hubble_stream_settle(stream);
+        if (timer == HUBBLE_TIMER_LINGER_ANSWERING && !stream->is_answered)
+            give_up_answer(stream);
+        else
+            end_both_directions(stream);
         break;
     }
 }

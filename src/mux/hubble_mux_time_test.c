@@ -88,8 +88,41 @@ static void an_answering_peer_has_more_time(void **state)
     hubble_fake_wait(&end, 29.9);
     assert_told("");
     hubble_fake_wait(&end, 0.1);
+    assert_told("s1 reset 6; ");
+    assert_sent("04 s1; ");
+}
+
+static void a_peer_that_has_answered_ends_in_order(void **state)
+{
+    (void)state;
+    struct hubble_fake_holder *s1 = answering("s1");
+    hubble_fake_write(s1, "question");
+    hubble_fake_finish(s1);
+    hubble_fake_sent(&end);
+    hubble_fake_peer_sends(&end, "s1", 1, "answer");
+    assert_told("s1 written 8; s1 data answer; ");
+    hubble_fake_wait(&end, 30);
     assert_told("s1 finished; s1 fin; ");
     assert_sent("04 s1; ");
+}
+
+/* What came before the question is no answer to it, but is delivered before the reset. */
+static void a_greeting_is_no_answer(void **state)
+{
+    (void)state;
+    struct hubble_fake_holder *s1 = answering("s1");
+    end.keeps = true;
+    hubble_fake_peer_sends(&end, "s1", 1, "hello");
+    hubble_fake_write(s1, "question");
+    hubble_fake_finish(s1);
+    hubble_fake_sent(&end);
+    hubble_fake_told(&end);
+    hubble_fake_wait(&end, 30);
+    assert_told("");
+    assert_sent("04 s1; ");
+    hubble_fake_consume(s1);
+    hubble_mux_turn_ends(&end.mux, end.now);
+    assert_told("s1 reset 6; ");
 }
 
 static void silence_begins_when_all_is_sent(void **state)
@@ -492,6 +525,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_finish_is_withheld_until_the_asking_peer_is_silent),
         TEST(an_answering_peer_has_more_time),
+        TEST(a_peer_that_has_answered_ends_in_order),
+        TEST(a_greeting_is_no_answer),
         TEST(silence_begins_when_all_is_sent),
         TEST(the_peers_end_ends_the_lingering),
         TEST(a_reset_ends_the_lingering),

@@ -410,3 +410,17 @@ def test_urgent_data_comes_in_its_place(world):
     target.send(b"?", socket.MSG_OOB)
     target.sendall(b"ef")
     assert receive_exactly(client, 3) == b"?ef"
+
+
+@pytest.mark.once
+def test_a_target_behind_a_hubble_agent_that_stays_silent_after_the_half_close(world):
+    """0.1 has no half-close: the gateway waits 30 s for the answer. None is no empty one."""
+    server = world.server()
+    tunnel = world.tunnel(server.port, options=("--legacy", "hubble"),
+                          far_options=("--dialect", "hubble"))
+    client = tunnel.connect()
+    client.sendall(b"question")
+    target = server.accept()
+    assert receive_exactly(target, 8) == b"question"
+    client.shutdown(socket.SHUT_WR)
+    expect_reset(client, 60)
