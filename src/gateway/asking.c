@@ -44,6 +44,8 @@ static void answered(struct loop *loop, struct lua_question *question)
     struct stream *stream = hold_release(&asking->hold);
     if (member != NULL)
         member->questions--;
+    if (member != NULL && !question->verdict.allowed)
+        refusal_budget_charge(&member->refusals, loop_now(loop), 0);
     if (stream != NULL) {
         act(worker, asking->request, stream, &question->verdict);
         hold_pass_on(&asking->hold, stream);
@@ -85,6 +87,19 @@ static void ask_script(struct member *member, struct request *request, struct st
     memory_free(asking);
 }
 
+/* Asks all that answer at once. Returns whether the verdict is final. */
+static bool decide(struct member *member, const struct request *request,
+                   struct policy_verdict *verdict)
+{
+    struct worker *worker = member->worker;
+    uint64_t begin = uv_hrtime();
+    bool is_final = authorizer_decide(&worker->gateway->authorizer, &request->asks, verdict);
+    if (is_final && !verdict->allowed)
+        refusal_budget_charge(&member->refusals, loop_now(&worker->loop),
+                              (uv_hrtime() - begin) / 1000);
+    return is_final;
+}
+
 void asking_begin(struct member *member, struct stream *stream, const struct message_open *open)
 {
     struct worker *worker = member->worker;
@@ -100,7 +115,10 @@ void asking_begin(struct member *member, struct stream *stream, const struct mes
         return;
     }
     struct policy_verdict verdict = {0};
-    if (worker->is_draining || authorizer_decide(&gateway->authorizer, &request->asks, &verdict))
+    if (!worker->is_draining && !refusal_budget_has(&member->refusals, loop_now(&worker->loop)))
+        session_refuse(worker, request, stream, REASON_LIMIT,
+                       "too many of this agent's sessions were refused; try again in a second");
+    else if (worker->is_draining || decide(member, request, &verdict))
         act(worker, request, stream, &verdict);
     else
         ask_script(member, request, stream);

@@ -8,6 +8,7 @@
 #define GATEWAY_MEMBER_H
 
 #include "gateway/probe.h"
+#include "gateway/refusal_budget.h"
 #include "gateway/worker.h"
 #include "net/address.h"
 #include "store/store.h"
@@ -49,6 +50,7 @@ struct member {
     struct loop_task burial;
     uint64_t open_second;
     unsigned opens;
+    struct refusal_budget refusals;
     unsigned questions; /* of its sessions that wait for the policy script */
     uint64_t since;     /* microseconds */
     bool is_over;

@@ -26,6 +26,9 @@ struct question {
     char host[HOST_NAME_SIZE];
     char key[ACL_MAX_KEY + 1]; /* zeros behind it */
     uint8_t *known;            /* a byte a group */
+    uint64_t from_pairs;
+    uint64_t to_pairs;
+    uint64_t host_pairs;
 };
 
 void acl_free(struct acl *acl)
@@ -117,9 +120,33 @@ static bool key_matches(const struct question *question, const struct acl_rule *
     return difference == 0;
 }
 
+static bool is_wildcard(char c)
+{
+    return c == '*' || c == '?';
+}
+
+uint64_t acl_pairs(const char *text)
+{
+    uint64_t pairs = 0;
+    for (; text[0] != '\0' && text[1] != '\0'; text++) {
+        if (is_wildcard(text[0]) || is_wildcard(text[1]))
+            continue;
+        uint32_t pair = (uint32_t)(uint8_t)text[0] << 8 | (uint8_t)text[1];
+        pairs |= UINT64_C(1) << (pair * UINT32_C(2654435761) >> 26);
+    }
+    return pairs;
+}
+
+static bool pairs_match(const struct question *question, const struct acl_rule *rule)
+{
+    return ((rule->from_pairs & ~question->from_pairs) | (rule->to_pairs & ~question->to_pairs) |
+            (rule->host_pairs & ~question->host_pairs)) == 0;
+}
+
 static bool rule_matches(struct question *question, const struct acl_rule *rule)
 {
-    return port_matches(question->acl, rule, question->request->port) &&
+    return pairs_match(question, rule) &&
+           port_matches(question->acl, rule, question->request->port) &&
            from_matches(question, rule) &&
            name_matches(question, rule->to, question->request->agent, IS_AGENT_KNOWN, HAS_AGENT) &&
            host_matches(question, rule) && key_matches(question, rule);
@@ -140,6 +167,9 @@ static void take_request(struct question *question, const struct policy_request 
         }
         question->host[host.size] = '\0';
     }
+    question->from_pairs = acl_pairs(request->source);
+    question->to_pairs = acl_pairs(request->agent);
+    question->host_pairs = acl_pairs(question->host);
     /* One that is longer than any in a rule stays empty, and is none. */
     size_t key_size = strlen(request->key);
     if (key_size <= ACL_MAX_KEY)

@@ -29,6 +29,11 @@ struct acl_rule {
     uint32_t key; /* place; 0: none */
     uint8_t host_kind;
     bool allows;
+    /* The pairs that a name which matches must have; 0 for a group, and for a host that is no name.
+     * Most rules of a long list are passed over by these alone. */
+    uint64_t from_pairs;
+    uint64_t to_pairs;
+    uint64_t host_pairs;
 };
 
 struct acl_group {
@@ -54,5 +59,9 @@ struct acl {
     uint32_t *members; /* places of patterns */
     size_t member_count;
 };
+
+/* The pairs of neighbouring characters of a pattern or a name, `*` and `?` aside, each as one of 64
+ * bits: what a pattern matches has all of its pairs. */
+uint64_t acl_pairs(const char *text);
 
 #endif

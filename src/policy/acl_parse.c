@@ -414,6 +414,12 @@ static int parse_rule(struct parser *parser, char *line)
         error = parse_ports(parser, words.word[PORTS], &rule);
     if (error != 0)
         return error;
+    if ((rule.from & ACL_IS_GROUP) == 0)
+        rule.from_pairs = acl_pairs(acl->text + rule.from);
+    if ((rule.to & ACL_IS_GROUP) == 0)
+        rule.to_pairs = acl_pairs(acl->text + rule.to);
+    if (rule.host_kind == ACL_HOST_NAME)
+        rule.host_pairs = acl_pairs(acl->text + rule.host);
     if (words.count > KEY)
         rule.key = place_of(parser, words.word[KEY]);
     if (!make_room((void **)&acl->rules, acl->rule_count, sizeof *acl->rules))

@@ -1,0 +1,31 @@
+/*
+ * How much work one agent's refused sessions may make: a number and a share of time, both far below
+ * what granted ones may. Once it is used up, policy is not asked any more about this agent's
+ * sessions until some of it is available again. The clock comes in.
+ */
+#ifndef GATEWAY_REFUSAL_BUDGET_H
+#define GATEWAY_REFUSAL_BUDGET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    REFUSAL_BUDGET_PER_SECOND = 200, /* and as many at once after a quiet second */
+    REFUSAL_BUDGET_SHARE = 20,       /* one part in so many of the time */
+    REFUSAL_BUDGET_TURN = 5000,      /* microseconds in one turn of the loop */
+};
+
+/* All zero at first. */
+struct refusal_budget {
+    uint64_t full_at; /* microseconds: when all of it is available again */
+    uint64_t turn;    /* when the turn of the last refusal began */
+    uint64_t spent;   /* microseconds in that turn */
+};
+
+/* Whether there is some left. `now` is when the loop's turn began, in microseconds. */
+bool refusal_budget_has(const struct refusal_budget *budget, uint64_t now);
+
+/* A session was refused after so many microseconds of work. */
+void refusal_budget_charge(struct refusal_budget *budget, uint64_t now, uint64_t spent);
+
+#endif
