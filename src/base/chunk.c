@@ -4,6 +4,9 @@
 
 #include <assert.h>
 
+/* Freed chunks that are worth the work of giving the heap's pages back. */
+enum { SHRUNK_BYTES = 1024 * 1024 };
+
 static const size_t cached_at_most[CHUNK_CLASSES] = {
     [CHUNK_SMALL] = CHUNK_SMALL_CACHED,
     [CHUNK_LARGE] = CHUNK_LARGE_CACHED,
@@ -41,6 +44,7 @@ void chunk_pool_own(struct chunk_pool *pool)
 static void chunk_destroy(struct chunk_pool *pool, struct chunk *chunk)
 {
     account_release(pool->account, block_size(chunk->size));
+    pool->bytes -= block_size(chunk->size);
     pool->live--;
     memory_free(chunk);
 }
@@ -95,6 +99,9 @@ static struct chunk *chunk_create(struct chunk_pool *pool, enum chunk_class clas
     if (chunk == NULL)
         return NULL;
     account_charge(pool->account, block_size(size));
+    pool->bytes += block_size(size);
+    if (pool->bytes > pool->most_bytes)
+        pool->most_bytes = pool->bytes;
     pool->live++;
     chunk->home = pool;
     chunk->size = (uint32_t)size;
@@ -124,6 +131,18 @@ struct chunk *chunk_pool_get_exact(struct chunk_pool *pool, size_t size)
     assert(pool->thread == this_thread() && size > 0 && size <= CHUNK_LARGE_SIZE);
     take_returned(pool);
     return chunk_create(pool, CHUNK_EXACT, size);
+}
+
+bool chunk_pool_has_shrunk(struct chunk_pool *pool)
+{
+    take_returned(pool);
+    size_t used = pool->bytes;
+    for (int class = 0; class < CHUNK_EXACT; class ++)
+        used -= pool->free_count[class] * block_size(data_size[class]);
+    if (pool->most_bytes - used < SHRUNK_BYTES || used > pool->most_bytes / 2)
+        return false;
+    pool->most_bytes = used;
+    return true;
 }
 
 void chunk_ref(struct chunk *chunk)

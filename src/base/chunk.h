@@ -45,6 +45,8 @@ struct chunk_pool {
     struct chunk
         *free[CHUNK_CLASSES]; /* last in, first out: the hottest in the cache comes first */
     size_t free_count[CHUNK_CLASSES];
+    size_t bytes;                     /* of these chunks */
+    size_t most_bytes;                /* the most of them since chunk_pool_has_shrunk was true */
     size_t live;                      /* chunks in existence, free or not; the pool's thread only */
     _Atomic(struct chunk *) returned; /* dropped by other threads */
     const void *thread;               /* identifies the owner's thread; see chunk_pool_own */
@@ -68,6 +70,10 @@ struct chunk *chunk_pool_get_exact(struct chunk_pool *pool, size_t size);
 
 /* Frees all cached chunks that nobody references (memory pressure). Own thread only. */
 void chunk_pool_trim(struct chunk_pool *pool);
+
+/* Whether less than half of what the pool once had is in use, and it was much. True once for each
+ * such fall. Own thread only. */
+bool chunk_pool_has_shrunk(struct chunk_pool *pool);
 
 /* Any thread. */
 void chunk_ref(struct chunk *chunk);

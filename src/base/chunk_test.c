@@ -38,6 +38,47 @@ static void a_chunk_is_charged_and_released(void **state)
     assert_int_equal(chunk_pool_deinit(&pool), 0);
 }
 
+static void a_pool_knows_that_it_has_shrunk(void **state)
+{
+    enum { COUNT = 16 };
+    (void)state;
+    struct account account;
+    struct chunk_pool pool;
+    struct chunk *chunks[COUNT];
+    account_init(&account, SIZE_MAX);
+    chunk_pool_init(&pool, &account);
+    for (int i = 0; i < COUNT; i++)
+        chunks[i] = chunk_pool_get(&pool, CHUNK_LARGE);
+    for (int i = 0; i < COUNT / 2; i++) {
+        assert_false(chunk_pool_has_shrunk(&pool));
+        chunk_unref(chunks[i]);
+    }
+    assert_true(chunk_pool_has_shrunk(&pool));
+    assert_false(chunk_pool_has_shrunk(&pool));
+    for (int i = COUNT / 2; i < COUNT; i++)
+        chunk_unref(chunks[i]);
+    assert_true(chunk_pool_has_shrunk(&pool));
+    chunk_unref(chunk_pool_get(&pool, CHUNK_LARGE));
+    assert_false(chunk_pool_has_shrunk(&pool));
+    assert_int_equal(chunk_pool_deinit(&pool), 0);
+}
+
+static void an_exact_chunk_is_not_kept(void **state)
+{
+    (void)state;
+    struct account account;
+    struct chunk_pool pool;
+    account_init(&account, SIZE_MAX);
+    chunk_pool_init(&pool, &account);
+    struct chunk *chunk = chunk_pool_get_exact(&pool, 10000);
+    assert_int_equal(chunk->size, 10000);
+    assert_int_equal(account.used, offsetof(struct chunk, data) + 10000);
+    memset(chunk->data, 1, chunk->size);
+    chunk_unref(chunk);
+    assert_int_equal(account.used, 0);
+    assert_int_equal(chunk_pool_deinit(&pool), 0);
+}
+
 static void references_are_counted(void **state)
 {
     (void)state;
@@ -200,6 +241,8 @@ int main(void)
         cmocka_unit_test(references_are_counted),
         cmocka_unit_test(the_cache_is_bounded),
         cmocka_unit_test(a_failed_allocation_charges_nothing),
+        cmocka_unit_test(a_pool_knows_that_it_has_shrunk),
+        cmocka_unit_test(an_exact_chunk_is_not_kept),
         cmocka_unit_test(foreign_threads_send_chunks_home),
         cmocka_unit_test(another_thread_may_own_the_pool),
         cmocka_unit_test(an_account_knows_its_level),

@@ -1,5 +1,6 @@
 #include "base/memory.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +32,11 @@ void *memory_grow(void *memory, size_t size)
 void memory_free(void *memory)
 {
     free(memory);
+}
+
+void memory_give_back(void)
+{
+    malloc_trim(0);
 }
 
 char *memory_copy_text(const char *text)

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/parking.h"
 #include "net/resolver.h"
 
@@ -14,6 +15,8 @@ enum {
     /* Milliseconds that slices may wait before they are copied out of large chunks: on a fast way
      * they have left by then. */
     SETTLE_TIME = 20,
+    /* Milliseconds after a burst until its memory goes back to the system. */
+    RETURN_TIME = 3000,
 };
 
 static void run_tasks(struct loop *loop)
@@ -47,11 +50,25 @@ static void settle_parked(struct loop *loop)
         uv_timer_start(&loop->settling, on_settle, SETTLE_TIME, 0);
 }
 
+static void on_return(uv_timer_t *timer)
+{
+    struct loop *loop = timer->data;
+    chunk_pool_trim(&loop->pool);
+    memory_give_back();
+}
+
+static void watch_pool(struct loop *loop)
+{
+    if (chunk_pool_has_shrunk(&loop->pool))
+        uv_timer_start(&loop->returning, on_return, RETURN_TIME, 0);
+}
+
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct loop *loop = prepare->data;
     run_tasks(loop);
     settle_parked(loop);
+    watch_pool(loop);
     loop->now = 0;
 }
 
@@ -140,11 +157,13 @@ int loop_init(struct loop *loop, unsigned index, struct account *account)
     uv_check_init(&loop->uv, &loop->check);
     uv_idle_init(&loop->uv, &loop->idle);
     uv_timer_init(&loop->uv, &loop->settling);
+    uv_timer_init(&loop->uv, &loop->returning);
     loop->wake.data = loop;
     loop->prepare.data = loop;
     loop->check.data = loop;
     loop->idle.data = loop;
     loop->settling.data = loop;
+    loop->returning.data = loop;
     uv_prepare_start(&loop->prepare, on_prepare);
     uv_check_start(&loop->check, on_check);
     return 0;
@@ -192,6 +211,7 @@ void loop_deinit(struct loop *loop)
     uv_close((uv_handle_t *)&loop->check, NULL);
     uv_close((uv_handle_t *)&loop->idle, NULL);
     uv_close((uv_handle_t *)&loop->settling, NULL);
+    uv_close((uv_handle_t *)&loop->returning, NULL);
     uv_walk(&loop->uv, assert_is_closing, NULL);
     while (uv_loop_alive(&loop->uv) || !list_is_empty(&loop->tasks) ||
            !list_is_empty(&loop->burial)) {

@@ -62,6 +62,7 @@ struct loop {
     unsigned reset_count;
     unsigned max_resets;
     uv_timer_t settling;       /* for what is parked on the pool (base/parking.h) */
+    uv_timer_t returning;      /* gives the heap's pages back after a burst */
     uv_idle_t idle;            /* runs while `next` holds any, so that the turn does not wait */
     uint64_t now;              /* 0: to be read anew */
     struct resolver *resolver; /* of host names; NULL until one is looked up */

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from culvert.peers import connect
+from culvert.peers import connect, receive_exactly
+from culvert.process import eventually
 from culvert.wire import (ACK, BINARY, CREDIT, DATA, HANDSHAKE, MESSAGE_PING, OPEN, RESET, Link,
                           encode, frame)
 from culvert.world import MEGABYTE
@@ -207,3 +208,67 @@ def test_many_small_agents_of_one_owner_pay_together(world, sanitized):
         download.take(20 * MEGABYTE)
     gateway.wait_for("memory is at its limit.*agent small")
     assert gateway.count("memory is at its limit.*agent (near|far)") == 0
+
+
+STALLED = 128 * 1024
+SLACK = 4 * MEGABYTE
+
+
+def stall(world, port, count):
+    """Sessions to a server that reads nothing, which have sent STALLED bytes each, in turns."""
+    clients = [world.keep(connect(port)) for _ in range(count)]
+    piece = bytes(16 * 1024)
+    for _ in range(STALLED // len(piece)):
+        for client in clients:
+            client.sendall(piece)
+    return clients
+
+
+def unmasked(payload):
+    """A client's frame whose mask is zero, which costs the test nothing."""
+    return b"\x82\xff" + len(payload).to_bytes(8) + bytes(4) + payload
+
+
+def test_400_stalled_sessions_of_128_kib_fit_into_64_mib(world, sanitized):
+    """Each piece comes in a chunk of which other messages, long done, have used the rest."""
+    gateway = world.gateway("--max-memory", f"{LIMIT}M", threads="1")
+    source = Source(world, gateway, "source")
+    sink = Sink(world, gateway, "sink", window=0)
+    sids = [source.open(sink) for _ in range(400)]
+    piece = bytes(16 * 1024)
+    skipped = encode(0x7E, [bytes(4000)]) * 32
+    for _ in range(STALLED // len(piece)):
+        for sid in sids:
+            source.link.send_raw(unmasked(encode(DATA, [sid, piece]) + skipped))
+    source.open(sink)
+    assert_memory(gateway, sanitized)
+    assert gateway.count("memory is at its limit") == 0
+
+
+def test_memory_goes_back_to_the_system(world, sanitized):
+    if sanitized:
+        pytest.skip("memory cannot be judged with a sanitizer")
+    server = world.server(receive_buffer=4096)
+    tunnel = world.tunnel(server.port)
+    ended = 0
+
+    def burst(count):
+        nonlocal ended
+        clients = stall(world, tunnel.port(), count)
+        for client in clients:
+            client.close()
+        for _ in clients:
+            target = server.accept()
+            receive_exactly(target, STALLED)
+            target.close()
+        ended += count
+        eventually(lambda: tunnel.gateway.count("session.closed") == ended, 30.0, "sessions stay")
+
+    burst(20)
+    processes = tunnel.processes()
+    before = [process.memory() for process in processes]
+    burst(1000)
+    for process, size in zip(processes, before):
+        bound = size * 3 // 2 + SLACK
+        eventually(lambda process=process, bound=bound: process.memory() <= bound, 30.0,
+                   f"{process.name} had {size} bytes before the burst and is not back at that")
