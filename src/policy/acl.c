@@ -23,6 +23,7 @@ struct question {
     bool is_nobody;
     enum host_kind kind;
     uint8_t address[HOST_ADDRESS_SIZE];
+    uint8_t reached[HOST_ADDRESS_SIZE]; /* what a connection to the address reaches */
     char host[HOST_NAME_SIZE];
     char key[ACL_MAX_KEY + 1]; /* zeros behind it */
     uint8_t *known;            /* a byte a group */
@@ -93,7 +94,8 @@ static bool host_matches(const struct question *question, const struct acl_rule 
                policy_matches(question->acl->text + rule->host, question->host);
     case ACL_HOST_NETWORK:
         return question->kind != HOST_NAME &&
-               network_covers(&question->acl->networks[rule->host], question->address);
+               (network_covers(&question->acl->networks[rule->host], question->reached) ||
+                network_covers(&question->acl->networks[rule->host], question->address));
     }
     return false;
 }
@@ -158,6 +160,9 @@ static void take_request(struct question *question, const struct policy_request 
     question->request = request;
     question->is_nobody = strcmp(request->source, POLICY_NOBODY) == 0;
     question->kind = host_parse(host, question->address);
+    memcpy(question->reached, question->address, sizeof question->reached);
+    if (question->kind != HOST_NAME && question->kind != HOST_INVALID)
+        host_canonical(question->reached);
     if (question->kind == HOST_NAME) {
         if (host.size > 1 && host.data[host.size - 1] == '.')
             host.size--;

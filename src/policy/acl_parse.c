@@ -336,6 +336,9 @@ static int parse_host(struct parser *parser, char *word, struct acl_rule *rule)
         return complain(parser, "HOST: %s", why);
     if (!make_room((void **)&acl->networks, acl->network_count, sizeof *acl->networks))
         return complain_of_memory(parser);
+    /* One address; it is compared as what it reaches. */
+    if (network.prefix == 8 * HOST_ADDRESS_SIZE)
+        host_canonical(network.address);
     rule->host_kind = ACL_HOST_NETWORK;
     rule->host = (uint32_t)acl->network_count;
     acl->networks[acl->network_count++] = network;

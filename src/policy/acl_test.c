@@ -525,6 +525,28 @@ static void test_memory_runs_out(void **state)
     assert_true(n > 8);
 }
 
+static void addresses_are_compared_as_what_they_reach(void **state)
+{
+    (void)state;
+    static const char *const loopback[] = {
+        "127.0.0.1",        "0.0.0.0",   "::",          "::1",       "::ffff:0.0.0.0",
+        "::ffff:127.0.0.1", "::0.0.0.0", "::127.0.0.1", "64:ff9b::", "64:ff9b::7f00:1"};
+    for (size_t i = 0; i < sizeof loopback / sizeof loopback[0]; i++) {
+        const char *text = "deny a -> b 127.0.0.0/8 *\nallow a -> b * *";
+        assert_int_equal(decide(text, request_of("a", "b", loopback[i], 1)), -1);
+        text = "deny a -> b ::1 *\nallow a -> b * *";
+        assert_int_equal(decide(text, request_of("a", "b", loopback[i], 1)), -1);
+        text = "deny a -> b 0.0.0.0 *\nallow a -> b * *";
+        assert_int_equal(decide(text, request_of("a", "b", loopback[i], 1)), -1);
+    }
+    const char *text = "deny a -> b 10.0.0.0/8 *\nallow a -> b [::]/0 *\nallow a -> b 0.0.0.0/0 *";
+    assert_int_equal(decide(text, request_of("a", "b", "64:ff9b::a01:203", 1)), -1);
+    assert_int_equal(decide(text, request_of("a", "b", "::10.1.2.3", 1)), -1);
+    assert_int_equal(decide(text, request_of("a", "b", "64:ff9b::b01:203", 1)), 2);
+    assert_int_equal(decide(text, request_of("a", "b", "2001:db8::1", 1)), 2);
+    assert_int_equal(decide(text, request_of("a", "b", "11.1.2.3", 1)), 3);
+}
+
 static void what_matches_has_the_pairs(void **state)
 {
     (void)state;
@@ -545,6 +567,7 @@ static void what_matches_has_the_pairs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(addresses_are_compared_as_what_they_reach),
         cmocka_unit_test(what_matches_has_the_pairs),
         cmocka_unit_test(test_nothing_is_allowed_by_itself),
         cmocka_unit_test(test_the_first_that_matches_decides),

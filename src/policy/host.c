@@ -88,6 +88,31 @@ enum host_kind host_parse(struct text text, uint8_t *address)
     return kind;
 }
 
+static bool is_zero(const uint8_t *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        if (bytes[i] != 0)
+            return false;
+    }
+    return true;
+}
+
+void host_canonical(uint8_t address[static HOST_ADDRESS_SIZE])
+{
+    enum { PREFIX = 12 };
+    static const uint8_t mapped[PREFIX] = {[10] = 0xff, [11] = 0xff};
+    static const uint8_t translated[PREFIX] = {0x00, 0x64, 0xff, 0x9b};
+    static const uint8_t loopback[] = {127, 0, 0, 1};
+    uint8_t *ipv4 = address + PREFIX;
+    bool is_compatible = is_zero(address, PREFIX);
+    if (is_compatible && is_zero(ipv4, 3) && ipv4[3] <= 1)
+        memcpy(ipv4, loopback, sizeof loopback);
+    if (is_compatible || memcmp(address, translated, PREFIX) == 0)
+        memcpy(address, mapped, PREFIX);
+    if (memcmp(address, mapped, PREFIX) == 0 && is_zero(ipv4, sizeof loopback))
+        memcpy(ipv4, loopback, sizeof loopback);
+}
+
 bool host_same_name(struct text a, struct text b)
 {
     a = without_last_dot(a);

@@ -20,6 +20,11 @@ enum host_kind { HOST_INVALID, HOST_NAME, HOST_IPV4, HOST_IPV6 };
  * invalid: a resolver would read it as an address. */
 enum host_kind host_parse(struct text text, uint8_t *address);
 
+/* Turns an address into the one that a connection to it reaches, so that rules compare like with
+ * like: `::` and `::1` become 127.0.0.1; IPv4-compatible ones (RFC 4291 §2.5.5.1) and those of
+ * 64:ff9b::/96 (RFC 6052 §2.1) become the IPv4 address in them; 0.0.0.0 becomes 127.0.0.1. */
+void host_canonical(uint8_t address[static HOST_ADDRESS_SIZE]);
+
 /* Whether both are the same name: ASCII case and a dot at the end aside. */
 bool host_same_name(struct text a, struct text b);
 

@@ -77,3 +77,21 @@ def test_refused_opens_have_a_rate(world):
     assert limited > len(codes) // 4, (codes[0], limited, len(codes))
     assert statistics.median(beside) <= 1.5 * statistics.median(alone) + 0.002
     tunnel.check()
+
+
+def test_no_spelling_of_loopback_passes_a_denial(world):
+    """All addresses that reach loopback, or a denied network, are denied with it; others are not."""
+    path = world.write("rules.acl", "deny * -> * 127.0.0.0/8 *\ndeny * -> * 10.0.0.0/8 *\n"
+                                    "allow * -> * * *\n")
+    gateway = world.gateway("--acl", path, policy=None)
+    link = world.keep(Link.connect(gateway))
+    link.shake_hands("rogue")
+    hosts = {"127.0.0.1": 1, "0.0.0.0": 1, "::": 1, "::1": 1, "::ffff:0.0.0.0": 1,
+             "::127.0.0.1": 1, "64:ff9b::7f00:1": 1, "64:ff9b::a00:1": 2, "::10.0.0.1": 2,
+             "192.0.2.1": None, "2001:db8::1": None, "db.internal": None}
+    for number, (host, line) in enumerate(hosts.items()):
+        sid = 1 + 2 * number
+        link.open(sid, "nobody", 22, host=host)
+        answer = link.wait_for(ACK, sid)
+        expected = f"rules.acl:{line} refuses it" if line else "no agent with this name"
+        assert expected in str(answer), (host, answer)
