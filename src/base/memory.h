@@ -14,7 +14,8 @@ void *memory_allocate_zero(size_t size);
 void *memory_grow(void *memory, size_t size);
 void memory_free(void *memory);
 
-/* Gives pages of which nothing is in use back to the system. Takes milliseconds for a large heap. */
+/* Gives pages of which nothing is in use back to the system. Takes milliseconds for a large heap.
+ */
 void memory_give_back(void);
 
 /* A copy of a terminated string; NULL when memory has run out. */
