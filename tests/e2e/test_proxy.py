@@ -57,7 +57,8 @@ def login_file(world, password=PASSWORD):
 def carry(world, secure, proxy, *options, env=None, url=None, urls=("127.0.0.1", "127.0.0.1")):
     """A tunnel of which both agents go through the proxy, and 20 MB through it each way."""
     front = world.proxy(proxy.port)
-    gateway = world.gateway(secure=secure)
+    # At all addresses: a proxy may take localhost for ::1.
+    gateway = world.gateway(secure=secure, listen=f":{free_port()}")
     server = world.echo_server()
     options = [url(front.port) if callable(url) else url] + list(options) if url else options
     options = ["--proxy", *options] if url else list(options)
