@@ -17,12 +17,13 @@ struct waiting {
     struct forward *forward;
     struct stream *stream;
     uint64_t since;
-    char client[ADDRESS_TEXT_SIZE];
+    struct inlet_client client;
 };
 
 /* ---- sessions ---- */
 
-static void start_session(struct forward *forward, struct stream *stream, const char *client)
+static void start_session(struct forward *forward, struct stream *stream,
+                          const struct inlet_client *client)
 {
     struct forward_table *table = forward->table;
     const struct rule *rule = &forward->rule;
@@ -32,7 +33,8 @@ static void start_session(struct forward *forward, struct stream *stream, const 
         .host = text_of(rule->host),
         .port = rule->port,
         .key = text_of(rule->key),
-        .client = text_of(client),
+        .client = text_of(client->address),
+        .pair = text_of(client->pair),
     };
     struct stream *towards = NULL;
     int error = tunnel_open(table->tunnel, &open, &towards);
@@ -46,7 +48,7 @@ static void start_session(struct forward *forward, struct stream *stream, const 
         .agent = rule->agent,
         .host = rule->host,
         .port = rule->port,
-        .client = client,
+        .client = client->address,
         .key = rule->key,
         .target = forward->target,
         .forward = forward->id,
@@ -81,7 +83,8 @@ static void look_at_waiting(struct loop_timer *timer)
         loop_timer_start(timer, 1000);
 }
 
-static void wait_for_link(struct forward *forward, struct stream *stream, const char *client)
+static void wait_for_link(struct forward *forward, struct stream *stream,
+                          const struct inlet_client *client)
 {
     struct forward_table *table = forward->table;
     struct waiting *waiting = NULL;
@@ -95,7 +98,7 @@ static void wait_for_link(struct forward *forward, struct stream *stream, const 
     waiting->forward = forward;
     waiting->stream = stream;
     waiting->since = loop_now(table->loop);
-    snprintf(waiting->client, sizeof(waiting->client), "%s", client);
+    waiting->client = *client;
     list_append(&table->waiting, &waiting->node);
     if (table->waiting_count++ == 0)
         loop_timer_start(&table->timer, 1000);
@@ -113,7 +116,7 @@ static void end_waiting_of(struct forward *forward, const char *why)
     }
 }
 
-static void accepted(struct inlet *inlet, struct stream *stream, const char *client)
+static void accepted(struct inlet *inlet, struct stream *stream, const struct inlet_client *client)
 {
     struct forward *forward = inlet_holder(inlet);
     if (forward->table->tunnel != NULL)
@@ -362,7 +365,7 @@ void forward_table_up(struct forward_table *table, struct tunnel *tunnel, unsign
     while ((node = list_pop(&table->waiting)) != NULL) {
         struct waiting *waiting = CONTAINER_OF(node, struct waiting, node);
         table->waiting_count--;
-        start_session(waiting->forward, waiting->stream, waiting->client);
+        start_session(waiting->forward, waiting->stream, &waiting->client);
         memory_free(waiting);
     }
 }

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "net/place_mark.h"
 #include "tunnel/hubble_tunnel.h"
 
 #include <stdio.h>
@@ -148,8 +149,10 @@ int registration_begin(struct registration *registration, struct carrier *carrie
         return error;
     registration->native = native;
     registration->tunnel = &native->base;
+    uint8_t place[PLACE_MARK_SIZE];
+    place_mark(place);
     struct native_credentials credentials = {
-        .name = config->name, .key = config->key, .boot = boot};
+        .name = config->name, .key = config->key, .boot = boot, .place = place};
     error = native_tunnel_register(native, carrier, &credentials);
     if (error != 0)
         native_tunnel_cut(native, error, error_text(error));

@@ -113,6 +113,9 @@ static void bury(struct loop_task *task)
 static void opened(struct relay *relay)
 {
     struct session *session = CONTAINER_OF(relay, struct session, relay);
+    /* The gateway recognizes by it a connection that comes back to it through a rule. */
+    if (session->subject.direction == SESSION_IN)
+        relay->side[0].stream->dialled = relay->side[1].stream->dialled;
     tell_journal(session, EVENT_SESSION_OPENED, REASON_NONE, NULL);
 }
 

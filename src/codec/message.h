@@ -30,6 +30,7 @@ enum {
     MESSAGE_LINK_SECRET_SIZE = 32, /* random; crosses the wire once, in the welcome */
     MESSAGE_PROOF_SIZE = 32,       /* HMAC-SHA256 */
     MESSAGE_BOOT_SIZE = 16,        /* random; drawn by an agent when it starts */
+    MESSAGE_PLACE_SIZE = 16,       /* a hash of where addresses mean the same */
 };
 
 enum message_type {
@@ -64,8 +65,9 @@ enum message_type {
  */
 
 /*
- * The first message of a carrier, agent to gateway. `Key`, `Features` and `Boot` may be left out.
- * Of `Link`, `Proof` and `Received` all must be there or none. `Express` is true or left out.
+ * The first message of a carrier, agent to gateway. `Key`, `Features`, `Boot` and `Place` may be
+ * left out. Of `Link`, `Proof` and `Received` all must be there or none. `Express` is true or left
+ * out.
  */
 struct message_handshake {
     struct text version; /* "1" */
@@ -80,8 +82,9 @@ struct message_handshake {
     uint8_t link[MESSAGE_LINK_ID_SIZE];
     uint8_t proof[MESSAGE_PROOF_SIZE];
     uint64_t received;
-    bool is_express;                 /* the carrier goes beside the one that the link has */
-    uint8_t boot[MESSAGE_BOOT_SIZE]; /* a secret of the agent's process; zeros: left out */
+    bool is_express;                   /* the carrier goes beside the one that the link has */
+    uint8_t boot[MESSAGE_BOOT_SIZE];   /* a secret of the agent's process; zeros: left out */
+    uint8_t place[MESSAGE_PLACE_SIZE]; /* the agent's host, hashed; zeros: left out */
 };
 
 /*
@@ -112,6 +115,7 @@ struct message_open {
     struct text key;
     struct text source; /* option: the asking agent; the gateway overwrites it */
     struct text client; /* option: the asking client's address; informative */
+    struct text pair;   /* option: "CLIENT SERVER", the addresses of the client's connection */
     struct text guid;   /* Hubble 0.1 only: the session's name there; never on a native wire */
 };
 
@@ -123,7 +127,8 @@ struct message_reset {
 struct message_ack {
     bool ok;
     int code;
-    struct text message;
+    struct text message; /* why not; when ok, "LOCAL REMOTE" of the connection that was dialled, or
+                            empty */
 };
 
 struct message_goaway {

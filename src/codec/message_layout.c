@@ -30,6 +30,7 @@ static const struct message_field handshake_fields[] = {
     SIZED("Received", handshake.received, MESSAGE_FIELD_UINT64, UINT64_MAX, MESSAGE_IF_RESUMES),
     SIZED("Express", handshake.is_express, MESSAGE_FIELD_BOOL, 0, MESSAGE_IF_SET),
     SIZED("Boot", handshake.boot, MESSAGE_FIELD_BYTES, MESSAGE_BOOT_SIZE, MESSAGE_IF_SET),
+    SIZED("Place", handshake.place, MESSAGE_FIELD_BYTES, MESSAGE_PLACE_SIZE, MESSAGE_IF_SET),
 };
 
 /* `Ok` stands first, because the presence of the others depends on it. */
@@ -61,6 +62,7 @@ static const struct message_field open_fields[] = {
 static const struct message_field option_fields[] = {
     SIZED("source", open.source, MESSAGE_FIELD_TEXT, MESSAGE_MAX_NAME, MESSAGE_IF_SET),
     SIZED("client", open.client, MESSAGE_FIELD_TEXT, MESSAGE_MAX_HOST, MESSAGE_IF_SET),
+    SIZED("pair", open.pair, MESSAGE_FIELD_TEXT, MESSAGE_MAX_HOST, MESSAGE_IF_SET),
 };
 
 static const struct message_field reset_fields[] = {

@@ -83,6 +83,25 @@ static const struct sample samples[] = {
                     .epoch = 1,
                     .first = 1,
                     .boot = LINK_BYTES}}},
+    {"handshake with a place",
+     "01 86 a756657273696f6e a131 a44e616d65 a161 a657696e646f77 ce00010000 a545706f6368 01"
+     "a54669727374 01 a5506c616365" LINK_HEX,
+     {.type = MESSAGE_HANDSHAKE,
+      .handshake = {.version = TEXT("1"),
+                    .name = TEXT("a"),
+                    .window = 65536,
+                    .epoch = 1,
+                    .first = 1,
+                    .place = LINK_BYTES}}},
+    {"open with a pair",
+     "02 97 01 a3746370 a162 a163 16 a0 81 a470616972 a3782079",
+     {.type = MESSAGE_OPEN,
+      .sid = 1,
+      .open = {.kind = TEXT("tcp"),
+               .agent = TEXT("b"),
+               .host = TEXT("c"),
+               .port = 22,
+               .pair = TEXT("x y")}}},
     {"open",
      "02 97 01 a3746370 a66167656e7432 a93132372e302e302e31 16 a16b 82 a6736f75726365"
      "a66167656e7431 a6636c69656e74 ad31302e302e302e313a35303030",
@@ -189,6 +208,7 @@ static void assert_handshake(const struct message_handshake *a, const struct mes
     assert_int_equal(a->received, b->received);
     assert_int_equal(a->is_express, b->is_express);
     assert_memory_equal(a->boot, b->boot, sizeof(a->boot));
+    assert_memory_equal(a->place, b->place, sizeof(a->place));
 }
 
 static void assert_welcome(const struct message_welcome *a, const struct message_welcome *b)
@@ -216,6 +236,7 @@ static void assert_open(const struct message_open *a, const struct message_open 
     assert_text(a->key, b->key);
     assert_text(a->source, b->source);
     assert_text(a->client, b->client);
+    assert_text(a->pair, b->pair);
 }
 
 static void assert_ack(const struct message *a, const struct message *b)

@@ -89,17 +89,20 @@ static void on_accepted(struct listener *listener, int fd)
     struct inlet *inlet = listener_holder(listener);
     struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
     socklen_t size = sizeof(address);
-    char client[ADDRESS_TEXT_SIZE] = "";
+    struct inlet_client client = {{0}, {0}};
     if (getpeername(fd, (struct sockaddr *)&address, &size) == 0)
-        address_text(&address, client);
+        address_text(&address, client.address);
+    if (address_pair_text(fd, false, client.pair, sizeof(client.pair)) == NULL)
+        client.pair[0] = '\0';
     struct stream *stream;
     int error = tcp_stream_new(inlet->loop, fd, &stream);
     if (error != 0) {
-        log_stranger(client, "a connection from %s was closed: %s", client, error_text(error));
+        log_stranger(client.address, "a connection from %s was closed: %s", client.address,
+                     error_text(error));
         close(fd);
         return;
     }
-    inlet->events->accepted(inlet, stream, client);
+    inlet->events->accepted(inlet, stream, &client);
 }
 
 static const struct listener_events listener_handlers = {.accepted = on_accepted};

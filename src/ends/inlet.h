@@ -12,9 +12,16 @@
 
 struct inlet;
 
+/* Who has connected. */
+struct inlet_client {
+    char address[64];               /* "127.0.0.1:50110" */
+    char pair[STREAM_DIALLED_SIZE]; /* its address and the one that it connected to, as the dialler
+                                       has them (address_pair_text); "": not known */
+};
+
 struct inlet_events {
-    /* A connection, as a stream that the owner takes. `client` is its address as text, borrowed. */
-    void (*accepted)(struct inlet *inlet, struct stream *stream, const char *client);
+    /* A connection, as a stream that the owner takes; `client` is borrowed. */
+    void (*accepted)(struct inlet *inlet, struct stream *stream, const struct inlet_client *client);
 };
 
 /*

@@ -24,13 +24,14 @@ struct fixture {
     char client[ADDRESS_TEXT_SIZE];
 };
 
-static void on_accepted(struct inlet *inlet, struct stream *stream, const char *client)
+static void on_accepted(struct inlet *inlet, struct stream *stream,
+                        const struct inlet_client *client)
 {
     struct fixture *fixture = inlet_holder(inlet);
     if (fixture->holder.stream != NULL)
         fixture->holder.stream->operations->close(fixture->holder.stream);
     test_holder_take(&fixture->holder, stream);
-    snprintf(fixture->client, sizeof(fixture->client), "%s", client);
+    snprintf(fixture->client, sizeof(fixture->client), "%s", client->address);
     fixture->accepted++;
     if (fixture->closes) {
         inlet_close(inlet);

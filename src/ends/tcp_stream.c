@@ -8,6 +8,7 @@
 #include "ends/farewell.h"
 #include "ends/lingering_reset.h"
 #include "ends/patience.h"
+#include "net/address.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -485,7 +486,10 @@ void tcp_stream_connected(struct tcp_stream *stream, int fd)
         break_off(stream, error);
         return;
     }
+    char dialled[STREAM_DIALLED_SIZE];
+    stream->base.dialled = address_pair_text(fd, true, dialled, sizeof(dialled));
     stream->base.events->opened(&stream->base);
+    stream->base.dialled = NULL;
     if (!stream->is_over)
         loop_defer(stream->loop, &stream->flush);
 }

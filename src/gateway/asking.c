@@ -104,7 +104,7 @@ void asking_begin(struct member *member, struct stream *stream, const struct mes
 {
     struct worker *worker = member->worker;
     struct gateway *gateway = worker->gateway;
-    struct request_source source = {member->name, member->user, member->address};
+    struct request_source source = {member->name, member->user, member->address, member->place};
     int code = 0;
     const char *why = NULL;
     struct request *request =

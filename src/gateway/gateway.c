@@ -274,13 +274,14 @@ static void deinit_tables(struct gateway *gateway)
     deinit_registries(gateway, REGISTRIES);
     admission_deinit(&gateway->admission);
     pressure_deinit(&gateway->pressure);
+    chains_deinit(&gateway->chains);
 }
 
 static int init_tables(struct gateway *gateway, unsigned handshakes)
 {
     struct registry *const registries[REGISTRIES] = {&gateway->registry, &gateway->links,
                                                      &gateway->polls, &gateway->left};
-    uint64_t seeds[REGISTRIES + 2];
+    uint64_t seeds[REGISTRIES + 3];
     if (getrandom(seeds, sizeof(seeds), 0) != (ssize_t)sizeof(seeds))
         return CULVERT_ERROR_NO_MEMORY;
     for (size_t i = 0; i < REGISTRIES; i++) {
@@ -298,6 +299,8 @@ static int init_tables(struct gateway *gateway, unsigned handshakes)
     }
     if (error != 0)
         deinit_registries(gateway, REGISTRIES);
+    else
+        chains_init(&gateway->chains, seeds[REGISTRIES + 2]);
     return error;
 }
 

@@ -93,6 +93,7 @@ static void become_member(struct visitor *visitor)
         .window = visitor->window,
     };
     memcpy(handshake.boot, visitor->boot, sizeof(handshake.boot));
+    memcpy(handshake.place, visitor->place, sizeof(handshake.place));
     struct member_login login = {
         .id = visitor->id,
         .name = visitor->name,
@@ -347,6 +348,7 @@ void login_take_handshake(struct visitor *visitor, const struct message_handshak
     visitor->first = handshake->first;
     visitor->window = handshake->window;
     memcpy(visitor->boot, handshake->boot, sizeof(visitor->boot));
+    memcpy(visitor->place, handshake->place, sizeof(visitor->place));
     if (handshake->resumes)
         resume_begin(visitor, handshake);
     else

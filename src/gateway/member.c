@@ -306,6 +306,7 @@ int member_new(struct worker *worker, const struct member_login *login, struct c
     member->burial.run = bury;
     probes_init(&member->probes);
     memcpy(member->boot, login->handshake->boot, sizeof(member->boot));
+    memcpy(member->place, login->handshake->place, sizeof(member->place));
     list_init(&member->waiting);
     snprintf(member->name, sizeof(member->name), "%s", login->name);
     snprintf(member->user, sizeof(member->user), "%s", login->user);

@@ -38,9 +38,10 @@ struct member {
     int64_t key_id;                  /* 0: registered without a key */
     char link[LINK_NAME_TEXT_SIZE];  /* the link's name in the registry of links; "": it has none */
     uint8_t boot[MESSAGE_BOOT_SIZE]; /* of the agent's process; zeros: it gave none */
-    char left[STORE_NAME_SIZE + 8];  /* its place among the links that were left; "": it was not */
-    uint64_t left_since;             /* microseconds */
-    struct probes probes;            /* of those who want its name */
+    uint8_t place[MESSAGE_PLACE_SIZE]; /* where its addresses are; zeros: it does not tell */
+    char left[STORE_NAME_SIZE + 8]; /* its place among the links that were left; "": it was not */
+    uint64_t left_since;            /* microseconds */
+    struct probes probes;           /* of those who want its name */
     uint64_t detached;   /* microseconds: since when its link has no carrier; 0: it has one */
     struct list waiting; /* sessions that were opened towards it since then, oldest first */
     /* The probes'; while it is detached the window's and the sessions'; once it was left the look

@@ -54,6 +54,7 @@ struct request *request_new(uint64_t session, const struct request_source *sourc
         open->key,
         client,
         open->guid,
+        printable(open->pair),
     };
     size_t count = sizeof(texts) / sizeof(texts[0]);
     size_t size = count;
@@ -63,15 +64,17 @@ struct request *request_new(uint64_t session, const struct request_source *sourc
     if (request == NULL)
         return NULL;
     const char **places[] = {
-        &request->asks.source, &request->asks.user,  &request->asks.address,
-        &request->asks.kind,   &request->asks.agent, &request->asks.host,
-        &request->asks.key,    &request->client,     &request->guid,
+        &request->asks.source, &request->asks.user, &request->asks.address, &request->asks.kind,
+        &request->asks.agent,  &request->asks.host, &request->asks.key,     &request->client,
+        &request->guid,        &request->pair,
     };
     char *place = request->texts;
     for (size_t i = 0; i < count; i++)
         *places[i] = put(&place, texts[i]);
     request->asks.port = open->port;
     request->session = session;
+    if (source->place != NULL)
+        memcpy(request->place, source->place, sizeof(request->place));
     request->references = 1;
     return request;
 }

@@ -18,14 +18,17 @@ struct request {
     struct policy_request asks; /* its key may be seen by policy and by an agent of Hubble 0.1 */
     const char *client;         /* the asking client's address, as the asking agent says */
     const char *guid;           /* its name in Hubble 0.1, or "" */
+    const char *pair;           /* the addresses of the client's connection, or "" */
+    uint8_t place[MESSAGE_PLACE_SIZE]; /* where they are; zeros: not known */
     char texts[];
 };
 
 /* Who asks. */
 struct request_source {
-    const char *name;    /* "" for someone without one */
-    const char *user;    /* may be "" */
-    const char *address; /* of the agent */
+    const char *name;     /* "" for someone without one */
+    const char *user;     /* may be "" */
+    const char *address;  /* of the agent */
+    const uint8_t *place; /* MESSAGE_PLACE_SIZE bytes; NULL: not known */
 };
 
 /* Returns one reference, or NULL with `code`, an enum reason_code, and a sentence in *why: the open

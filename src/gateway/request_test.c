@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-static const struct request_source SOURCE = {"agent1", "alice", "192.0.2.1:4711"};
+static const struct request_source SOURCE = {"agent1", "alice", "192.0.2.1:4711", NULL};
 
 static struct message_open an_open(void)
 {
@@ -69,7 +69,7 @@ static void an_event_tells_the_facts(void **state)
 static void who_has_no_name_is_nobody(void **state)
 {
     (void)state;
-    static const struct request_source nameless = {"", "", "192.0.2.1:4711"};
+    static const struct request_source nameless = {"", "", "192.0.2.1:4711", NULL};
     struct message_open open = an_open();
     int code = 0;
     const char *why = NULL;

@@ -18,8 +18,10 @@ struct session {
     struct list_node waiting; /* at a member whose link is lost */
     struct loop_task burial;
     struct request *request; /* NULL: the answering half of a crossing */
-    uint64_t since;          /* microseconds */
-    char verdict[];          /* why it is allowed */
+    struct chain *chain;
+    uint8_t place[MESSAGE_PLACE_SIZE]; /* of the answering agent, where this half knows it */
+    uint64_t since;                    /* microseconds */
+    char verdict[];                    /* why it is allowed */
 };
 
 static void bury(struct loop_task *task)
@@ -39,6 +41,7 @@ static struct journal *journal_of(const struct worker *worker)
 static void opened(struct relay *relay)
 {
     struct session *session = CONTAINER_OF(relay, struct session, relay);
+    chain_dialled(session->chain, session->place, relay->side[1].stream->dialled);
     if (session->request == NULL)
         return;
     struct event event = request_event(session->request, EVENT_SESSION_OPENED);
@@ -77,6 +80,8 @@ static void ended(struct relay *relay, int code, const char *reason)
     struct session *session = CONTAINER_OF(relay, struct session, relay);
     list_remove(&session->node);
     list_remove(&session->waiting);
+    chain_end(session->chain);
+    session->chain = NULL;
     if (session->request != NULL) {
         if (relay->is_open)
             tell_closed(session, code, reason);
@@ -112,6 +117,15 @@ static struct session *join(struct worker *worker, struct stream *asking, struct
     list_append(&worker->sessions, &session->node);
     relay_join(&session->relay, asking, answering, &relay_handlers);
     return session->relay.is_over ? NULL : session;
+}
+
+/* Takes the chain for the session, which may be NULL: then it has ended. */
+static void set_chain(struct session *session, struct chain *chain)
+{
+    if (session != NULL)
+        session->chain = chain;
+    else
+        chain_end(chain);
 }
 
 uint64_t session_end_waiting(struct list *waiting, uint64_t now)
@@ -161,10 +175,14 @@ static struct stream *open_towards(struct member *member, const struct request *
     return error == 0 ? stream : NULL;
 }
 
-/* The session was opened towards the member; may be NULL. */
-static void mind_patience(struct session *session, struct member *member)
+/* The session, which may be NULL, was opened towards the member. Takes the chain. */
+static void mind_member(struct session *session, struct member *member, struct chain *chain)
 {
-    if (session != NULL && member->detached != 0)
+    set_chain(session, chain);
+    if (session == NULL)
+        return;
+    memcpy(session->place, member->place, sizeof(session->place));
+    if (member->detached != 0)
         member_await(member, &session->waiting);
 }
 
@@ -174,6 +192,7 @@ struct travelling_request {
     struct stream *asking; /* the crossing's end on the answering side */
     uint64_t member_id;
     struct request *request;
+    struct chain *chain;
 };
 
 static void request_arrived(struct loop *loop, struct loop_message *message)
@@ -184,16 +203,32 @@ static void request_arrived(struct loop *loop, struct loop_message *message)
     int code = 0;
     struct member *member = member_find(worker, travelling->member_id);
     struct stream *answering = open_towards(member, travelling->request, &code);
-    if (answering != NULL)
-        mind_patience(join(worker, travelling->asking, answering, NULL, ""), member);
-    else
+    if (answering != NULL) {
+        mind_member(join(worker, travelling->asking, answering, NULL, ""), member,
+                    travelling->chain);
+    } else {
+        chain_end(travelling->chain);
         stream_refuse(travelling->asking, code, NULL);
+    }
     request_unref(travelling->request);
     memory_free(travelling);
 }
 
-static void start_across(struct worker *worker, struct member_ref target, struct request *request,
-                         struct stream *asking, const char *verdict)
+/* What is to become a session. */
+struct start {
+    struct request *request;
+    struct stream *asking; /* taken */
+    const char *verdict;
+    struct chain *chain; /* taken */
+};
+
+static void refuse_start(struct worker *worker, const struct start *start, int code)
+{
+    chain_end(start->chain);
+    session_refuse(worker, start->request, start->asking, code, NULL);
+}
+
+static void start_across(struct worker *worker, struct member_ref target, const struct start *start)
 {
     struct worker *other = &worker->gateway->workers[target.worker];
     struct stream *near = NULL;
@@ -201,40 +236,49 @@ static void start_across(struct worker *worker, struct member_ref target, struct
     struct travelling_request *travelling = memory_allocate_zero(sizeof(*travelling));
     if (travelling == NULL || crossing_new(&worker->loop, &other->loop, &near, &far) != 0) {
         memory_free(travelling);
-        session_refuse(worker, request, asking, REASON_NO_MEMORY, NULL);
+        refuse_start(worker, start, REASON_NO_MEMORY);
         return;
     }
     travelling->message.run = request_arrived;
     travelling->member_id = target.id;
     travelling->asking = far;
-    travelling->request = request_ref(request);
+    travelling->request = request_ref(start->request);
+    travelling->chain = chain_ref(start->chain);
     /* Posted first: what the near end sends on comes behind it. */
     loop_post(&other->loop, &travelling->message);
-    join(worker, asking, near, request, verdict);
+    set_chain(join(worker, start->asking, near, start->request, start->verdict), start->chain);
 }
 
-static void start_here(struct worker *worker, struct member_ref target, struct request *request,
-                       struct stream *asking, const char *verdict)
+static void start_here(struct worker *worker, struct member_ref target, const struct start *start)
 {
     int code = 0;
     struct member *member = member_find(worker, target.id);
-    struct stream *answering = open_towards(member, request, &code);
+    struct stream *answering = open_towards(member, start->request, &code);
     if (answering != NULL)
-        mind_patience(join(worker, asking, answering, request, verdict), member);
+        mind_member(join(worker, start->asking, answering, start->request, start->verdict), member,
+                    start->chain);
     else
-        session_refuse(worker, request, asking, code, NULL);
+        refuse_start(worker, start, code);
 }
 
 void session_begin(struct worker *worker, struct request *request, struct stream *asking,
                    const char *verdict)
 {
     struct member_ref target;
-    if (registry_find(&worker->gateway->registry, request->asks.agent, &target) != 0)
+    struct start start = {.request = request, .asking = asking, .verdict = verdict};
+    const char *why = NULL;
+    if (registry_find(&worker->gateway->registry, request->asks.agent, &target) != 0) {
         session_refuse(worker, request, asking, REASON_UNKNOWN_AGENT,
                        "no agent with this name is connected to this gateway, and agents at "
                        "different gateways cannot meet");
+        return;
+    }
+    int error = chain_begin(&worker->gateway->chains, request, &start.chain, &why);
+    if (error != 0)
+        session_refuse(worker, request, asking,
+                       error == CULVERT_ERROR_LIMIT ? REASON_LIMIT : REASON_NO_MEMORY, why);
     else if (target.worker == worker->loop.index)
-        start_here(worker, target, request, asking, verdict);
+        start_here(worker, target, &start);
     else
-        start_across(worker, target, request, asking, verdict);
+        start_across(worker, target, &start);
 }

@@ -44,9 +44,10 @@ struct visitor {
     uint64_t epoch, first;
     uint32_t window;
     uint8_t boot[MESSAGE_BOOT_SIZE]; /* of the agent's process; zeros: none was sent */
-    struct resumption *resumption;   /* whose proof is right; NULL: a new link is wanted */
-    unsigned claims;                 /* tries to get the name */
-    bool has_handshake;              /* one came; nothing more is taken before the answer */
+    uint8_t place[MESSAGE_PLACE_SIZE];
+    struct resumption *resumption; /* whose proof is right; NULL: a new link is wanted */
+    unsigned claims;               /* tries to get the name */
+    bool has_handshake;            /* one came; nothing more is taken before the answer */
     bool is_over;
 };
 

@@ -10,6 +10,7 @@
 #include "base/map.h"
 #include "gateway/admission.h"
 #include "gateway/authorizer.h"
+#include "gateway/chains.h"
 #include "gateway/gateway.h"
 #include "gateway/polls.h"
 #include "gateway/pressure.h"
@@ -55,6 +56,7 @@ struct gateway {
     struct registry polls;    /* sessions of long poll by their ids (gateway/poll_session.h) */
     struct registry links;    /* by the names of their links (link_name_text) */
     struct registry left; /* links that their agents have left, by "NAME/N" (gateway/member.h) */
+    struct chains chains;
     struct store_watch *watch; /* NULL when agents need no key */
     struct authorizer authorizer;
     struct admission admission;

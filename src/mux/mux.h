@@ -69,6 +69,7 @@ struct mux_stream {
     uint64_t mark;      /* for whoever pulls; 0 at first */
     uint64_t deadline;  /* microseconds: until when its reset waits for progress */
     size_t dropped;     /* of what was written, not yet reported */
+    char *ack_pair;     /* what our ack tells, until it is sent; owned; may be NULL */
     char *reset_reason; /* of the reset that waits, or is to be sent; owned; may be NULL */
     int reset_code;
     uint32_t deficit;

@@ -95,6 +95,8 @@ void mux_announce_ack(struct mux_stream *stream)
 {
     if (stream->mux->failure != 0)
         return;
+    if (stream->stream.dialled != NULL)
+        stream->ack_pair = memory_copy_text(stream->stream.dialled);
     stream->ack_due = true;
     line_up(stream);
 }
@@ -113,6 +115,12 @@ static struct slice take_opening(struct mux_stream *stream)
     stream->opening = SLICE_NULL;
     stream->mux->unopened -= opening.size;
     return opening;
+}
+
+static void forget_pair(struct mux_stream *stream)
+{
+    memory_free(stream->ack_pair);
+    stream->ack_pair = NULL;
 }
 
 static void forget_reason(struct mux_stream *stream)
@@ -167,6 +175,7 @@ static struct message take_message(struct mux_stream *stream)
         stream->ack_due = false;
         message.type = MESSAGE_ACK;
         message.ack.ok = true;
+        message.ack.message = text_of(stream->ack_pair);
     } else if (stream->fin_due) {
         stream->fin_due = false;
         message.type = MESSAGE_FIN;
@@ -189,9 +198,12 @@ static int take_notice(struct mux_stream *stream, struct slice *out)
     if (stream->opening.size > 0) {
         *out = take_opening(stream);
     } else {
+        bool had_ack = stream->ack_due;
         bool had_end = stream->end_due;
         struct message message = take_message(stream);
         error = encode(stream->mux, &message, out);
+        if (had_ack)
+            forget_pair(stream);
         if (had_end && !stream->end_due)
             forget_reason(stream);
     }
@@ -223,6 +235,7 @@ void mux_forget_control(struct mux *mux)
         struct mux_stream *stream = CONTAINER_OF(node, struct mux_stream, notice);
         struct slice opening = take_opening(stream);
         slice_drop(&opening);
+        forget_pair(stream);
         if (stream->end_due)
             forget_reason(stream);
         stream->ack_due = stream->fin_due = stream->end_due = false;

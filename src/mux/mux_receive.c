@@ -99,8 +99,13 @@ static void receive_ack(struct mux_stream *stream, const struct message_ack *ack
     stream->is_accepted = true;
     credit_sender_accepted(&stream->send);
     mux_schedule(stream, false);
-    if (stream->stream.events != NULL)
-        stream->stream.events->opened(&stream->stream);
+    if (stream->stream.events == NULL)
+        return;
+    char dialled[STREAM_DIALLED_SIZE];
+    if (ack->message.size > 0 && text_copy(ack->message, dialled, sizeof(dialled)) == 0)
+        stream->stream.dialled = dialled;
+    stream->stream.events->opened(&stream->stream);
+    stream->stream.dialled = NULL;
 }
 
 static void receive_reset(struct mux_stream *stream, const struct message_reset *reset,

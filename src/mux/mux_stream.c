@@ -13,6 +13,7 @@ static void stream_accept(struct stream *base)
     stream->is_accepted = true;
     mux_stream_forget_early(stream);
     mux_announce_ack(stream);
+    base->dialled = NULL;
 }
 
 /* The holder must learn of it by an event, which may not come from inside its own call. */

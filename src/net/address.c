@@ -44,6 +44,38 @@ socklen_t address_size(const struct sockaddr_storage *address)
     }
 }
 
+/* RFC 4291 §2.5.5.2 */
+static void unmap(struct sockaddr_storage *address)
+{
+    struct sockaddr_in ipv4 = {.sin_family = AF_INET};
+    const struct sockaddr_in6 *ipv6 = as_ipv6(address);
+    if (address->ss_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&ipv6->sin6_addr))
+        return;
+    ipv4.sin_port = ipv6->sin6_port;
+    memcpy(&ipv4.sin_addr, ipv6->sin6_addr.s6_addr + 12, sizeof(ipv4.sin_addr));
+    memset(address, 0, sizeof(*address));
+    memcpy(address, &ipv4, sizeof(ipv4));
+}
+
+const char *address_pair_text(int fd, bool is_client, char *out, size_t size)
+{
+    struct sockaddr_storage own = {.ss_family = AF_UNSPEC};
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
+    socklen_t own_size = sizeof(own);
+    socklen_t peer_size = sizeof(peer);
+    char texts[2][ADDRESS_TEXT_SIZE];
+    if (getsockname(fd, (struct sockaddr *)&own, &own_size) != 0 ||
+        getpeername(fd, (struct sockaddr *)&peer, &peer_size) != 0 ||
+        (own.ss_family != AF_INET && own.ss_family != AF_INET6))
+        return NULL;
+    unmap(&own);
+    unmap(&peer);
+    address_text(is_client ? &own : &peer, texts[0]);
+    address_text(is_client ? &peer : &own, texts[1]);
+    int written = snprintf(out, size, "%s %s", texts[0], texts[1]);
+    return written > 0 && (size_t)written < size ? out : NULL;
+}
+
 uint16_t address_port(const struct sockaddr_storage *address)
 {
     switch (address->ss_family) {

@@ -31,9 +31,9 @@ static void open_if_answered(struct relay_side *side)
         return;
     relay->is_open = true;
     struct stream *asking = relay->side[0].stream;
-    asking->operations->accept(asking);
     if (relay->owner->opened != NULL)
         relay->owner->opened(relay);
+    asking->operations->accept(asking);
 }
 
 /* Whoever is the first to end, a direction or all, has ended the session. */

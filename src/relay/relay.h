@@ -22,7 +22,8 @@ struct relay_side {
 };
 
 struct relay_owner {
-    /* The answering side has reported that it is there. May be NULL. */
+    /* The answering side has reported that it is there; the asking side is accepted next. May be
+     * NULL. */
     void (*opened)(struct relay *relay);
     /* Called after both streams were closed; the relay's memory is the owner's again, though a
      * caller up the stack may still look at it: free it at the end of the loop's turn. */

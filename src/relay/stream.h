@@ -69,7 +69,13 @@ struct stream {
     const struct stream_operations *operations;
     const struct stream_events *events; /* set by the holder before the stream may call any */
     void *holder;                       /* for the holder's use */
+    /* "LOCAL REMOTE", the addresses of the connection behind a stream that was dialled: set by the
+     * stream while it calls `opened`. Set by its holder before `accept`, for a stream whose peer
+     * shall know. NULL: not known. Borrowed. */
+    const char *dialled;
 };
+
+enum { STREAM_DIALLED_SIZE = 2 * 64 };
 
 /* Resets a stream and lets go of it, for one who has not joined it. */
 static inline void stream_refuse(struct stream *stream, int code, const char *reason)

@@ -84,6 +84,8 @@ int native_tunnel_register(struct native_tunnel *tunnel, struct carrier *carrier
         make_handshake(tunnel, credentials->name, credentials->key, NATIVE_FIRST_EPOCH);
     if (credentials->boot != NULL)
         memcpy(handshake.boot, credentials->boot, sizeof(handshake.boot));
+    if (credentials->place != NULL)
+        memcpy(handshake.place, credentials->place, sizeof(handshake.place));
     tunnel->epoch = handshake.epoch;
     return native_tunnel_attach(tunnel, carrier, &handshake);
 }

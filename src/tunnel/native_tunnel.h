@@ -102,8 +102,9 @@ struct native_tunnel {
 /* What an agent registers with. Borrowed. */
 struct native_credentials {
     const char *name;
-    const char *key;     /* NULL or "": none */
-    const uint8_t *boot; /* MESSAGE_BOOT_SIZE random bytes of this process; NULL: none */
+    const char *key;      /* NULL or "": none */
+    const uint8_t *boot;  /* MESSAGE_BOOT_SIZE random bytes of this process; NULL: none */
+    const uint8_t *place; /* MESSAGE_PLACE_SIZE bytes (net/place_mark.h); NULL: none */
 };
 
 /* A tunnel without a carrier. `dials`: the agent's side. Returns 0 or an error. */
