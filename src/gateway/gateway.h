@@ -27,19 +27,20 @@ struct gateway_config {
     const char *tls_key;
     const struct network *trusted; /* proxies that are believed whose connection they pass on */
     size_t trusted_count;
-    bool grant;             /* policy: every session is allowed */
-    bool deny;              /* policy: none is; wins */
-    const char *acl;        /* policy: a file of rules (policy/acl.h); or NULL */
-    const char *script;     /* policy: a Lua script (lua/lua_pool.h); or NULL */
-    const char *program;    /* culvert's own binary, for the script's workers */
-    unsigned lua_workers;   /* processes */
-    unsigned auth_timeout;  /* milliseconds that the script has for an answer */
-    bool open;              /* agents need no key */
-    bool legacy_hubble;     /* Hubble 0.1 is served as well */
-    bool is_original; /* it stands in the place of Hubble 0.1's proxy, and answers plain HTTP alike */
-    const char *data;       /* directory of the store; NULL: the default */
-    unsigned threads;       /* event loops, at least 1 */
-    size_t max_memory;      /* bytes; SIZE_MAX: no limit */
+    bool grant;            /* policy: every session is allowed */
+    bool deny;             /* policy: none is; wins */
+    const char *acl;       /* policy: a file of rules (policy/acl.h); or NULL */
+    const char *script;    /* policy: a Lua script (lua/lua_pool.h); or NULL */
+    const char *program;   /* culvert's own binary, for the script's workers */
+    unsigned lua_workers;  /* processes */
+    unsigned auth_timeout; /* milliseconds that the script has for an answer */
+    bool open;             /* agents need no key */
+    bool legacy_hubble;    /* Hubble 0.1 is served as well */
+    bool is_original;  /* it stands in the place of Hubble 0.1's proxy, and answers plain HTTP alike
+                        */
+    const char *data;  /* directory of the store; NULL: the default */
+    unsigned threads;  /* event loops, at least 1 */
+    size_t max_memory; /* bytes; SIZE_MAX: no limit */
     unsigned handshakes;    /* at most so many a second are taken up, to 1,000,000; 0: no limit */
     bool limit_loopback;    /* the limits by address hold for loopback as well */
     unsigned resume_window; /* seconds that a link waits for another carrier; 0: not at all */

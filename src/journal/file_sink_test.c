@@ -199,9 +199,9 @@ static struct {
 } other = {.file = -1};
 
 /* In place of the C library's, for the sink too. */
-ssize_t write(int file, const void *bytes, size_t size)
+ssize_t write(int fd, const void *buf, size_t n)
 {
-    ssize_t sent = syscall(SYS_write, file, bytes, size);
+    ssize_t sent = syscall(SYS_write, fd, buf, n);
     if (sent >= 0 || errno != EFBIG || other.file < 0)
         return sent;
     setrlimit(RLIMIT_FSIZE, &other.limit);
