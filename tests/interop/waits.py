@@ -8,7 +8,7 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from culvert.peers import (connect, expect_end, expect_gone, fill, is_silent, receive_all,
+from culvert.peers import (connect, expect_gone, expect_reset, fill, is_silent, receive_all,
                            receive_exactly)
 from culvert.world import MEGABYTE
 from hubble.background import Background
@@ -80,7 +80,8 @@ def never_ponged(programs):
 
 
 def withheld_half_close(programs):
-    """A responder that waits for just that end is told in the end."""
+    """A responder that waits for just that end is told in the end. As it has not answered, its session
+    ends as a reset."""
     world = programs.world
     gateway = programs.gateway()
     server = world.server()
@@ -95,7 +96,7 @@ def withheld_half_close(programs):
     assert receive_all(target) == b"all that there is"
     elapsed.expect(25.0, PATIENCE)
     target.close()
-    expect_end(client)
+    expect_reset(client)
 
 
 def slow_target(programs):
