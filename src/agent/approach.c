@@ -17,7 +17,8 @@
 
 struct approach {
     struct loop *loop;
-    struct approach_request request;
+    struct approach_request request; /* `tls` is a reference of its own, `link` is `link` below */
+    uint8_t link[MESSAGE_LINK_ID_SIZE];
     struct loop_timer timer;
     struct loop_task burial;
     struct poll_client *poll; /* opening, or NULL */
@@ -48,6 +49,8 @@ void approach_cancel(struct approach *approach)
     if (approach->conn != NULL)
         conn_close(approach->conn, false);
     head_reader_deinit(&approach->reader);
+    tls_context_unref(approach->request.tls);
+    approach->request.tls = NULL;
     loop_timer_close(&approach->timer, &approach->burial);
 }
 
@@ -356,6 +359,12 @@ int approach_start(struct loop *loop, const struct approach_request *request, st
     }
     approach->loop = loop;
     approach->request = *request;
+    if (request->tls != NULL)
+        tls_context_ref(request->tls);
+    if (request->link != NULL) {
+        memcpy(approach->link, request->link, sizeof(approach->link));
+        approach->request.link = approach->link;
+    }
     approach->burial.run = bury;
     head_reader_init(&approach->reader);
     error = begin(approach);

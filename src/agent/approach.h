@@ -41,7 +41,7 @@ struct approach_result {
 struct approach_request {
     const struct url *url;         /* lives as long as the approach */
     struct agent_config *config;   /* the same; the gateway's address is denied in its whitelist */
-    const struct tls_context *tls; /* for a URL that is secure; the same */
+    struct tls_context *tls;       /* for a URL that is secure; a reference is taken */
     struct gateway_denial *denial; /* of this URL; the owner's, who cancels it */
     enum ladder_rung rung;         /* WebSocket or long poll */
     const uint8_t *link;           /* the name of the link that is to be resumed, or NULL; copied */

@@ -91,7 +91,9 @@ static void report_reset(struct tcp_stream *stream, int code, const char *reason
 
 static void run_out_of_patience(void *context)
 {
-    report_reset(context, REASON_NOT_TAKEN, NULL);
+    struct tcp_stream *stream = context;
+    if (!stream->is_over)
+        report_reset(stream, REASON_NOT_TAKEN, NULL);
 }
 
 /* The socket has failed: what is held for it is dropped. What came from it before is read and

@@ -188,6 +188,25 @@ struct native_tunnel *member_resumable(const struct member *member)
     return member->link[0] != '\0' ? native_of(member) : NULL;
 }
 
+static int find_payer(struct member *member, const struct member_login *login)
+{
+    char name[PAYER_NAME_SIZE];
+    payer_name(login->key_id, login->user, login->name, login->host, name);
+    member->payer = payers_join(&member->worker->gateway->pressure.payers, name);
+    return member->payer != NULL ? 0 : CULVERT_ERROR_NO_MEMORY;
+}
+
+/* The link goes on under another login, whose owner pays from now on. Without memory it stays with
+ * the one before. */
+static void change_payer(struct member *member, const struct member_login *login)
+{
+    struct payer *before = member->payer;
+    if (find_payer(member, login) == 0)
+        payers_leave(&member->worker->gateway->pressure.payers, before);
+    else
+        member->payer = before;
+}
+
 int member_resume(struct member *member, const struct member_login *login, struct carrier *carrier)
 {
     struct native_tunnel *tunnel = member_resumable(member);
@@ -210,6 +229,8 @@ int member_resume(struct member *member, const struct member_login *login, struc
                                 .replayed_bytes = tunnel->gap.bytes});
     if (login->key_id != member->key_id) {
         member->key_id = login->key_id;
+        if (login->key_id != 0)
+            change_payer(member, login);
         worker_recheck_key(member->worker, member);
     }
     return 0;
@@ -284,14 +305,6 @@ static void timer_fired(struct loop_timer *timer)
         look_at_left(member);
     else
         probe_timer_fired(member);
-}
-
-static int find_payer(struct member *member, const struct member_login *login)
-{
-    char name[PAYER_NAME_SIZE];
-    payer_name(login->key_id, login->user, login->name, login->host, name);
-    member->payer = payers_join(&member->worker->gateway->pressure.payers, name);
-    return member->payer != NULL ? 0 : CULVERT_ERROR_NO_MEMORY;
 }
 
 int member_new(struct worker *worker, const struct member_login *login, struct carrier *carrier)

@@ -74,6 +74,8 @@ void hubble_mux_abort(struct hubble_mux *mux, int code, const char *reason, uint
             hubble_stream_take_reset(stream, code, reason);
         else if (reason_is_immediate(code))
             hubble_stream_tell_reset(stream, REASON_CLOSED, NULL);
+        else
+            hubble_stream_note(stream); /* its timer begins again */
         hubble_stream_settle(stream);
     }
     hubble_mux_tell_news(mux);

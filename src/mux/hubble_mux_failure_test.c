@@ -338,6 +338,52 @@ static void what_came_before_a_lost_link_waits_for_its_holder(void **state)
     assert_true(hubble_mux_is_empty(&end.mux));
 }
 
+/* What the peer has closed waits for its holder no longer because its connection is lost then, or
+ * because the peer uses its GUID again. */
+static void a_closed_session_still_ends_in_time(void **state)
+{
+    (void)state;
+    end.keeps = true;
+    struct hubble_fake_holder *old = asked("s1");
+    hubble_fake_peer_sends(&end, "s1", 1, "some");
+    hubble_fake_peer_ends(&end, "s1");
+    hubble_fake_peer_opens(&end, "s1");
+    hubble_fake_told(&end);
+    assert_true(hubble_mux_deadline(&end.mux) <= end.now + 35 * 1000000);
+    hubble_fake_wait(&end, 31);
+    assert_int_equal(1, old->resets);
+    struct hubble_fake_holder *lost = asked("s2");
+    hubble_fake_peer_sends(&end, "s2", 1, "some");
+    hubble_fake_peer_ends(&end, "s2");
+    hubble_mux_abort(&end.mux, REASON_LINK_LOST, "lost", end.now);
+    assert_int_equal(0, lost->resets);
+    hubble_mux_tick(&end.mux, end.now + 30 * 1000000);
+    assert_int_equal(1, lost->resets);
+    assert_true(hubble_mux_is_empty(&end.mux));
+}
+
+/* The owner of a closed connection waits until it is empty, and is woken for it. */
+static void a_holder_that_lets_go_wakes_the_owner(void **state)
+{
+    (void)state;
+    end.keeps = true;
+    struct hubble_fake_holder *one = answering("s1");
+    struct hubble_fake_holder *other = answering("s2");
+    hubble_fake_peer_sends(&end, "s1", 1, "some");
+    hubble_fake_peer_sends(&end, "s2", 1, "some");
+    hubble_mux_abort(&end.mux, REASON_LINK_LOST, "lost", end.now);
+    hubble_mux_turn_ends(&end.mux, end.now);
+    end.asked = 0;
+    hubble_fake_reset(one, REASON_RESET, NULL);
+    hubble_fake_close(one);
+    assert_int_equal(1, end.asked);
+    hubble_mux_turn_ends(&end.mux, end.now);
+    assert_false(hubble_mux_is_empty(&end.mux));
+    hubble_stream_fail(hubble_stream_from(other->stream), REASON_NO_MEMORY, NULL);
+    assert_int_equal(2, end.asked);
+    assert_true(hubble_mux_is_empty(&end.mux));
+}
+
 static void a_stream_outlives_the_mux_until_its_close(void **state)
 {
     (void)state;
@@ -481,6 +527,8 @@ int main(void)
         TEST(opens_of_ours_do_not_cut_the_connection),
         TEST(an_abort_resets_each_stream_once),
         TEST(what_came_before_a_lost_link_waits_for_its_holder),
+        TEST(a_closed_session_still_ends_in_time),
+        TEST(a_holder_that_lets_go_wakes_the_owner),
         TEST(a_stream_outlives_the_mux_until_its_close),
         TEST(events_may_end_any_stream),
     };

@@ -156,6 +156,8 @@ void hubble_stream_tell_reset(struct hubble_stream *stream, int code, const char
     if (stream->is_mute)
         return;
     stream->is_mute = true;
+    if (stream->peer_closed || stream->is_resetting)
+        list_remove(&stream->timed);
     if (stream->stream.events != NULL)
         stream->stream.events->reset(&stream->stream, code, reason);
 }
@@ -174,6 +176,7 @@ void hubble_stream_tell_end(struct hubble_stream *stream)
 
 void hubble_stream_fail(struct hubble_stream *stream, int code, const char *reason)
 {
+    hubble_mux_wake(stream->mux);
     hubble_stream_say_end(stream, code, reason);
     hubble_stream_tell_reset(stream, code, reason);
     hubble_stream_settle(stream);

@@ -28,6 +28,8 @@ static void replace(struct hubble_stream *stream)
     if (!stream->peer_closed)
         hubble_stream_take_reset(stream, REASON_RESET,
                                  "the peer opened another session in its place");
+    else
+        hubble_stream_note(stream); /* its timer begins again */
     hubble_stream_settle(stream);
 }
 

@@ -71,6 +71,7 @@ static void stream_reset(struct stream *base, int code, const char *reason)
         stream->is_draining = true;
     else
         hubble_stream_say_end(stream, code, reason);
+    hubble_mux_wake(stream->mux); /* whose owner may wait until it is empty */
 }
 
 static void stream_consumed(struct stream *base, size_t bytes)
@@ -105,6 +106,7 @@ static void stream_close(struct stream *base)
         stream->ends++;
         hubble_stream_announce(stream);
     }
+    hubble_mux_wake(stream->mux);
     hubble_stream_settle(stream);
 }
 

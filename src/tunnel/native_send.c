@@ -140,7 +140,7 @@ static void look_after_mux(struct native_tunnel *tunnel)
     int error = mux_hold(&tunnel->mux, loop_now(tunnel->base.loop));
     if (error != 0)
         native_lose(tunnel, NATIVE_LOSS_LINK, error,
-                    error == CULVERT_ERROR_LIMIT ? "too much waits for the link to come back"
+                    error == CULVERT_ERROR_LIMIT ? "too much waits for the peer to take it"
                                                  : error_text(error));
 }
 
@@ -179,6 +179,13 @@ static void give_up(struct native_tunnel *tunnel)
     owner->detached(&tunnel->base, error, tunnel->failure_text);
 }
 
+/* Whether the mux was asked for messages in this flush, so that it has reported its events. */
+static bool can_pull(const struct native_tunnel *tunnel)
+{
+    const struct carrier *carrier = tunnel->carrier;
+    return carrier != NULL && tunnel->is_fresh && carrier->operations->is_ready(carrier);
+}
+
 /* The tunnel is closed, and its streams deliver what came before. */
 static void deliver_rest(struct native_tunnel *tunnel)
 {
@@ -196,7 +203,7 @@ void native_flush(struct loop_task *task)
         return;
     if (tunnel->carrier != NULL)
         send_all(tunnel);
-    if (!tunnel->is_fresh)
+    if (!can_pull(tunnel))
         look_after_mux(tunnel);
     mux_turn_ends(&tunnel->mux);
     if (tunnel->batch.bytes == 0)

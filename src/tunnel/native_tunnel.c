@@ -267,6 +267,7 @@ static void end_largest(struct tunnel *base, int code, const char *reason)
         native_tunnel_fail(tunnel, CULVERT_ERROR_NO_MEMORY, reason);
     else if (stream != NULL)
         mux_stream_fail(stream, code, reason);
+    loop_defer(base->loop, &tunnel->flush); /* a closed tunnel may be empty now */
 }
 
 void native_close_when_empty(struct native_tunnel *tunnel)

@@ -14,7 +14,8 @@ import pytest
 from culvert.certificates import Authority
 from culvert.peers import Server, connect, echo_once, free_port, receive_exactly
 from culvert.process import eventually
-from culvert.world import culvert
+from culvert.proxies import Splice
+from culvert.world import culvert, environment
 
 MARK = "\ufeff"
 
@@ -62,6 +63,24 @@ def test_a_wrong_key_file_is_told_and_the_old_key_kept(world):
 
 
 # ---- authorities ----
+
+def test_authorities_may_change_while_an_agent_dials(world):
+    """SIGHUP reads --ca while a proxy keeps the agent waiting; the try goes on with what it had."""
+    gateway = world.gateway(secure=True)
+    proxy = world.keep(Server())
+    agent = world.agent(None, "near", wait=False,
+                        url=f"wss://localhost:{gateway.port}",
+                        options=("--ca", world.authority.certificate, "--transport", "websocket",
+                                 "--proxy", f"http://127.0.0.1:{proxy.port}"),
+                        env=environment(MALLOC_PERTURB_="165"))
+    asked = proxy.accept()
+    assert asked.recv(4096).startswith(b"CONNECT ")
+    agent.signal(signal.SIGHUP)
+    agent.wait_for("--ca: read ")
+    Splice(asked, world.keep(connect(gateway.port)), is_asked=True)
+    agent.wait_registered()
+
+
 
 @pytest.mark.parametrize("transport", ["websocket", "poll"])
 def test_a_renewed_authority_is_read_again(world, transport):

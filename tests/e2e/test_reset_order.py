@@ -228,6 +228,38 @@ def test_a_client_that_goes_before_its_target_answers(world):
     assert receive_until_reset(server.accept()) == b"early words"
 
 
+def test_a_reset_is_passed_on_while_its_sender_takes_nothing(world):
+    """An agent that does not read ends its sessions all the same, and with their own reason."""
+    echo = world.server(pour)
+    server = world.server()
+    gateway = world.gateway("--drain", "0")
+    world.agent(gateway, "far")
+    link = world.keep(Link.connect(gateway))
+    assert link.shake_hands("near")["Ok"] is True
+    link.open(1, "far", server.port)
+    target = server.accept()
+    assert link.wait_for(ACK, 1)
+    for sid in range(3, 123, 2):
+        link.open(sid, "far", echo.port)
+    # Nothing more comes from the gateway once the line to this agent is full.
+    eventually(lambda: len(filled) == 60, message="the line was not filled")
+    link.send_message(DATA, [1, b"hello"])
+    link.send_message(RESET, [1, 1, "bye"])
+    assert receive_until_reset(target) == b"hello"
+    gateway.wait_for("session.closed .*code=1 ")
+
+
+filled = []
+
+
+def pour(connection):
+    """Sends until the connection takes nothing for a moment."""
+    fill(connection, patience=0.3)
+    filled.append(connection)
+    connection.settimeout(None)
+    connection.recv(1)
+
+
 @pytest.mark.parametrize("threads", [1, 4])
 def test_resets_behind_data_that_nobody_takes_hold_bounded_memory(world, threads, sanitized):
     """A stream whose reset waits counts as an open one, and is ended when memory is short."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import signal
 import socket
 import threading
@@ -10,12 +11,13 @@ import time
 import pytest
 
 from culvert.events import wait_for_events
-from culvert.peers import (connect, echo_once, expect_gone, expect_reset, free_port,
+from culvert.peers import (Server, connect, echo_once, expect_gone, expect_reset, free_port,
                            receive_exactly)
 from culvert.process import eventually
+from culvert.proxies import Splice
 from culvert.task import Task
 from culvert.timing import BUSY, median, seconds_of
-from culvert.world import MEGABYTE, is_sanitized
+from culvert.world import MEGABYTE, environment, is_sanitized
 
 
 class CutTunnel:
@@ -280,3 +282,29 @@ def test_the_event_says_for_how_long_nothing_was_heard(world):
     resumed, = wait_for_events(events, "link.resumed", agent="a")
     assert resumed["seconds"] >= gap
     assert silent
+
+
+def test_a_try_outlives_the_link_that_it_is_for(world):
+    """The resume window ends while a proxy keeps the agent waiting: the request still names the link,
+    from a copy of its name."""
+    gateway = world.gateway("--resume-window", "1")
+    proxy = world.keep(Server())
+    agent = world.agent(None, "near", wait=False, url=f"ws://127.0.0.1:{gateway.port}",
+                        options=("--transport", "websocket",
+                                 "--proxy", f"http://127.0.0.1:{proxy.port}"),
+                        env=environment(MALLOC_PERTURB_="165"))
+    first = proxy.accept()
+    way = world.keep(connect(gateway.port))
+    tunnel = Splice(first, way)
+    agent.wait_registered()
+    tunnel.cut()
+    second = proxy.accept()
+    agent.wait_for("not be resumed in time")
+    second.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    head = b""
+    while b"\r\n\r\n" not in head.partition(b"GET ")[2]:
+        data = second.recv(4096)
+        assert data, head
+        head += data
+    name = re.search(rb"Culvert-Link: (\w+)", head)
+    assert name and name[1] != b"a5" * 16

@@ -5,6 +5,8 @@ import itertools
 import os
 import shutil
 import signal
+import socket
+import threading
 
 from culvert.peers import free_port
 from culvert.process import run
@@ -156,3 +158,27 @@ stream {{
             "nginx", [shutil.which("nginx", path="/usr/sbin:/usr/bin"), "-e", "stderr",
                       "-p", world.directory, "-c", config])
         wait_for_port(self.process, self.port)
+
+
+class Splice:
+    """A proxy that answers a CONNECT, whose head is read first unless it was, and passes on."""
+
+    def __init__(self, near, far, is_asked=False):
+        self._ends = near, far
+        head = b""
+        while not is_asked and b"\r\n\r\n" not in head:
+            head += near.recv(1)
+        near.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        for source, sink in ((near, far), (far, near)):
+            threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+
+    def _copy(self, source, sink):
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            pass
+
+    def cut(self):
+        for end in self._ends:
+            end.shutdown(socket.SHUT_RDWR)
