@@ -245,9 +245,8 @@ def test_400_stalled_sessions_of_128_kib_fit_into_64_mib(world, sanitized):
     assert gateway.count("memory is at its limit") == 0
 
 
-def test_memory_goes_back_to_the_system(world, sanitized):
-    if sanitized:
-        pytest.skip("memory cannot be judged with a sanitizer")
+@pytest.mark.once
+def test_memory_goes_back_to_the_system(world):
     server = world.server(receive_buffer=4096)
     tunnel = world.tunnel(server.port)
     ended = 0

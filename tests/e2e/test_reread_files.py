@@ -48,6 +48,27 @@ def test_a_rotated_key_is_read_again(world):
     echo_once(near.port())
 
 
+def test_sessions_outlive_a_key_whose_successor_was_read(world):
+    """SIGHUP makes the agent resume its link with the new key, before the old one expires."""
+    server = world.echo_server()
+    gateway = world.gateway(is_open=False)
+    world.agent(gateway, "far", key=gateway.add_key("far"))
+    path = world.write("near.key", gateway.add_key("near") + "\n")
+    near = world.agent(gateway, "near", f"0:far:127.0.0.1:{server.port}",
+                       options=("--key-file", path))
+    client = world.keep(connect(near.port()))
+    client.sendall(b"before")
+    assert receive_exactly(client, 6) == b"before"
+    put(path, re.search(r"cvk_\S+", gateway.key("rotate", "near", "--grace", "3s").stdout)[0])
+    near.signal(signal.SIGHUP)
+    gateway.wait_for("link.resumed .*agent=near")
+    eventually(lambda: gateway.key("list").stdout.count("near ") == 1,
+               message="the old key does not expire")
+    client.sendall(b"behind")
+    assert receive_exactly(client, 6) == b"behind"
+    assert gateway.count("agent.unregistered") == 0
+
+
 def test_a_wrong_key_file_is_told_and_the_old_key_kept(world):
     gateway = world.gateway("--resume-window", "0", is_open=False)
     proxy = world.proxy(gateway.port)

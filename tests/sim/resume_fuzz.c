@@ -317,7 +317,8 @@ static void visit_raw(struct fuzz *fuzz)
     struct inbound inbound;
     struct slice piece;
     size_t size = fuzz->size < 300 ? fuzz->size : 300;
-    inbound_init(&inbound, check_is_handshake);
+    inbound_init(&inbound, &fuzz->loop.loop.pool, check_is_handshake);
+    inbound.only = MESSAGE_HANDSHAKE;
     if (size > 0 && slice_copy(&fuzz->loop.loop.pool, fuzz->data, size, &piece) == 0)
         (void)inbound_take(&inbound, piece);
     inbound_deinit(&inbound);
