@@ -106,7 +106,7 @@ static void add_time(struct entry *entry)
         utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, now.tv_nsec / 1000000);
 }
 
-/* Of a character that is well-formed. */
+/* For a well-formed character. */
 static uint32_t code_point(const uint8_t *text, size_t length)
 {
     uint32_t code = length == 1 ? text[0] : text[0] & (0x7fU >> length);

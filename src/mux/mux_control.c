@@ -129,7 +129,7 @@ static void forget_reason(struct mux_stream *stream)
     stream->reset_reason = NULL;
 }
 
-/* An open of the peer's that it was not accepted. */
+/* The peer opened the stream, and it was not accepted. */
 static bool is_refused(const struct mux_stream *stream)
 {
     return !stream->is_ours && !stream->is_accepted;
