@@ -41,8 +41,8 @@ class Contender:
     """Direct: no process in between."""
 
     name = "direct"
-    descriptors_per_session = 0
     most_sessions = 10000
+    is_encrypted = False
 
     def __init__(self, folder, services, tools, culvert):
         self.folder = folder
@@ -74,7 +74,6 @@ class Contender:
 
 class BareChain(Contender):
     name = "limit"
-    descriptors_per_session = 2
 
     def start(self):
         for hop in range(HOPS):
@@ -88,7 +87,6 @@ class BareChain(Contender):
 
 class NginxChain(Contender):
     name = "nginx"
-    descriptors_per_session = 2
 
     def missing(self):
         return None if pathlib.Path(STREAM_MODULE).exists() else "libnginx-mod-stream"
@@ -111,7 +109,6 @@ class NginxChain(Contender):
 
 class CulvertPlain(Contender):
     name = "ws"
-    descriptors_per_session = 1
     scheme = "ws"
     tls = ()
     trust = ()
@@ -139,6 +136,7 @@ class CulvertPlain(Contender):
 class CulvertSecure(CulvertPlain):
     name = "wss"
     scheme = "wss"
+    is_encrypted = True
 
     def missing(self):
         return super().missing() or (None if shutil.which("openssl") else "openssl")
@@ -159,7 +157,6 @@ class CulvertHubble(CulvertPlain):
 
 class SecureShell(Contender):
     name = "ssh -L"
-    descriptors_per_session = 1
     most_sessions = 1000  # it walks all its channels for each event: 10,000 take minutes
 
     def missing(self):

@@ -10,8 +10,13 @@ GIGABYTE = 1e9
 IDLE_SESSIONS = 10000
 ECHO_SIZE = 64
 CLIENTS = 32
-# Descriptors that a process needs besides its sessions.
+# Descriptors that a process needs besides its sessions, and culvert's reserve.
 SPARE_DESCRIPTORS = 100
+# A bare relay has two for each session. An agent has one, but gives no asking agent more of them
+# than it leaves for all others.
+DESCRIPTORS_PER_SESSION = 2
+CIPHER = "aes-128-gcm"
+RECORD_SIZE = 16384
 
 
 class Measurements:
@@ -54,7 +59,18 @@ class Measurements:
         if contender.processes:
             rows["CPU s/GB, 1 stream"] = cost
             rows["CPU s/GB, 8 streams"] = cost_of_eight
+        if contender.is_encrypted:
+            rows["AES-128-GCM s/GB"] = self._cipher_cost()
         return rows
+
+    def _cipher_cost(self):
+        """CPU seconds in which OpenSSL encrypts a gigabyte, in pieces of a TLS record's size."""
+        text = self._run(["openssl", "speed", "-mr", "-seconds", 1, "-bytes", RECORD_SIZE, "-evp",
+                          CIPHER], 30)
+        rate = re.search(rf"^\+F:\d+:{CIPHER}:([\d.]+)$", text, re.MULTILINE | re.IGNORECASE)
+        if rate is None:
+            raise Failed(f"openssl speed printed no rate: {text.strip()[-300:]}")
+        return GIGABYTE / float(rate.group(1))
 
     def _wrk(self, contender, *options):
         text = self._run(["wrk", "--threads", 1, "--connections", CLIENTS, "--duration",
@@ -115,8 +131,7 @@ class Measurements:
             rows["RSS idle, gateway, MB"] = idle["gateway"] / 1e6
             rows["RSS idle, agent, MB"] = max(idle["agent1"], idle["agent2"]) / 1e6
         count = min(IDLE_SESSIONS, contender.most_sessions)
-        per_process = (self.descriptor_limit - SPARE_DESCRIPTORS) // \
-            max(1, contender.descriptors_per_session)
+        per_process = (self.descriptor_limit - SPARE_DESCRIPTORS) // DESCRIPTORS_PER_SESSION
         if per_process < count:
             count = per_process
             self.notes.add(f"{contender.name}: {count} idle sessions, since a process may have "
