@@ -89,6 +89,15 @@ static void let_asker_go(struct dial *dial)
     dial->asker = NULL;
 }
 
+/* Closes with a RST: a server that has accepted the connection meanwhile must not take it for one
+ * that ended in order. */
+static void abandon(int fd)
+{
+    struct linger linger = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    close(fd);
+}
+
 /* Ends everything but the result task. */
 static void stop(struct dial *dial)
 {
@@ -96,7 +105,7 @@ static void stop(struct dial *dial)
 
     dial->is_finished = true;
     while ((node = list_first(&dial->attempts)) != NULL)
-        close(end_attempt(CONTAINER_OF(node, struct attempt, node)));
+        abandon(end_attempt(CONTAINER_OF(node, struct attempt, node)));
     resolver_cancel(&dial->lookup);
     let_asker_go(dial);
     loop_timer_stop(&dial->timer);
@@ -468,7 +477,7 @@ void dial_cancel(struct dial *dial)
 {
     loop_task_cancel(&dial->result);
     if (dial->fd >= 0)
-        close(dial->fd);
+        abandon(dial->fd);
     dial->fd = -1;
     if (dial->through != NULL)
         proxy_dial_cancel(dial->through);

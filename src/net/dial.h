@@ -43,7 +43,8 @@ struct dial_request {
 /* Returns 0 or an error, such as CULVERT_ERROR_LIMIT when the asker has as many pending dials as it
  * may; then `done` is not called. */
 int dial_start(struct loop *loop, const struct dial_request *request, struct dial **dial);
-/* `done` will not be called. Not to be used once `done` was: the dial is gone then. */
+/* Ends what has connected meanwhile with a RST. `done` will not be called. Not to be used once
+ * `done` was: the dial is gone then. */
 void dial_cancel(struct dial *dial);
 
 #endif

@@ -229,6 +229,21 @@ static void test_cancel_at_once(void **state)
     assert_int_equal(fixture->done, 0);
 }
 
+/* What had connected by then ends with a RST, as the session does for which it was dialled. */
+static void test_cancelled_connection_is_reset(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(start(fixture, "127.0.0.1", fixture->port, 1000), 0);
+    int accepted = accept(fixture->listening, NULL, NULL);
+    assert_true(accepted >= 0);
+    dial_cancel(fixture->dial);
+    fixture->dial = NULL;
+    char byte;
+    assert_int_equal(recv(accepted, &byte, 1, 0), -1);
+    assert_int_equal(errno, ECONNRESET);
+    close(accepted);
+}
+
 /* A listener whose queue is full lets further connections hang. */
 static size_t fill_queue(struct fixture *fixture, int fds[static FILLED_MAX])
 {
@@ -334,6 +349,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_unspecified_address_is_loopback, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_names_that_have_no_address, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cancel_at_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_cancelled_connection_is_reset, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_time_is_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cancel_while_connecting, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
