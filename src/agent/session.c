@@ -235,7 +235,7 @@ int session_table_end(struct session_table *table, uint64_t id, const char *reas
         node = list_next(&table->sessions, node);
     if (node == NULL)
         return CULVERT_ERROR_NOT_FOUND;
-    relay_abort(&session_at(node)->relay, REASON_RESET, reason);
+    relay_abort(&session_at(node)->relay, REASON_SHUTDOWN, reason);
     return 0;
 }
 

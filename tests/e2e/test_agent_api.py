@@ -14,8 +14,8 @@ import jsonschema
 import msgpack
 import pytest
 
-from culvert.peers import (connect, echo_once, expect_reset, expect_session_reset, free_port,
-                           receive_exactly)
+from culvert.peers import (connect, echo_once, expect_reset, expect_session_reset, fill, free_port,
+                           receive_exactly, wait_for_error)
 from culvert.process import eventually
 from culvert.wire import ACK, BINARY, OPEN, answer_upgrade, encode, frame
 from culvert.world import ROOT, environment
@@ -394,6 +394,24 @@ def test_a_session_is_ended(world, site, echo, side):
         eventually(lambda one=one: not one.sessions(), message="the session did not end")
     assert api.call("DELETE", f"/v1/sessions/{session['id']}").status == 404
     echo_once(forward["local"])
+
+
+@pytest.mark.parametrize("side", ["near", "far"])
+def test_a_session_that_nobody_reads_is_ended_at_once(world, site, side):
+    """What was on its way is dropped, where a reset of the client's would wait for it."""
+    server = world.server()
+    near = site.api()
+    far = Api(world.agent(site.gateway, "agent3", options=[
+        "--api", "127.0.0.1:0", "--api-token-file", site.token_file]))
+    client = world.keep(connect(near.add(server.port, gateway="agent3")["local"]))
+    fill(client)
+    target = server.accept()
+    api = near if side == "near" else far
+    session, = api.sessions()
+    assert api.call("DELETE", f"/v1/sessions/{session['id']}").status == 204
+    wait_for_error(target)
+    wait_for_error(client)
+    site.gateway.wait_for("session.closed .*code=12 ")
 
 
 def test_what_a_gateway_says_becomes_text(world, echo):
