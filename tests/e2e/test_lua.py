@@ -1,6 +1,5 @@
 """Policy scripts in a gateway: --auth-lua, its processes, and the examples."""
 
-import http.server
 import json
 import os
 import re
@@ -9,7 +8,7 @@ import threading
 
 import pytest
 
-from culvert.lua import Script, example
+from culvert.lua import Script, WebService, example
 from culvert.peers import (connect, echo_once, expect_session_reset, in_parallel,
                            receive_exactly)
 from culvert.process import eventually
@@ -55,43 +54,6 @@ def wait_until_busy(gateway):
     start = {worker: cpu_time(worker) for worker in workers_of(gateway)}
     eventually(lambda: any(cpu_time(worker) > time + 0.1 for worker, time in start.items()),
                message="no worker is busy")
-
-
-class Service:
-    """A web service that answers POSTs by what `answer(request)` returns, a status and an object."""
-
-    def __init__(self, answer):
-        self.requests = []
-        service = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                service.requests.append(request)
-                status, value = answer(request)
-                body = value if isinstance(value, bytes) else json.dumps(value).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        class Server(http.server.ThreadingHTTPServer):
-            request_queue_size = 256
-            daemon_threads = True
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/may"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,),
-                                        daemon=True)
-        self._thread.start()
-
-    def close(self):
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 # ---- sessions ----
@@ -180,7 +142,7 @@ def test_a_worker_that_dies_is_replaced(world):
 def test_a_slow_script_holds_up_nothing_else(world):
     """200 sessions ask at once, a second each: data on an open session and what the rules refuse do
     not wait for them."""
-    slow = world.keep(Service(lambda _: threading.Event().wait(1) or (200, {"allow": True})))
+    slow = world.keep(WebService(lambda _: threading.Event().wait(1) or (200, {"allow": True})))
     server = world.echo_server()
     refused = world.echo_server()
     rules = world.write("rules", f"deny * -> * * {refused.port}\nallow * -> * * *\n")
@@ -495,7 +457,7 @@ def test_example_that_asks_a_web_service(world):
         return {80: (200, {"allow": False, "reason": "not on weekdays"}), 81: (500, {}),
                 82: (200, b"<html>"), 83: (200, [])}[request["port"]]
 
-    service = world.keep(Service(answer))
+    service = world.keep(WebService(answer))
     text = example("ask-a-web-service.lua").replace("http://127.0.0.1:8000/may", service.url)
     script = world.keep(Script(text))
     assert script.ask(port=22, key="sesame").verdict == "allow"

@@ -3,13 +3,16 @@
 import errno
 import select
 import socket
+import threading
 import time
 
 import pytest
 
-from culvert.peers import (connect, fill, free_port, in_parallel, receive_all, receive_exactly,
-                           receive_until_reset, reset, wait_for_error, wait_until_taken)
-from culvert.process import eventually
+from culvert.lua import WebService, example
+from culvert.peers import (connect, expect_session_reset, fill, free_port, in_parallel, receive_all,
+                           receive_exactly, receive_until_reset, reset, wait_for_error,
+                           wait_until_taken)
+from culvert.process import PATIENCE, eventually
 from culvert.wire import ACK, DATA, RESET, Link
 from culvert.world import MEGABYTE
 
@@ -229,6 +232,60 @@ def test_a_client_that_goes_before_its_target_answers(world):
     assert receive_until_reset(server.accept()) == b"early words"
 
 
+@pytest.mark.parametrize("words", [b"early words", b""], ids=["after data", "at once"])
+@pytest.mark.parametrize("is_allowed", [True, False], ids=["allowed", "refused"])
+def test_a_client_that_goes_while_the_script_thinks(world, words, is_allowed):
+    """The target is dialled for what was sent before, if the script allows it."""
+    answer = threading.Event()
+    asked = threading.Event()
+
+    def think(_):
+        asked.set()
+        answer.wait(PATIENCE)
+        return 200, {"allow": is_allowed}
+
+    service = world.keep(WebService(think))
+    script = world.write("policy.lua", example("ask-a-web-service.lua").replace(
+        "http://127.0.0.1:8000/may", service.url).replace('"2s"', '"60s"'))
+    gateway = world.gateway("--auth-lua", script, "--auth-timeout", "60s", policy=None)
+    server = world.server()
+    tunnel = world.tunnel(server.port, gateway=gateway)
+    client = tunnel.connect()
+    client.sendall(words)
+    assert asked.wait(PATIENCE)
+    wait_until_taken(client)
+    reset(client)
+    if not words:
+        tunnel.near.wait_for("no session to agent2")
+    answer.set()
+    if words and is_allowed:
+        assert receive_until_reset(server.accept()) == words
+    elif words:
+        gateway.wait_for("session.refused .*code=2 ")
+    # Nobody else is held up, and no other connection has come to the target.
+    if is_allowed:
+        world.keep(tunnel.connect())
+        server.accept()
+    else:
+        expect_session_reset(tunnel.port())
+    assert server.accepted == is_allowed + bool(words and is_allowed)
+
+
+def test_a_key_that_is_revoked_while_a_reset_waits(world):
+    """A revocation ends what a reset would still deliver."""
+    gateway = world.gateway(is_open=False)
+    server = world.server()
+    world.agent(gateway, "far", key=gateway.add_key("far"))
+    near = world.agent(gateway, "near", f"0:far:127.0.0.1:{server.port}", key=gateway.add_key("near"))
+    client = connect(near.port())
+    fill(client)
+    target = server.accept()
+    reset(client)
+    assert gateway.key("revoke", "near").returncode == 0
+    wait_for_error(target)
+    gateway.wait_for("session.closed .*code=2 ")
+
+
 def test_a_reset_is_passed_on_while_its_sender_takes_nothing(world):
     """An agent that does not read ends its sessions all the same, and with their own reason."""
     echo = world.server(pour)
@@ -261,8 +318,10 @@ def pour(connection):
     connection.recv(1)
 
 
+@pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=[
+    pytest.mark.long, pytest.mark.limit(600)])])
 @pytest.mark.parametrize("threads", [1, 4])
-def test_resets_behind_data_that_nobody_takes_hold_bounded_memory(world, threads, sanitized):
+def test_resets_behind_data_that_nobody_takes_hold_bounded_memory(world, threads, count, sanitized):
     """A stream whose reset waits counts as an open one, and is ended when memory is short."""
     limit = 64
     options = ("--max-memory", f"{limit}M")
@@ -274,7 +333,7 @@ def test_resets_behind_data_that_nobody_takes_hold_bounded_memory(world, threads
     attacker = world.keep(Link.connect(tunnel.gateway))
     assert attacker.shake_hands("attacker")["Ok"] is True
     sid = 1
-    for _ in range(20):
+    for _ in range(count // 50):
         batch = range(sid, sid + 2 * 50, 2)
         sid += 2 * 50
         for stream in batch:

@@ -1,11 +1,13 @@
 """A policy script asked without a gateway: the test talks to `culvert lua-worker` as the pool does,
-in frames of four bytes of length and JSON."""
+in frames of four bytes of length and JSON. And a web service that a script may ask."""
 
+import http.server
 import json
 import os
 import socket
 import struct
 import subprocess
+import threading
 
 from culvert.world import BINARY, environment
 
@@ -91,3 +93,40 @@ def example(name):
     from culvert.world import ROOT
     with open(os.path.join(ROOT, "examples", "lua", name), encoding="utf-8") as file:
         return file.read()
+
+
+class WebService:
+    """A web service that answers POSTs by what `answer(request)` returns, a status and an object."""
+
+    def __init__(self, answer):
+        self.requests = []
+        service = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                service.requests.append(request)
+                status, value = answer(request)
+                body = value if isinstance(value, bytes) else json.dumps(value).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        class Server(http.server.ThreadingHTTPServer):
+            request_queue_size = 256
+            daemon_threads = True
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/may"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,),
+                                        daemon=True)
+        self._thread.start()
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
