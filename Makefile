@@ -7,6 +7,7 @@ DESTDIR ?=
 FUZZ_SECONDS ?= 10
 BENCH_OPTIONS ?=
 TEST_OPTIONS ?=
+LONG_OPTIONS ?=
 MUTATE_OPTIONS ?= --list tests/mutations.txt
 SEEDS ?= 100000
 NINJA = ninja
@@ -17,7 +18,7 @@ C_FILES = $(shell git ls-files --cached --others --exclude-standard 'src/*.[ch]'
 	'include/*.h' 'examples/*.c')
 SANITIZED = -Dbuildtype=debug -Doptimization=1 -Db_lundef=false
 
-.PHONY: build dependencies-% format format-check lint test test-fresh simulate sanitize sanitize-address sanitize-thread \
+.PHONY: build dependencies-% format format-check lint test test-long test-fresh simulate sanitize sanitize-address sanitize-thread \
 	mutate fuzz coverage bench bench-wan demo install clean
 
 build: build/build.ninja
@@ -63,6 +64,11 @@ simulate: build
 	build/tests/sim/link_mux_sim 1 $(SEEDS)
 	build/tests/sim/tunnel_sim 1 $(SEEDS)
 	build/tests/sim/poll_sim 1 $(SEEDS)
+
+# What is long by nature, about two hours: tests marked `long`, many seeds, and each file of tests that
+# measures time ten times beside four busy loops. LONG_OPTIONS chooses (scripts/test_long.py --help).
+test-long: dependencies-test
+	@$(PYTHON) scripts/test_long.py --build build --seeds $(SEEDS) $(LONG_OPTIONS)
 
 # `make demo` and `make test` on a minimal Debian 12, as a newcomer has it; needs root, debootstrap and
 # the network. Its /dev/shm, its processes and its mounts end with it.

@@ -45,10 +45,10 @@ def run_units(folder, environment, skips):
 
 
 def marks(options):
-    """pytest's expression for the tests to run. Under a sanitizer those marked `once` are left out:
-    it would add nothing to them."""
+    """pytest's expression for the tests to run: not those marked `long`, which scripts/test_long.py
+    runs. Under a sanitizer those marked `once` are left out: it would add nothing to them."""
     wanted = [options.mark] if options.mark else []
-    return " and ".join(wanted + (["not once"] if options.sanitizer else []))
+    return " and ".join([*wanted, "not long", *(["not once"] if options.sanitizer else [])])
 
 
 def run_end_to_end(folder, environment, options, skips):
