@@ -138,12 +138,17 @@ static int judge_entry(const struct file_access *access, const struct acl_entry 
     }
 }
 
+static bool is_known_form(const struct file_access *access)
+{
+    return access->acl_size >= ACL_HEADER_SIZE &&
+           (access->acl_size - ACL_HEADER_SIZE) % ACL_ENTRY_SIZE == 0 &&
+           little_endian(access->acl, ACL_HEADER_SIZE) == ACL_VERSION;
+}
+
 static int judge_acl(const struct file_access *access, const struct file_reader *reader, char *why,
                      size_t why_size)
 {
-    if (access->acl_size < ACL_HEADER_SIZE ||
-        (access->acl_size - ACL_HEADER_SIZE) % ACL_ENTRY_SIZE != 0 ||
-        little_endian(access->acl, ACL_HEADER_SIZE) != ACL_VERSION) {
+    if (!is_known_form(access)) {
         snprintf(why, why_size, "its ACL has an unknown form; remove it with setfacl -b");
         return CULVERT_ERROR_PERMISSION;
     }
@@ -169,33 +174,109 @@ int file_access_judge(const struct file_access *access, const struct file_reader
     return error;
 }
 
+/* ---- writers ---- */
+
+struct writer {
+    const char *kind; /* NULL: nobody */
+    unsigned id;
+};
+
+static struct writer acl_writer(const struct file_access *access, const struct file_reader *reader)
+{
+    unsigned mask = find_mask(access);
+    for (size_t at = ACL_HEADER_SIZE; at < access->acl_size; at += ACL_ENTRY_SIZE) {
+        struct acl_entry entry = entry_at(access, at);
+        if ((entry.permissions & mask & MAY_WRITE) == 0)
+            continue;
+        if (entry.tag == ACL_GROUP_OWNER)
+            return (struct writer){"group", access->group};
+        if (entry.tag == ACL_GROUP)
+            return (struct writer){"group", entry.id};
+        if (entry.tag == ACL_USER && entry.id != 0 && entry.id != reader->user)
+            return (struct writer){"user", entry.id};
+    }
+    return (struct writer){NULL, 0};
+}
+
+static struct writer group_writer(const struct file_access *access)
+{
+    return (struct writer){(access->mode >> 3 & MAY_WRITE) != 0 ? "group" : NULL, access->group};
+}
+
+int file_access_judge_writers(const struct file_access *access, const struct file_reader *reader,
+                              const char *path, char *why, size_t why_size)
+{
+    unsigned mode = (unsigned)access->mode & 07777U;
+    struct writer writer = {NULL, 0};
+    if (access->owner != 0 && access->owner != reader->user)
+        snprintf(why, why_size,
+                 "it belongs to user %u (mode %04o); its owner must be root or user %u, as which "
+                 "culvert runs: run chown %u %s",
+                 (unsigned)access->owner, mode, (unsigned)reader->user, (unsigned)reader->user,
+                 path);
+    else if ((mode & MAY_WRITE) != 0)
+        snprintf(why, why_size, "all users may write it (mode %04o): run chmod go-w %s", mode,
+                 path);
+    else if (access->acl != NULL && !is_known_form(access))
+        snprintf(why, why_size, "its ACL has an unknown form: run setfacl -b %s", path);
+    else if (writer = access->acl != NULL ? acl_writer(access, reader) : group_writer(access),
+             writer.kind != NULL)
+        snprintf(why, why_size, "%s %u may write it (mode %04o): run chmod go-w %s", writer.kind,
+                 writer.id, mode, path);
+    else
+        return 0;
+    return CULVERT_ERROR_PERMISSION;
+}
+
 /* ---- this process ---- */
 
-static int fail(int error, char *why, size_t why_size)
+struct look {
+    uint8_t acl[MAX_ACL_SIZE];
+    gid_t groups[MAX_GROUPS + 1];
+    struct file_access access;
+    struct file_reader reader;
+};
+
+/* Returns 0 or -errno, with `why` set. */
+static int look_at(int descriptor, struct look *look, char *why, size_t why_size)
 {
-    snprintf(why, why_size, "cannot find out who may read it: %s", error_text(error));
-    return error;
+    struct stat status;
+    int count = getgroups(MAX_GROUPS, look->groups);
+    ssize_t acl_size = -1;
+    int error = fstat(descriptor, &status) == 0 ? 0 : -errno;
+    if (error == 0) {
+        acl_size = fgetxattr(descriptor, "system.posix_acl_access", look->acl, sizeof look->acl);
+        if (acl_size < 0 && errno != ENODATA && errno != ENOTSUP)
+            error = -errno;
+    }
+    if (error != 0) {
+        snprintf(why, why_size, "cannot find out who has access to it: %s", error_text(error));
+        return error;
+    }
+    if (count < 0)
+        count = 0; /* in more groups than these: then none of them counts */
+    look->groups[count++] = getegid();
+    look->access = (struct file_access){.owner = status.st_uid,
+                                        .group = status.st_gid,
+                                        .mode = status.st_mode,
+                                        .acl = acl_size < 0 ? NULL : look->acl,
+                                        .acl_size = acl_size < 0 ? 0 : (size_t)acl_size};
+    look->reader = (struct file_reader){
+        .user = geteuid(), .groups = look->groups, .group_count = (size_t)count};
+    return 0;
 }
 
 int file_access_check(int descriptor, char *why, size_t why_size)
 {
-    struct stat status;
-    uint8_t acl[MAX_ACL_SIZE];
-    gid_t groups[MAX_GROUPS + 1];
-    int count = getgroups(MAX_GROUPS, groups);
-    if (fstat(descriptor, &status) != 0)
-        return fail(-errno, why, why_size);
-    ssize_t acl_size = fgetxattr(descriptor, "system.posix_acl_access", acl, sizeof acl);
-    if (acl_size < 0 && errno != ENODATA && errno != ENOTSUP)
-        return fail(-errno, why, why_size);
-    if (count < 0)
-        count = 0; /* in more groups than these: then none of them counts */
-    groups[count++] = getegid();
-    struct file_access access = {.owner = status.st_uid,
-                                 .group = status.st_gid,
-                                 .mode = status.st_mode,
-                                 .acl = acl_size < 0 ? NULL : acl,
-                                 .acl_size = acl_size < 0 ? 0 : (size_t)acl_size};
-    struct file_reader reader = {.user = geteuid(), .groups = groups, .group_count = (size_t)count};
-    return file_access_judge(&access, &reader, why, why_size);
+    struct look look;
+    int error = look_at(descriptor, &look, why, why_size);
+    return error != 0 ? error : file_access_judge(&look.access, &look.reader, why, why_size);
+}
+
+int file_access_check_writers(int descriptor, const char *path, char *why, size_t why_size)
+{
+    struct look look;
+    int error = look_at(descriptor, &look, why, why_size);
+    return error != 0 ? error
+                      : file_access_judge_writers(&look.access, &look.reader, path, why, why_size);
 }

@@ -144,6 +144,68 @@ static void test_an_acl_of_another_form(void **state)
     judge(access, "unknown form");
 }
 
+/* ---- writers ---- */
+
+static void judge_writers(struct file_access access, const char *objection)
+{
+    char why[256] = "";
+    int error = file_access_judge_writers(&access, &reader, "/etc/p.acl", why, sizeof why);
+    assert_int_equal(error, objection == NULL ? 0 : CULVERT_ERROR_PERMISSION);
+    if (objection == NULL)
+        assert_string_equal(why, "");
+    else
+        assert_non_null(strstr(why, objection));
+}
+
+static void judge_writers_of_mode(uid_t owner, gid_t group, mode_t mode, const char *objection)
+{
+    judge_writers((struct file_access){.owner = owner, .group = group, .mode = S_IFREG | mode},
+                  objection);
+}
+
+static void test_who_may_write(void **state)
+{
+    (void)state;
+    judge_writers_of_mode(US, OUR_GROUP, 0644, NULL);
+    judge_writers_of_mode(0, OTHER, 0755, NULL);
+    judge_writers_of_mode(US, OUR_GROUP, 0666,
+                          "all users may write it (mode 0666): run chmod go-w /etc/p.acl");
+    judge_writers_of_mode(US, OUR_GROUP, 0602, "all users may write it (mode 0602)");
+    /* Also a group of ours: its other members are others. */
+    judge_writers_of_mode(US, OUR_GROUP, 0664,
+                          "group 998 may write it (mode 0664): run chmod go-w /etc/p.acl");
+    judge_writers_of_mode(0, OTHER, 0620, "group 1000 may write it");
+    judge_writers_of_mode(OTHER, OUR_GROUP, 0600, "belongs to user 1000");
+    judge_writers_of_mode(OTHER, OUR_GROUP, 0600, "run chown 998 /etc/p.acl");
+}
+
+static void judge_acl_writers(const struct entry *entries, const char *objection)
+{
+    uint8_t acl[128];
+    size_t size = encode(entries, acl);
+    judge_writers((struct file_access){.mode = S_IFREG | 0460, .acl = acl, .acl_size = size},
+                  objection);
+}
+
+static void test_who_may_write_by_an_acl(void **state)
+{
+    (void)state;
+    static const uint8_t unknown[12] = {3};
+    judge_acl_writers(
+        (const struct entry[]){
+            {USER, 6, US}, {USER, 6, 0}, {USER, 4, OTHER}, {MASK, 6, 0}, {0, 0, 0}},
+        NULL);
+    judge_acl_writers((const struct entry[]){{USER, 6, OTHER}, {MASK, 4, 0}, {0, 0, 0}}, NULL);
+    judge_acl_writers((const struct entry[]){{USER, 6, OTHER}, {MASK, 6, 0}, {0, 0, 0}},
+                      "user 1000 may write it");
+    judge_acl_writers((const struct entry[]){{GROUP, 2, OTHER}, {MASK, 6, 0}, {0, 0, 0}},
+                      "group 1000 may write it");
+    judge_acl_writers((const struct entry[]){{GROUP_OWNER, 2, 0}, {0, 0, 0}},
+                      "group 0 may write it");
+    judge_writers((struct file_access){.mode = 0400, .acl = unknown, .acl_size = sizeof unknown},
+                  "setfacl -b /etc/p.acl");
+}
+
 /* ---- files ---- */
 
 static void test_a_file_of_this_process(void **state)
@@ -160,8 +222,14 @@ static void test_a_file_of_this_process(void **state)
     assert_int_equal(fchmod(file, 0644), 0);
     assert_int_equal(file_access_check(file, why, sizeof why), CULVERT_ERROR_PERMISSION);
     assert_non_null(strstr(why, "0644"));
+    assert_int_equal(file_access_check_writers(file, path, why, sizeof why), 0);
+    assert_int_equal(fchmod(file, 0622), 0);
+    assert_int_equal(file_access_check_writers(file, path, why, sizeof why),
+                     CULVERT_ERROR_PERMISSION);
+    assert_non_null(strstr(why, "chmod go-w"));
     close(file);
     assert_true(file_access_check(file, why, sizeof why) < 0);
+    assert_true(file_access_check_writers(file, path, why, sizeof why) < 0);
 }
 
 int main(void)
@@ -174,6 +242,8 @@ int main(void)
         cmocka_unit_test(test_an_acl_that_lets_others_in),
         cmocka_unit_test(test_what_a_mask_takes_away),
         cmocka_unit_test(test_an_acl_of_another_form),
+        cmocka_unit_test(test_who_may_write),
+        cmocka_unit_test(test_who_may_write_by_an_acl),
         cmocka_unit_test(test_a_file_of_this_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,8 @@
 #include "gateway/acl_file.h"
 
 #include "base/error.h"
+#include "base/file_access.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "codec/sha1.h"
 
@@ -13,6 +15,13 @@
 #include <unistd.h>
 
 enum { WHY_SIZE = 1024 };
+
+/* Who besides root and this process's user has access to the file, and what to do; "" if nobody. */
+struct others {
+    char writers[WHY_SIZE];
+    char readers[WHY_SIZE];
+    bool are_all_writers; /* whoever is on the machine may write it */
+};
 
 /* The rules as they were read at one time, kept by the file and by those who are asking. */
 struct version {
@@ -43,6 +52,8 @@ struct look {
     bool is_settled;
     uint8_t digest[SHA1_SIZE]; /* of the text that was read last */
     bool has_digest;           /* and taken */
+    bool has_keys;             /* the rules that were taken last */
+    char warning[WHY_SIZE];    /* that was given last, or "" */
     int error;                 /* what was wrong with it, or 0 */
     char why[WHY_SIZE];        /* the same in words, or "" */
 
@@ -89,6 +100,44 @@ static void version_drop(struct version *version)
     memory_free(version);
 }
 
+/* ---- who has access ---- */
+
+static void note_others(int descriptor, const char *path, struct others *others)
+{
+    struct stat status;
+    *others = (struct others){0};
+    (void)file_access_check_writers(descriptor, path, others->writers, sizeof others->writers);
+    (void)file_access_check(descriptor, others->readers, sizeof others->readers);
+    others->are_all_writers = fstat(descriptor, &status) != 0 || (status.st_mode & S_IWOTH) != 0;
+}
+
+/* Whoever writes the file grants himself what he likes, and with a key learns what others proved
+ * with it. Returns 0 or CULVERT_ERROR_PERMISSION with a sentence in `why`. */
+static int judge_others(const struct look *look, const struct others *others, char *why,
+                        size_t why_size)
+{
+    if (others->writers[0] == '\0' || (!look->has_keys && !others->are_all_writers))
+        return 0;
+    snprintf(why, why_size, "%.300s is not used%s: %.600s", look->path,
+             look->has_keys ? ", as it has keys in it" : "", others->writers);
+    return CULVERT_ERROR_PERMISSION;
+}
+
+/* Of a file that is used; once for each change. */
+static void warn_of_others(struct look *look, const struct others *others)
+{
+    char warning[WHY_SIZE] = "";
+    if (others->writers[0] != '\0')
+        snprintf(warning, sizeof warning, "%.300s says who may reach what, but %.600s", look->path,
+                 others->writers);
+    else if (look->has_keys && others->readers[0] != '\0')
+        snprintf(warning, sizeof warning, "%.300s has keys in it, but %.200s: run chmod 600 %.300s",
+                 look->path, others->readers, look->path);
+    if (warning[0] != '\0' && strcmp(warning, look->warning) != 0)
+        log_warning("%s", warning);
+    memcpy(look->warning, warning, sizeof warning);
+}
+
 /* ---- reading ---- */
 
 static int open_regular(const char *path, char *why, size_t why_size)
@@ -114,13 +163,17 @@ static int open_regular(const char *path, char *why, size_t why_size)
     return error != 0 ? error : CULVERT_ERROR_INVALID;
 }
 
-/* Reads up to ACL_MAX_SIZE and one byte more, so that acl_parse sees what is too large. */
-static int read_text(const char *path, char **text, size_t *size, char *why, size_t why_size)
+/* Reads up to ACL_MAX_SIZE and one byte more, so that acl_parse sees what is too large. Notes who
+ * has access to the file, unless `others` is NULL. */
+static int read_text(const char *path, char **text, size_t *size, struct others *others, char *why,
+                     size_t why_size)
 {
     const size_t room = ACL_MAX_SIZE + 1;
     int descriptor = open_regular(path, why, why_size);
     if (descriptor < 0)
         return descriptor;
+    if (others != NULL)
+        note_others(descriptor, path, others);
     int error = 0;
     size_t used = 0;
     char *buffer = memory_allocate(room);
@@ -158,7 +211,7 @@ int acl_file_read(const char *path, struct acl **acl, char *why, size_t why_size
 {
     char *text = NULL;
     size_t size = 0;
-    int error = read_text(path, &text, &size, why, why_size);
+    int error = read_text(path, &text, &size, NULL, why, why_size);
     if (error != 0)
         return error;
     error = acl_parse(path, text, size, acl, why, why_size);
@@ -171,7 +224,7 @@ int acl_file_check(const char *path, const struct acl_complaints *complaints, ch
 {
     char *text = NULL;
     size_t size = 0;
-    int result = read_text(path, &text, &size, why, why_size);
+    int result = read_text(path, &text, &size, NULL, why, why_size);
     if (result != 0)
         return result;
     result = acl_check(path, text, size, complaints, why, why_size);
@@ -205,23 +258,44 @@ static bool is_same(const struct signature *a, const struct signature *b)
            is_same_time(a->changed, b->changed);
 }
 
+/* Takes the text if it is new or asked for, and the file is nobody else's. */
+static int take_text(struct look *look, char *text, size_t size, const struct others *others,
+                     char why[static WHY_SIZE])
+{
+    int error = 0;
+    if (look->is_news) {
+        error = acl_parse(look->path, text, size, &look->acl, why, WHY_SIZE);
+        if (error != 0)
+            return error;
+        look->has_keys = acl_has_keys(look->acl);
+    }
+    error = judge_others(look, others, why, WHY_SIZE);
+    if (error == 0) {
+        warn_of_others(look, others);
+        return 0;
+    }
+    acl_free(look->acl);
+    look->acl = NULL;
+    return error;
+}
+
 /* Reads and parses; an error that was told before is no news. */
 static void look_read(struct look *look, bool is_new)
 {
     char why[WHY_SIZE] = "";
     uint8_t digest[SHA1_SIZE] = {0};
     struct sha1 sha1;
+    struct others others;
     char *text = NULL;
     size_t size = 0;
-    int error = read_text(look->path, &text, &size, why, sizeof why);
+    int error = read_text(look->path, &text, &size, &others, why, sizeof why);
     if (error == 0) {
         sha1_init(&sha1);
         sha1_update(&sha1, text, size);
         sha1_final(&sha1, digest);
         bool is_known = look->has_digest && memcmp(digest, look->digest, sizeof digest) == 0;
         look->is_news = look->is_asked_for || !is_known;
-        if (look->is_news)
-            error = acl_parse(look->path, text, size, &look->acl, why, sizeof why);
+        error = take_text(look, text, size, &others, why);
         forget_text(text, size);
     }
     if (error != 0)
@@ -244,9 +318,11 @@ static void look_at(struct look *look)
         return;
     look->read = now;
     look_read(look, is_new);
-    /* What is wrong with the rules stays so; what was wrong with reading them may pass. */
+    /* What is wrong with the rules or the file's mode stays so; what was wrong with reading them
+     * may pass. */
     bool is_final = look->error == 0 || look->error == CULVERT_ERROR_INVALID ||
-                    look->error == CULVERT_ERROR_TOO_LARGE;
+                    look->error == CULVERT_ERROR_TOO_LARGE ||
+                    look->error == CULVERT_ERROR_PERMISSION;
     look->is_settled = is_still && !look->is_asked_for && is_final;
 }
 

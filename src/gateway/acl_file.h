@@ -3,6 +3,10 @@
  * twice a second; taken when it has stayed the same from one look to the next), never half: a file
  * with an error keeps the old rules. Files are read on libuv's pool of threads, not on the loop.
  * Any thread may ask.
+ *
+ * A file that all users may write, and one with keys in it that anybody but root and this process's
+ * user may write, counts as one with an error. One that other users may write otherwise, and one
+ * with keys in it that they may read, is warned of in the log.
  */
 #ifndef GATEWAY_ACL_FILE_H
 #define GATEWAY_ACL_FILE_H

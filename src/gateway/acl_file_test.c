@@ -332,6 +332,63 @@ static void test_a_request_is_answered_whatever_has_changed(void **state)
     expect_silence(fixture);
 }
 
+/* ---- who else has access ---- */
+
+#define HAS_KEY "allow a -> b * * key s3cret\n"
+
+static void write_with_mode(struct fixture *fixture, const char *text, mode_t mode)
+{
+    write_file(fixture->other, text);
+    assert_int_equal(chmod(fixture->other, mode), 0);
+    assert_int_equal(rename(fixture->other, fixture->path), 0);
+}
+
+static void test_keys_in_a_file_that_others_may_write(void **state)
+{
+    struct fixture *fixture = *state;
+    char wanted[200];
+    write_with_mode(fixture, HAS_KEY, 0660);
+    snprintf(wanted, sizeof wanted, "may write it (mode 0660): run chmod go-w %s", fixture->path);
+    check_cannot_be_opened(fixture, CULVERT_ERROR_PERMISSION, wanted);
+    check_cannot_be_opened(fixture, CULVERT_ERROR_PERMISSION, "has keys in it");
+    write_with_mode(fixture, HAS_KEY, 0606);
+    check_cannot_be_opened(fixture, CULVERT_ERROR_PERMISSION, "all users may write it (mode 0606)");
+    write_with_mode(fixture, HAS_KEY, 0644);
+    open_file(fixture);
+}
+
+static void test_a_file_that_all_may_write(void **state)
+{
+    struct fixture *fixture = *state;
+    write_with_mode(fixture, ALLOWS, 0666);
+    check_cannot_be_opened(fixture, CULVERT_ERROR_PERMISSION, "all users may write it (mode 0666)");
+    write_with_mode(fixture, ALLOWS, 0664);
+    open_file(fixture);
+}
+
+/* The text stays the same, so that nothing but the mode is news. */
+static void test_a_mode_that_changes(void **state)
+{
+    struct fixture *fixture = *state;
+    write_with_mode(fixture, REFUSES HAS_KEY, 0600);
+    open_file(fixture);
+    assert_int_equal(chmod(fixture->path, 0622), 0);
+    expect_notice(fixture, false);
+    assert_non_null(strstr(fixture->why, "(mode 0622): run chmod go-w"));
+    assert_false(allows(fixture->file));
+    expect_silence(fixture);
+
+    /* Rules that were written meanwhile are not taken. */
+    write_file(fixture->path, ALLOWS HAS_KEY);
+    expect_notice(fixture, false);
+    assert_false(allows(fixture->file));
+    assert_int_equal(chmod(fixture->path, 0600), 0);
+    expect_notice(fixture, true);
+    assert_true(allows(fixture->file));
+}
+
+/* ---- requests ---- */
+
 static bool is_told_twice(void *context)
 {
     return ((struct fixture *)context)->told >= 2;
@@ -445,6 +502,9 @@ int main(void)
         WITH_FIXTURE(test_an_error_keeps_the_old_rules),
         WITH_FIXTURE(test_a_file_that_vanished_keeps_the_old_rules),
         WITH_FIXTURE(test_a_pipe_in_its_place_keeps_the_old_rules),
+        WITH_FIXTURE(test_keys_in_a_file_that_others_may_write),
+        WITH_FIXTURE(test_a_file_that_all_may_write),
+        WITH_FIXTURE(test_a_mode_that_changes),
         WITH_FIXTURE(test_a_request_is_answered_whatever_has_changed),
         WITH_FIXTURE(test_a_request_while_it_is_read_is_kept),
         WITH_FIXTURE(test_an_end_while_it_is_read),

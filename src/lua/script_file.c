@@ -1,4 +1,6 @@
 #include "base/error.h"
+#include "base/file_access.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "lua/crew.h"
 
@@ -8,6 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { WHY_SIZE = 512 };
 
 /* Returns 0, or an error with what is wrong in `*what`. */
 static int read_whole(int file, char *text, size_t *size, const char **what)
@@ -30,6 +34,20 @@ static int read_whole(int file, char *text, size_t *size, const char **what)
     return CULVERT_ERROR_TOO_LARGE;
 }
 
+/* Whoever writes the script decides about every session. A group may be meant to; all users are
+ * not. */
+static int check_writers(int file, const char *path, const struct stat *status, const char **what)
+{
+    char why[WHY_SIZE] = "";
+    if ((status->st_mode & S_IWOTH) != 0) {
+        *what = "is not used, as all users may write it: run chmod go-w on it";
+        return CULVERT_ERROR_PERMISSION;
+    }
+    if (file_access_check_writers(file, path, why, sizeof why) != 0)
+        log_warning("the script %.300s decides about every session, but %s", path, why);
+    return 0;
+}
+
 static int read_file(const char *path, char *text, size_t *size, const char **what)
 {
     struct stat status;
@@ -43,7 +61,9 @@ static int read_file(const char *path, char *text, size_t *size, const char **wh
         *what = "is not a file";
         error = CULVERT_ERROR_INVALID;
     } else {
-        error = read_whole(file, text, size, what);
+        error = check_writers(file, path, &status, what);
+        if (error == 0)
+            error = read_whole(file, text, size, what);
     }
     if (file >= 0)
         close(file);

@@ -53,6 +53,15 @@ size_t acl_count(const struct acl *acl)
     return acl->rule_count;
 }
 
+bool acl_has_keys(const struct acl *acl)
+{
+    for (size_t i = 0; i < acl->rule_count; i++) {
+        if (acl->rules[i].key != 0)
+            return true;
+    }
+    return false;
+}
+
 static bool group_has(const struct acl *acl, const struct acl_group *group, const char *name)
 {
     for (uint32_t i = 0; i < group->member_count; i++) {

@@ -54,6 +54,9 @@ unsigned acl_ask(const struct acl *acl, const struct policy_request *request,
 /* How many rules there are. */
 size_t acl_count(const struct acl *acl);
 
+/* Whether a rule names a key. */
+bool acl_has_keys(const struct acl *acl);
+
 /* Writes the rule that stands in a line, its words one blank apart and its key hidden, cut if it is
  * too long; "" if there is none. */
 void acl_rule_text(const struct acl *acl, unsigned line, char *out, size_t size);

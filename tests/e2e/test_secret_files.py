@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import signal
 import struct
 import tempfile
 
 import pytest
 
+from culvert.peers import echo_once, expect_session_reset
 from culvert.process import run
 from culvert.world import BINARY, Agent, culvert, environment
 
@@ -122,3 +124,83 @@ def test_the_token_of_an_api_is_judged_the_same(place):
     result = run([*as_service(place, GROUP), "forward", "list", "--api", "127.0.0.1:1",
                   "--token-file", path], env=environment(HOME=place))
     assert "does not answer" in result.stderr
+
+
+# ---- access lists and scripts: whoever can write them decides who may reach what ----
+
+KEYED = "allow * -> * * * key s3cret\n"
+
+
+def no_gateway(place, *options):
+    """What a gateway says that does not start."""
+    result = culvert("gateway", "--listen", "127.0.0.1:0", "--open", "--data",
+                     os.path.join(place, "data"), *options)
+    assert result.returncode == 1
+    return result.stderr
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_an_access_list_with_keys_that_others_may_write_is_refused(world, place, mode):
+    path = secret(place, KEYED, group=GROUP, mode=mode)
+    said = no_gateway(place, "--acl", path)
+    assert f"may write it (mode {mode:04o}): run chmod go-w {path}" in said
+    os.chmod(path, 0o600)
+    world.gateway("--acl", path, policy=None)
+
+
+def test_an_access_list_of_another_user_is_refused(place):
+    path = secret(place, KEYED, owner=OTHER)
+    said = no_gateway(place, "--acl", path)
+    assert f"it belongs to user {OTHER}" in said
+    assert f"run chown 0 {path}" in said
+
+
+def test_an_access_list_that_becomes_writable_keeps_the_old_rules(world, place):
+    """Somebody who may write the list adds a rule for himself; an innocent one goes on."""
+    server = world.echo_server()
+    path = secret(place, "allow near -> far * *\ndeny * -> * * * key s3cret\n")
+    gateway = world.gateway("--acl", path, policy=None)
+    world.agent(gateway, "far")
+    near = world.agent(gateway, "near", f"0:far:127.0.0.1:{server.port}")
+    intruder = world.agent(gateway, "intruder", f"0:far:127.0.0.1:{server.port}")
+    echo_once(near.port())
+    os.chmod(path, 0o666)
+    gateway.wait_for(r"the policy stays as it was: .*\(mode 0666\): run chmod go-w", stream="err")
+    run(["setpriv", "--reuid", str(OTHER), "--regid", str(OTHER), "--clear-groups", "sh", "-c",
+         f"echo 'allow intruder -> far * *' >> {path}"])
+    with open(path, encoding="utf-8") as file:
+        assert "intruder" in file.read()
+    since = gateway.mark()
+    gateway.signal(signal.SIGHUP)
+    gateway.wait_for("the policy stays as it was", since=since, stream="err")
+    echo_once(near.port())
+    expect_session_reset(intruder.port())
+
+
+def test_an_access_list_with_keys_that_others_may_read_is_warned_of(world, place):
+    path = secret(place, KEYED, mode=0o644)
+    gateway = world.gateway("--acl", path, policy=None)
+    gateway.wait_for(rf"WARNING .*{path} has keys in it, but all users may read it \(mode 0644\)",
+                     stream="err")
+    os.chmod(path, 0o600)
+    quiet = world.gateway("--acl", path, policy=None)
+    quiet.stop()
+    assert "has keys in it" not in quiet.output()
+
+
+def test_an_access_list_without_keys_may_be_read_and_is_warned_of_if_written(world, place):
+    path = secret(place, "allow * -> * * *\n", group=GROUP, mode=0o664)
+    gateway = world.gateway("--acl", path, policy=None)
+    gateway.wait_for(rf"WARNING .*group {GROUP} may write it \(mode 0664\)", stream="err")
+    os.chmod(path, 0o644)
+    quiet = world.gateway("--acl", path, policy=None)
+    quiet.stop()
+    assert "may write" not in quiet.output()
+
+
+def test_a_script_that_all_may_write_is_refused(world, place):
+    path = secret(place, "function connect() return true end\n", group=GROUP, mode=0o666)
+    assert "all users may write it: run chmod go-w" in no_gateway(place, "--auth-lua", path)
+    os.chmod(path, 0o660)
+    gateway = world.gateway("--auth-lua", path, policy=None)
+    gateway.wait_for(rf"WARNING .*group {GROUP} may write it \(mode 0660\)", stream="err")
