@@ -352,6 +352,7 @@ static void test_a_forwards_file(void **state)
     assert_int_equal(open_with("[" PLAIN "]", 0644, true, FAR_URL), EXIT_CODE_OK);
     assert_int_equal(open_with("[" KEYED "]", 0600, true, LOCAL_URL), EXIT_CODE_OK);
     assert_int_equal(open_with("[" KEYED "]", 0644, true, LOCAL_URL), EXIT_CODE_FAILURE);
+    assert_int_equal(open_with("[" PLAIN "]", 0646, true, LOCAL_URL), EXIT_CODE_FAILURE);
     assert_int_equal(open_with("[" KEYED "]", 0600, true, FAR_URL), EXIT_CODE_FAILURE);
     assert_int_equal(open_with("[", 0644, true, FAR_URL), EXIT_CODE_FAILURE);
 }
@@ -368,6 +369,8 @@ static void test_a_state_file(void **state)
         open_with("{\"last_id\": 1, \"forwards\": [" KEPT "]}", 0644, false, LOCAL_URL),
         EXIT_CODE_FAILURE);
     assert_int_equal(open_with("{\"last_id\": 1, \"forwards\": [" KEPT "]}", 0600, false, FAR_URL),
+                     EXIT_CODE_FAILURE);
+    assert_int_equal(open_with("{\"last_id\": 0, \"forwards\": []}", 0666, false, LOCAL_URL),
                      EXIT_CODE_FAILURE);
     assert_int_equal(open_with("[]", 0600, false, LOCAL_URL), EXIT_CODE_FAILURE);
 }

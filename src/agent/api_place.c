@@ -157,6 +157,11 @@ int api_place_open(struct api_place *place, char token[static API_TOKEN_SIZE], c
         error = join(directory, "api-url", place->url_path);
     if (error == 0)
         error = state_directory_make(directory);
+    if (error == 0) {
+        error = state_directory_check(directory, why, why_size);
+        if (error != 0)
+            return error;
+    }
     if (error == 0 && access(place->token_path, F_OK) != 0)
         error = make_token_file(place->token_path);
     if (error != 0) {

@@ -189,6 +189,22 @@ static void test_the_token_is_made_once(void **state)
     assert_int_equal(api_place_open(&place, second, why, sizeof why), CULVERT_ERROR_PERMISSION);
 }
 
+static void test_a_directory_that_others_may_write(void **state)
+{
+    (void)state;
+    struct api_place place;
+    char token[API_TOKEN_SIZE];
+    char why[512] = "";
+    char wanted[160];
+    assert_int_equal(mkdir(directory, 0700), 0);
+    assert_int_equal(chmod(directory, 0777), 0);
+    assert_int_equal(api_place_open(&place, token, why, sizeof why), CULVERT_ERROR_PERMISSION);
+    snprintf(wanted, sizeof wanted, "(mode 0777): run chmod go-w %s", directory);
+    assert_non_null(strstr(why, wanted));
+    assert_int_equal(chmod(directory, 0755), 0);
+    assert_int_equal(api_place_open(&place, token, why, sizeof why), 0);
+}
+
 static void test_no_directory(void **state)
 {
     (void)state;
@@ -244,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_wrong_addresses),
         cmocka_unit_test_setup_teardown(test_a_token_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_token_is_made_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_directory_that_others_may_write, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_directory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_url_comes_and_goes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_url_that_cannot_be_written, set_up, tear_down),

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 typedef int decode_list(const char *text, size_t size, struct forward_list *list, char *why,
                         size_t why_size);
@@ -18,6 +19,13 @@ static bool has_keys(const struct forward_list *list)
             return true;
     }
     return false;
+}
+
+/* Whoever writes the file opens ports as the agent's user. */
+static bool may_all_write(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 && (status.st_mode & S_IWOTH) != 0;
 }
 
 static int read_file(const char *path, decode_list *decode, struct forward_list *list, char *why,
@@ -39,6 +47,11 @@ static int read_file(const char *path, decode_list *decode, struct forward_list 
         forward_list_deinit(list);
         error = CULVERT_ERROR_PERMISSION;
         snprintf(what, sizeof what, "it holds connection keys, and %.250s", who);
+    } else if (error == 0 && may_all_write(path)) {
+        forward_list_deinit(list);
+        error = CULVERT_ERROR_PERMISSION;
+        snprintf(what, sizeof what,
+                 "it is not used, as all users may write it: run chmod go-w on it");
     }
     if (error != 0)
         snprintf(why, why_size, "%.500s: %s", path, what);

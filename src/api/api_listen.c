@@ -100,6 +100,35 @@ static int remove_stale(const struct sockaddr_un *address, char why[static API_D
     return error;
 }
 
+/* In a directory where another user can remove the socket, he can put his own in its place and is
+ * sent the token. A sticky directory such as /tmp leaves a socket to its owner. */
+static int check_directory(const char *path, char why[static API_DETAIL_SIZE])
+{
+    char directory[sizeof((struct sockaddr_un *)NULL)->sun_path + 1];
+    struct stat status;
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        snprintf(directory, sizeof directory, ".");
+    else
+        snprintf(directory, sizeof directory, "%.*s", slash == path ? 1 : (int)(slash - path),
+                 path);
+    if (stat(directory, &status) != 0)
+        return 0; /* which bind reports */
+    if (status.st_uid != 0 && status.st_uid != geteuid())
+        snprintf(why, API_DETAIL_SIZE,
+                 "%s belongs to user %u, who could replace the API's socket in it; choose a "
+                 "directory of root or of user %u",
+                 directory, (unsigned)status.st_uid, (unsigned)geteuid());
+    else if ((status.st_mode & S_IWOTH) != 0 && (status.st_mode & S_ISVTX) == 0)
+        snprintf(why, API_DETAIL_SIZE,
+                 "all users may write %s (mode %04o) and could replace the API's socket in it: run "
+                 "chmod go-w %s",
+                 directory, (unsigned)status.st_mode & 07777U, directory);
+    else
+        return 0;
+    return CULVERT_ERROR_PERMISSION;
+}
+
 static int listen_unix(const struct attempt *attempt, const char *path,
                        struct api_listen_file *file, char why[static API_DETAIL_SIZE])
 {
@@ -110,7 +139,9 @@ static int listen_unix(const struct attempt *attempt, const char *path,
                  sizeof address.sun_path - 1);
         return CULVERT_ERROR_INVALID;
     }
-    int error = remove_stale(&address, why);
+    int error = check_directory(path, why);
+    if (error == 0)
+        error = remove_stale(&address, why);
     if (error != 0)
         return error;
     error = listen_on(attempt, (const struct sockaddr *)&address, sizeof address);

@@ -451,6 +451,32 @@ static void test_socket_is_private_and_replaced_when_stale(void **state)
     assert_int_equal(rmdir(other), 0);
 }
 
+static void test_a_socket_that_others_could_replace(void **state)
+{
+    struct fixture *fixture = *state;
+    struct api_server *server = NULL;
+    char why[API_DETAIL_SIZE];
+    char folder[160];
+    char path[sizeof folder + 8];
+    snprintf(folder, sizeof folder, "%s/open", fixture->directory);
+    snprintf(path, sizeof path, "%s/socket", folder);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    assert_int_equal(chmod(folder, 0777), 0);
+    assert_int_equal(open_at(fixture, NULL, 0, path, &server, why), CULVERT_ERROR_PERMISSION);
+    assert_non_null(strstr(why, "run chmod go-w"));
+    /* As /tmp is. */
+    assert_int_equal(chmod(folder, 01777), 0);
+    assert_int_equal(open_at(fixture, NULL, 0, path, &server, why), 0);
+    api_server_close(server);
+    if (geteuid() == 0) {
+        assert_int_equal(chown(folder, 64001, 64001), 0);
+        assert_int_equal(open_at(fixture, NULL, 0, path, &server, why), CULVERT_ERROR_PERMISSION);
+        assert_non_null(strstr(why, "belongs to user 64001"));
+    }
+    (void)unlink(path);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static void test_listens_on_tcp(void **state)
 {
     struct fixture *fixture = *state;
@@ -557,6 +583,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_handler_may_close_the_server, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_socket_is_private_and_replaced_when_stale, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_a_socket_that_others_could_replace, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_listens_on_tcp, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_without_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_opens_without_memory, set_up, tear_down),

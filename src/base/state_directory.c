@@ -1,8 +1,10 @@
 #include "base/state_directory.h"
 
 #include "base/error.h"
+#include "base/file_access.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,4 +51,20 @@ int state_directory_make(const char *directory)
             return error;
     }
     return make_one_directory(path);
+}
+
+int state_directory_check(const char *directory, char *why, size_t why_size)
+{
+    int descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) {
+        int error = -errno;
+        snprintf(why, why_size, "cannot open %.900s: %s", directory, error_text(error));
+        return error;
+    }
+    char who[PATH_MAX + 256] = "";
+    int error = file_access_check_writers(descriptor, directory, who, sizeof who);
+    if (error != 0)
+        snprintf(why, why_size, "the directory %.900s is not safe: %.1200s", directory, who);
+    close(descriptor);
+    return error;
 }

@@ -44,7 +44,7 @@ static int state_file(const char *name, char path[static PATH_MAX])
 static int read_published(char url[static API_CLIENT_URL_SIZE], char why[static OPTIONS_WHY_SIZE])
 {
     char path[PATH_MAX];
-    char reason[128];
+    char reason[256];
     char *text = NULL;
     size_t size = 0;
     bool is_shared;
@@ -55,6 +55,12 @@ static int read_published(char url[static API_CLIENT_URL_SIZE], char why[static 
         return complain(why, CULVERT_ERROR_NOT_FOUND,
                         "no agent of yours serves an API on this machine: start one with --api "
                         "127.0.0.1:7070, or say where it is (--api or $CULVERT_API)");
+    if (is_shared) {
+        private_file_free(text, size);
+        snprintf(why, OPTIONS_WHY_SIZE, "%.500s is not used: %s; name the API with --api", path,
+                 reason);
+        return CULVERT_ERROR_PERMISSION;
+    }
     error = text_copy((struct text){text, strcspn(text, "\r\n")}, url, API_CLIENT_URL_SIZE);
     private_file_free(text, size);
     return error == 0 ? 0 : complain(why, error, "the URL in the state directory is too long");

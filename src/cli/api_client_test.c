@@ -89,6 +89,16 @@ static void test_state_directory(void **state)
     check(NULL, NULL, "http://127.0.0.1:7171", STATE_TOKEN);
 }
 
+/* Whoever can write the URL could collect the token on a port of his own. */
+static void test_a_url_that_others_may_write(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(chmod(fixture->url_path, 0602), 0);
+    check_wrong(NULL, NULL, fixture->url_path);
+    check_wrong(NULL, NULL, "all users may write it");
+    check("127.0.0.1:2", NULL, "http://127.0.0.1:2", STATE_TOKEN);
+}
+
 static void test_environment_comes_before_it(void **state)
 {
     (void)state;
@@ -183,6 +193,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_state_directory, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_url_that_others_may_write, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_environment_comes_before_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_options_come_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unix_sockets, set_up, tear_down),

@@ -45,6 +45,14 @@ static int make_file(const char *path, char *why, size_t why_size)
         snprintf(why, why_size, "the store %s is not a regular file", path);
         return CULVERT_ERROR_STORE;
     }
+    if (status.st_uid != 0 && status.st_uid != geteuid()) {
+        snprintf(why, why_size,
+                 "the store %s belongs to user %u; its owner must be root or user %u, as which "
+                 "culvert runs: run culvert as user %u, or chown %u %s",
+                 path, (unsigned)status.st_uid, (unsigned)geteuid(), (unsigned)status.st_uid,
+                 (unsigned)geteuid(), path);
+        return CULVERT_ERROR_PERMISSION;
+    }
     if ((status.st_mode & OTHERS) != 0) {
         snprintf(why, why_size,
                  "others may read or write the store %s (mode %04o); it should have mode 0600: "
@@ -73,7 +81,9 @@ int file_prepare(const char *directory, char path[static PATH_MAX], int *lock, c
         error = -errno;
         goto out;
     }
-    error = make_file(path, why, why_size);
+    error = state_directory_check(directory, why, why_size);
+    if (error == 0)
+        error = make_file(path, why, why_size);
 out:
     if (error != 0) {
         if (why[0] == '\0')

@@ -375,6 +375,36 @@ static void test_a_file_that_others_may_read_is_refused(void **state)
     store_close(open_another(fixture));
 }
 
+static void test_a_directory_that_others_may_write_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    open_store(fixture);
+    assert_int_equal(chmod(fixture->directory, 0777), 0);
+    check_cannot_open(fixture, CULVERT_ERROR_PERMISSION, "(mode 0777): run chmod go-w");
+    assert_non_null(strstr(fixture->why, fixture->directory));
+    assert_int_equal(chmod(fixture->directory, 0770), 0);
+    check_cannot_open(fixture, CULVERT_ERROR_PERMISSION, "group");
+    assert_int_equal(chmod(fixture->directory, 0755), 0);
+    store_close(open_another(fixture));
+}
+
+/* As root, to whom every file is open. */
+static void test_a_store_of_another_user_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    open_store(fixture);
+    if (geteuid() != 0)
+        return;
+    assert_int_equal(chown(fixture->file, 64001, 0), 0);
+    check_cannot_open(fixture, CULVERT_ERROR_PERMISSION, "belongs to user 64001");
+    assert_non_null(strstr(fixture->why, fixture->file));
+    assert_int_equal(chown(fixture->file, 0, 64001), 0);
+    store_close(open_another(fixture));
+    assert_int_equal(chown(fixture->directory, 64001, 0), 0);
+    check_cannot_open(fixture, CULVERT_ERROR_PERMISSION, "it belongs to user 64001");
+    assert_non_null(strstr(fixture->why, fixture->directory));
+}
+
 static void write_file(const char *path, size_t offset, const char *bytes, size_t size)
 {
     int file = open(path, O_WRONLY | O_CREAT, 0600);
@@ -502,6 +532,8 @@ int main(void)
         WITH_FIXTURE(test_list),
         WITH_FIXTURE(test_modes_whatever_the_umask),
         WITH_FIXTURE(test_a_file_that_others_may_read_is_refused),
+        WITH_FIXTURE(test_a_directory_that_others_may_write_is_refused),
+        WITH_FIXTURE(test_a_store_of_another_user_is_refused),
         WITH_FIXTURE(test_a_damaged_file_is_told),
         WITH_FIXTURE(test_damaged_pages_are_told),
         WITH_FIXTURE(test_what_is_no_store_is_left_alone),

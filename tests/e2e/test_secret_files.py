@@ -133,8 +133,8 @@ KEYED = "allow * -> * * * key s3cret\n"
 
 def no_gateway(place, *options):
     """What a gateway says that does not start."""
-    result = culvert("gateway", "--listen", "127.0.0.1:0", "--open", "--data",
-                     os.path.join(place, "data"), *options)
+    data = [] if "--data" in options else ["--data", os.path.join(place, "data")]
+    result = culvert("gateway", "--listen", "127.0.0.1:0", *data, *options)
     assert result.returncode == 1
     return result.stderr
 
@@ -142,7 +142,7 @@ def no_gateway(place, *options):
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
 def test_an_access_list_with_keys_that_others_may_write_is_refused(world, place, mode):
     path = secret(place, KEYED, group=GROUP, mode=mode)
-    said = no_gateway(place, "--acl", path)
+    said = no_gateway(place, "--open", "--acl", path)
     assert f"may write it (mode {mode:04o}): run chmod go-w {path}" in said
     os.chmod(path, 0o600)
     world.gateway("--acl", path, policy=None)
@@ -150,7 +150,7 @@ def test_an_access_list_with_keys_that_others_may_write_is_refused(world, place,
 
 def test_an_access_list_of_another_user_is_refused(place):
     path = secret(place, KEYED, owner=OTHER)
-    said = no_gateway(place, "--acl", path)
+    said = no_gateway(place, "--open", "--acl", path)
     assert f"it belongs to user {OTHER}" in said
     assert f"run chown 0 {path}" in said
 
@@ -200,7 +200,43 @@ def test_an_access_list_without_keys_may_be_read_and_is_warned_of_if_written(wor
 
 def test_a_script_that_all_may_write_is_refused(world, place):
     path = secret(place, "function connect() return true end\n", group=GROUP, mode=0o666)
-    assert "all users may write it: run chmod go-w" in no_gateway(place, "--auth-lua", path)
+    said = no_gateway(place, "--open", "--auth-lua", path)
+    assert "all users may write it: run chmod go-w" in said
     os.chmod(path, 0o660)
     gateway = world.gateway("--auth-lua", path, policy=None)
     gateway.wait_for(rf"WARNING .*group {GROUP} may write it \(mode 0660\)", stream="err")
+
+
+# ---- the store ----
+
+def test_a_store_of_another_user_is_refused(place):
+    """By the gateway and by `culvert key`, as root and as a service; its own user may use it."""
+    data = os.path.join(place, "store")
+    assert culvert("key", "add", "a", "--data", data).returncode == 0
+    for name in os.listdir(data):
+        os.chown(os.path.join(data, name), OTHER, OTHER)
+    store = os.path.join(data, "culvert.db")
+    owner = f"the store {store} belongs to user {OTHER}"
+    assert owner in no_gateway(place, "--auth-grant", "--data", data)
+    for command in (["add", "b"], ["rotate", "a"], ["revoke", "a"], ["list"]):
+        result = culvert("key", *command, "--data", data)
+        assert result.returncode == 1
+        assert owner in result.stderr
+        assert f"run culvert as user {OTHER}, or chown 0 {store}" in result.stderr
+    os.chown(data, OTHER, OTHER)
+    result = culvert("key", "list", "--data", data)
+    assert f"it belongs to user {OTHER}" in result.stderr
+    own = run(["setpriv", "--reuid", str(OTHER), "--regid", str(OTHER), "--clear-groups",
+               os.path.join(place, "culvert"), "key", "list", "--data", data], env=environment())
+    assert own.returncode == 0, own.stderr
+    assert "a" in own.stdout
+
+
+def test_a_store_whose_directory_others_may_write_is_refused(place):
+    data = os.path.join(place, "store")
+    assert culvert("key", "add", "a", "--data", data).returncode == 0
+    os.chmod(data, 0o1777)
+    assert f"run chmod go-w {data}" in culvert("key", "list", "--data", data).stderr
+    assert f"run chmod go-w {data}" in no_gateway(place, "--auth-grant", "--data", data)
+    os.chmod(data, 0o755)
+    assert culvert("key", "list", "--data", data).returncode == 0
