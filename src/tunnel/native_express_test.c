@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/reason.h"
+#include "tunnel/native_inner.h"
 #include "tunnel/test_tunnels.h"
 
 #include <setjmp.h>
@@ -344,6 +345,106 @@ static void a_second_one_is_not_wanted(void **state)
     test_tunnels_end(&pair);
 }
 
+/* As if it had been used last so long ago. */
+static void look_after(struct test_side *side, uint64_t microseconds)
+{
+    side->tunnel->express.used = loop_now(side->tunnel->base.loop) - microseconds;
+    native_express_look(side->tunnel);
+}
+
+static void an_agent_closes_one_that_is_not_used(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    const uint64_t idle = (uint64_t)NATIVE_EXPRESS_IDLE * 1000000;
+    begin_with_express(&pair);
+    look_after(&pair.gateway, idle); /* which is the agent's part */
+    look_after(&pair.agent, idle - 1);
+    assert_non_null(pair.agent.tunnel->express.carrier);
+    look_after(&pair.agent, idle);
+    assert_null(pair.agent.tunnel->express.carrier);
+    assert_int_equal(pair.express[TUNNEL_EXPRESS_OVER], 1);
+    assert_non_null(pair.gateway.tunnel->express.carrier);
+    look_after(&pair.agent, idle); /* there is none */
+    assert_int_equal(pair.express[TUNNEL_EXPRESS_OVER], 1);
+    test_tunnels_end(&pair);
+}
+
+static void an_agent_closes_one_that_is_not_answered(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    const uint64_t patience = (uint64_t)NATIVE_WELCOME_PATIENCE * 1000000;
+    begin(&pair);
+    pair.door.is_silent = true;
+    test_tunnels_add_express(&pair);
+    look_after(&pair.agent, patience - 1);
+    assert_non_null(pair.agent.tunnel->express.carrier);
+    look_after(&pair.agent, patience);
+    assert_null(pair.agent.tunnel->express.carrier);
+    test_tunnels_end(&pair);
+}
+
+static uint64_t unacknowledged_for;
+
+static uint64_t unacknowledged(const struct carrier *carrier)
+{
+    (void)carrier;
+    return unacknowledged_for;
+}
+
+/* Whether it is still there after a message was to overtake what fills the first carrier. `looked`:
+ * microseconds since the system was asked last. */
+static bool is_kept_after_use(uint64_t silence, uint64_t looked)
+{
+    struct test_tunnels pair;
+    begin_with_express(&pair);
+    struct native_express *express = &pair.agent.tunnel->express;
+    const struct carrier_operations *before = express->carrier->operations;
+    struct carrier_operations silent = *before;
+    silent.unacknowledged = unacknowledged;
+    unacknowledged_for = silence;
+    express->carrier->operations = &silent;
+    express->looked = loop_now(&pair.loop) - looked;
+    fill(&pair.agent);
+    assert_int_equal(native_express_flush(pair.agent.tunnel), 0);
+    bool is_kept = express->carrier != NULL;
+    if (is_kept)
+        express->carrier->operations = before;
+    else
+        assert_int_equal(pair.express[TUNNEL_EXPRESS_OVER], 1);
+    drain(&pair.agent);
+    test_tunnels_end(&pair);
+    return is_kept;
+}
+
+static void one_whose_peer_does_not_acknowledge_is_given_up(void **state)
+{
+    (void)state;
+    const uint64_t patience = (uint64_t)TUNNEL_PATIENCE * 1000000;
+    assert_true(is_kept_after_use(patience, 1000001));
+    assert_false(is_kept_after_use(patience + 1, 1000001));
+    assert_true(is_kept_after_use(patience + 1, 1000000)); /* it is asked once a second */
+}
+
+static void it_is_wanted_again_after_a_pause(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    const uint64_t pause = (uint64_t)NATIVE_EXPRESS_PAUSE * 1000000;
+    begin(&pair);
+    native_express_want(pair.agent.tunnel);
+    assert_int_equal(pair.express[TUNNEL_EXPRESS_WANTED], 1);
+    pair.agent.tunnel->express.asked = loop_now(&pair.loop) - pause + 1;
+    native_express_want(pair.agent.tunnel);
+    assert_int_equal(pair.express[TUNNEL_EXPRESS_WANTED], 1);
+    pair.agent.tunnel->express.asked--;
+    native_express_want(pair.agent.tunnel);
+    assert_int_equal(pair.express[TUNNEL_EXPRESS_WANTED], 2);
+    assert_int_equal(pair.agent.tunnel->express.asked, loop_now(&pair.loop));
+    test_tunnels_end(&pair);
+}
+
 /* The n-th allocation of the beginning fails. Returns whether it has so many. */
 static bool begin_without_memory(size_t n)
 {
@@ -433,6 +534,10 @@ int main(void)
         cmocka_unit_test(a_refused_one_harms_nothing),
         cmocka_unit_test(it_must_be_meant_for_the_carrier_that_is_there),
         cmocka_unit_test(a_second_one_is_not_wanted),
+        cmocka_unit_test(an_agent_closes_one_that_is_not_used),
+        cmocka_unit_test(an_agent_closes_one_that_is_not_answered),
+        cmocka_unit_test(one_whose_peer_does_not_acknowledge_is_given_up),
+        cmocka_unit_test(it_is_wanted_again_after_a_pause),
         cmocka_unit_test(memory_may_run_out),
         cmocka_unit_test(rules_are_kept),
     };
