@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -178,11 +179,261 @@ static void a_reset_reaches_the_other_side(void **state)
     assert_int_equal(holders[0].code, REASON_FORBIDDEN);
 }
 
+/* ---- both ends on one loop, turn by turn ---- */
+
+/* An end's holder that remembers what came. */
+struct taker {
+    struct stream *stream;
+    size_t got, consumed_there;
+    unsigned events_after_end;
+    bool is_opened, fin, finished, is_reset, has_reason;
+    int code;
+    char reason[200];
+};
+
+struct bench {
+    struct account account;
+    struct loop loop;
+    struct taker near, far;
+};
+
+static void note(struct taker *taker)
+{
+    taker->events_after_end += taker->is_reset;
+}
+
+static void taker_opened(struct stream *stream)
+{
+    struct taker *taker = stream->holder;
+    note(taker);
+    taker->is_opened = true;
+}
+
+static void taker_data(struct stream *stream, struct slice_queue *queue)
+{
+    struct taker *taker = stream->holder;
+    note(taker);
+    taker->got += queue->bytes;
+    slice_queue_clear(queue);
+}
+
+static void taker_written(struct stream *stream, size_t bytes)
+{
+    struct taker *taker = stream->holder;
+    note(taker);
+    taker->consumed_there += bytes;
+}
+
+static void taker_fin(struct stream *stream)
+{
+    struct taker *taker = stream->holder;
+    note(taker);
+    taker->fin = true;
+}
+
+static void taker_finished(struct stream *stream)
+{
+    struct taker *taker = stream->holder;
+    note(taker);
+    taker->finished = true;
+}
+
+static void taker_reset(struct stream *stream, int code, const char *reason)
+{
+    struct taker *taker = stream->holder;
+    note(taker);
+    taker->is_reset = true;
+    taker->code = code;
+    taker->has_reason = reason != NULL;
+    snprintf(taker->reason, sizeof(taker->reason), "%s", reason != NULL ? reason : "");
+}
+
+static const struct stream_events taker_events = {
+    .opened = taker_opened,
+    .data = taker_data,
+    .fin = taker_fin,
+    .reset = taker_reset,
+    .written = taker_written,
+    .finished = taker_finished,
+};
+
+static void take(struct taker *taker)
+{
+    taker->stream->events = &taker_events;
+    taker->stream->holder = taker;
+}
+
+static void bench_begin(struct bench *bench)
+{
+    memset(bench, 0, sizeof(*bench));
+    account_init(&bench->account, SIZE_MAX);
+    assert_int_equal(loop_init(&bench->loop, 0, &bench->account), 0);
+    assert_int_equal(
+        crossing_new(&bench->loop, &bench->loop, &bench->near.stream, &bench->far.stream), 0);
+    take(&bench->near);
+}
+
+static void turns(struct bench *bench)
+{
+    for (int i = 0; i < 5; i++)
+        uv_run(&bench->loop.uv, UV_RUN_NOWAIT);
+}
+
+static void bench_write(struct bench *bench, struct taker *taker, size_t bytes)
+{
+    static const uint8_t zeros[PIECE];
+    struct slice slice;
+    struct slice_queue queue = SLICE_QUEUE_NULL;
+    assert_int_equal(slice_copy(&bench->loop.pool, zeros, bytes, &slice), 0);
+    assert_int_equal(slice_queue_push(&queue, slice), 0);
+    taker->stream->operations->write(taker->stream, &queue);
+    slice_queue_deinit(&queue);
+}
+
+static void bench_end(struct bench *bench)
+{
+    bench->near.stream->operations->close(bench->near.stream);
+    bench->far.stream->operations->close(bench->far.stream);
+    turns(bench);
+    loop_deinit(&bench->loop);
+    assert_int_equal(bench->account.used, 0);
+    assert_int_equal(bench->near.events_after_end + bench->far.events_after_end, 0);
+}
+
+static void every_word_reaches_the_other_end(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_begin(&bench);
+    take(&bench.far);
+    bench.far.stream->operations->accept(bench.far.stream);
+    turns(&bench);
+    assert_true(bench.near.is_opened);
+    assert_false(bench.far.is_opened);
+    bench_write(&bench, &bench.near, PIECE);
+    bench.near.stream->operations->finish(bench.near.stream);
+    turns(&bench);
+    assert_int_equal(bench.far.got, PIECE);
+    assert_true(bench.far.fin && bench.near.finished);
+    assert_false(bench.near.fin || bench.far.finished);
+    bench.far.stream->operations->consumed(bench.far.stream, 300);
+    bench.far.stream->operations->consumed(bench.far.stream, PIECE - 300);
+    turns(&bench);
+    assert_int_equal(bench.near.consumed_there, PIECE);
+    assert_int_equal(bench.far.consumed_there, 0);
+    bench_end(&bench);
+}
+
+/* A reset drops what has not left, the half-close with it. */
+static void a_reset_overtakes_what_was_written_in_its_turn(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_begin(&bench);
+    take(&bench.far);
+    bench_write(&bench, &bench.near, PIECE);
+    turns(&bench);
+    bench_write(&bench, &bench.near, PIECE);
+    bench.near.stream->operations->finish(bench.near.stream);
+    bench.near.stream->operations->reset(bench.near.stream, REASON_LIMIT, "too much");
+    turns(&bench);
+    assert_int_equal(bench.far.got, PIECE);
+    assert_false(bench.far.fin);
+    assert_true(bench.far.is_reset);
+    assert_int_equal(bench.far.code, REASON_LIMIT);
+    assert_string_equal(bench.far.reason, "too much");
+    assert_false(bench.near.is_reset || bench.near.finished); /* who resets is told nothing */
+    bench_end(&bench);
+}
+
+static void a_reset_needs_no_reason_and_a_long_one_is_cut(void **state)
+{
+    (void)state;
+    char reason[150];
+    memset(reason, 'r', sizeof(reason) - 1);
+    reason[sizeof(reason) - 1] = '\0';
+    for (int i = 0; i < 2; i++) {
+        struct bench bench;
+        bench_begin(&bench);
+        take(&bench.far);
+        bench.near.stream->operations->reset(bench.near.stream, REASON_RESET,
+                                             i == 0 ? NULL : reason);
+        turns(&bench);
+        assert_true(bench.far.is_reset);
+        assert_int_equal(bench.far.has_reason, i == 1);
+        assert_true(strlen(bench.far.reason) < sizeof(reason) - 1);
+        assert_memory_equal(bench.far.reason, reason, strlen(bench.far.reason));
+        bench_end(&bench);
+    }
+}
+
+/* Both reset before either knows. */
+static void whoever_has_reset_hears_nothing_more(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_begin(&bench);
+    take(&bench.far);
+    bench_write(&bench, &bench.far, PIECE);
+    bench.far.stream->operations->accept(bench.far.stream);
+    bench.far.stream->operations->consumed(bench.far.stream, 1);
+    bench.far.stream->operations->finish(bench.far.stream);
+    bench.near.stream->operations->reset(bench.near.stream, REASON_RESET, NULL);
+    turns(&bench);
+    assert_false(bench.near.is_opened || bench.near.fin || bench.near.is_reset);
+    assert_int_equal(bench.near.got + bench.near.consumed_there, 0);
+    assert_true(bench.far.is_reset);
+    bench_end(&bench);
+}
+
+/* An end that is refused before anybody has joined it has no events. */
+static void an_end_may_be_refused_before_it_is_joined(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_begin(&bench);
+    bench_write(&bench, &bench.near, PIECE);
+    turns(&bench);
+    bench.far.stream->operations->reset(bench.far.stream, REASON_FORBIDDEN, NULL);
+    turns(&bench);
+    assert_int_equal(bench.near.code, REASON_FORBIDDEN);
+    bench_end(&bench);
+}
+
+static void without_memory_both_ends_are_reset_once(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_begin(&bench);
+    take(&bench.far);
+    bench_write(&bench, &bench.near, PIECE);
+    memory_fail_after(1);
+    uv_run(&bench.loop.uv, UV_RUN_NOWAIT);
+    assert_false(memory_fail_is_pending());
+    memory_fail_after(0);
+    turns(&bench);
+    assert_int_equal(bench.far.got, 0);
+    assert_true(bench.near.is_reset && bench.far.is_reset);
+    assert_int_equal(bench.near.code, REASON_NO_MEMORY);
+    assert_int_equal(bench.far.code, REASON_NO_MEMORY);
+    /* Nothing follows. */
+    bench.near.stream->operations->consumed(bench.near.stream, 1);
+    turns(&bench);
+    assert_int_equal(bench.far.consumed_there, 0);
+    bench_end(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(carries_both_ways),
         cmocka_unit_test(a_reset_reaches_the_other_side),
+        cmocka_unit_test(every_word_reaches_the_other_end),
+        cmocka_unit_test(a_reset_overtakes_what_was_written_in_its_turn),
+        cmocka_unit_test(a_reset_needs_no_reason_and_a_long_one_is_cut),
+        cmocka_unit_test(whoever_has_reset_hears_nothing_more),
+        cmocka_unit_test(an_end_may_be_refused_before_it_is_joined),
+        cmocka_unit_test(without_memory_both_ends_are_reset_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
