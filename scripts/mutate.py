@@ -42,8 +42,8 @@ END_TO_END = {
     "cli": ["cli", "docs", "forward_command", "acl", "keys"],
     "ends": ["semantics", "reset_order", "shutdown", "hostile"],
     "gateway": ["resume_gateway", "poll_gateway", "express", "names", "keys", "admission",
-                "hostile", "hostile_messages", "hostile_logins", "hostile_policy", "asking", "acl_gateway",
-                "events", "lua", "gateways", "front", "health", "loops", "memory", "control_flood",
+                "hostile", "hostile_messages", "hostile_logins", "hostile_policy", "asking",
+                "acl_gateway", "events", "lua", "gateways", "front", "health", "loops", "memory", "control_flood",
                 "failover", "shutdown", "semantics"],
     "gateway/acl_file": ["acl_gateway", "acl"],
     "gateway/admission": ["admission", "hostile"],
@@ -53,6 +53,7 @@ END_TO_END = {
     "gateway/crossing": ["gateways", "reset_order"],
     "gateway/front": ["front", "health"],
     "gateway/gateway": ["cli", "keys"],
+    "gateway/login_hubble": ["tests/interop"],
     "gateway/login": ["names", "keys", "hostile_logins", "failover"],
     "gateway/member": ["names", "resume_gateway", "failover"],
     "gateway/payer": ["memory"],
@@ -68,10 +69,12 @@ END_TO_END = {
     "library": ["library"],
     "lua": ["lua", "lua_modules"],
     "mux": ["hostile_messages", "control_flood", "semantics"],
+    "mux/hubble": ["tests/interop"],
     "net": ["tls", "proxy", "poll", "ports"],
     "policy": ["acl", "acl_gateway", "whitelist"],
     "store": ["keys"],
     "tunnel": ["resume", "resume_gateway", "express", "hostile_messages", "poll_gateway"],
+    "tunnel/hubble": ["tests/interop"],
     "tunnel/poll": ["poll_gateway", "poll"],
 }
 # Unit tests of other rooms that exercise a room, and the simulations.
@@ -79,6 +82,7 @@ UNIT_TESTS = {
     "base": ["payer_test", "inbound_test", "mux_test", "hold_test"],
     "ends": ["crossing_test"],
     "relay": ["tcp_relay_test", "crossing_test", "hubble_mux_relay_test"],
+    "tunnel": ["tests/sim/hubble_tunnel_test"],
 }
 SIMULATIONS = {
     "link": ["link_mux_sim", "tunnel_sim"],
@@ -236,9 +240,12 @@ def unit_tests_of(path):
     """The unit tests of a file's room. Those that are named like the file come first."""
     text = (ROOT / "src" / room_of(path) / "meson.build").read_text("utf-8")
     names = re.findall(r"'(\w+_test)':", text) + UNIT_TESTS.get(room_of(path), [])
-    stem = path.stem
-    return sorted(names, key=lambda name: not (name.startswith(stem) or
-                                               stem.startswith(name.removesuffix("_test"))))
+
+    def is_named_like_the_file(name):
+        last = name.rpartition("/")[2]
+        return last.startswith(path.stem) or path.stem.startswith(last.removesuffix("_test"))
+
+    return sorted(names, key=lambda name: not is_named_like_the_file(name))
 
 
 def end_to_end_of(path):
@@ -248,7 +255,7 @@ def end_to_end_of(path):
     for key in sorted(END_TO_END, key=len, reverse=True):
         if name.startswith(key) and (key == room_of(path) or "/" in key):
             files += [file for file in END_TO_END[key] if file not in files]
-    return [f"tests/e2e/test_{file}.py" for file in files]
+    return [file if "/" in file else f"tests/e2e/test_{file}.py" for file in files]
 
 
 def run_units(folder, names, simulations=()):
