@@ -43,8 +43,8 @@ END_TO_END = {
     "ends": ["semantics", "reset_order", "shutdown", "hostile"],
     "gateway": ["resume_gateway", "poll_gateway", "express", "names", "keys", "admission",
                 "hostile", "hostile_messages", "hostile_logins", "hostile_policy", "asking",
-                "acl_gateway", "events", "lua", "gateways", "front", "health", "loops", "memory", "control_flood",
-                "failover", "shutdown", "semantics"],
+                "acl_gateway", "events", "lua", "gateways", "front", "health", "loops", "memory",
+                "control_flood", "failover", "shutdown", "semantics"],
     "gateway/acl_file": ["acl_gateway", "acl"],
     "gateway/admission": ["admission", "hostile"],
     "gateway/asking": ["asking", "hostile_policy", "control_flood", "resume_gateway"],
@@ -187,7 +187,7 @@ def described(change):
 # ---- building ----
 
 def run(command, seconds, environment=None):
-    """(whether it ended well in time, its output). If not in time, it is killed with its children."""
+    """(whether it ended well in time, its output). After that time it and its children are killed."""
     process = subprocess.Popen([str(word) for word in command], cwd=SOURCE, env=environment,
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, errors="replace",
@@ -238,7 +238,7 @@ def room_of(path):
 
 def unit_tests_of(path):
     """The unit tests of a file's room. Those that are named like the file come first."""
-    text = (ROOT / "src" / room_of(path) / "meson.build").read_text("utf-8")
+    text = (SOURCE / "src" / room_of(path) / "meson.build").read_text("utf-8")
     names = re.findall(r"'(\w+_test)':", text) + UNIT_TESTS.get(room_of(path), [])
 
     def is_named_like_the_file(name):
@@ -277,7 +277,9 @@ def pass_units(folder, names, simulations=()):
     programs = [*names, *(f"tests/sim/{name}" for name in simulations)]
     if folder == BUILD:
         programs.append("culvert")
-    return not build(folder, programs) or run_units(folder, names, simulations)
+    if not build(folder, programs):
+        sys.exit(f"cannot build {' '.join(programs)} in {folder}")
+    return run_units(folder, names, simulations)
 
 
 def run_pytest(binary, words):
