@@ -20,6 +20,7 @@ struct approach {
     struct approach_request request; /* `tls` is a reference of its own, `link` is `link` below */
     uint8_t link[MESSAGE_LINK_ID_SIZE];
     struct loop_timer timer;
+    uint64_t waits_since; /* microseconds, for the server's answers */
     struct loop_task burial;
     struct poll_client *poll; /* opening, or NULL */
     struct dial *dial;
@@ -57,8 +58,10 @@ void approach_cancel(struct approach *approach)
 static void finish(struct approach *approach, const struct approach_result *result)
 {
     struct approach_request request = approach->request;
+    struct approach_result final = *result;
+    final.waited = (loop_now(approach->loop) - approach->waits_since) / 1000;
     approach_cancel(approach);
-    request.done(request.holder, result);
+    request.done(request.holder, &final);
 }
 
 static void fail(struct approach *approach, enum approach_failure failure, const char *why)
@@ -243,6 +246,7 @@ static void dialled(void *holder, int fd, int error)
         fail(approach, APPROACH_UNREACHABLE, error_text(error));
         return;
     }
+    approach->waits_since = loop_now(approach->loop);
     loop_timer_start(&approach->timer, request->answer_time);
     if (!request->url->is_secure) {
         send_request(approach);
@@ -358,6 +362,7 @@ int approach_start(struct loop *loop, const struct approach_request *request, st
         return error;
     }
     approach->loop = loop;
+    approach->waits_since = loop_now(loop);
     approach->request = *request;
     if (request->tls != NULL)
         tls_context_ref(request->tls);

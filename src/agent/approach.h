@@ -33,6 +33,7 @@ struct approach_result {
     struct carrier *carrier; /* the receiver's, without events yet; NULL: it failed */
     bool is_native;          /* the server has taken up culvert.1; else it speaks Hubble 0.1 */
     uint8_t nonce[LINK_NONCE_SIZE]; /* zero where the server has sent none */
+    uint64_t waited; /* milliseconds for TLS and the upgrade, or for all that opens a long poll */
     enum approach_failure failure;
     unsigned retry_after; /* seconds */
     const char *why;      /* a sentence's end; borrowed for the call */

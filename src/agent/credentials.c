@@ -29,8 +29,13 @@ static void refresh_key(struct credentials *credentials)
 {
     const char *path = credentials->config->key_file;
     char why[WHY_SIZE] = "";
+    char before[AGENT_KEY_SIZE];
+    memcpy(before, credentials->key, sizeof(before));
     int error = key_source_file(path, credentials->key, sizeof(credentials->key), why, sizeof(why));
     tell(error, "--key-file", path, why);
+    if (strcmp(before, credentials->key) != 0)
+        credentials->key_version++;
+    explicit_bzero(before, sizeof(before));
 }
 
 static void refresh_login(struct credentials *credentials)

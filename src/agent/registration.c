@@ -135,10 +135,10 @@ int registration_new(const struct registration_owner *owner, void *holder, struc
 }
 
 int registration_begin(struct registration *registration, struct carrier *carrier, bool is_native,
-                       const uint8_t boot[static MESSAGE_BOOT_SIZE])
+                       const uint8_t boot[static MESSAGE_BOOT_SIZE], uint64_t answer_time)
 {
     const struct agent_config *config = registration->config;
-    loop_timer_start(&registration->timer, REGISTRATION_ANSWER_TIME);
+    loop_timer_start(&registration->timer, answer_time);
     if (!is_native)
         return hubble_tunnel_register(&tunnel_handlers, registration, registration->loop, carrier,
                                       config->name, config->key, &registration->tunnel);

@@ -16,8 +16,7 @@
 #include <stdint.h>
 
 enum {
-    REGISTRATION_ANSWER_TIME = 10 * 1000, /* milliseconds for the answer to the first handshake */
-    REGISTRATION_DRAIN_LOOK = 200,        /* milliseconds between looks whether it is drained */
+    REGISTRATION_DRAIN_LOOK = 200, /* milliseconds between looks whether it is drained */
 };
 
 enum registration_state {
@@ -59,6 +58,7 @@ struct registration {
     const struct agent_config *config;
     size_t place;          /* index of its gateway */
     enum ladder_rung rung; /* what carries it */
+    unsigned key_version;  /* of the key that it was last proven with (agent/credentials.h) */
     enum registration_state state;
     struct tunnel *tunnel;
     struct native_tunnel *native; /* the same; NULL for Hubble 0.1 */
@@ -74,11 +74,11 @@ struct registration {
 int registration_new(const struct registration_owner *owner, void *holder, struct loop *loop,
                      const struct agent_config *config, struct registration **out);
 
-/* Takes the carrier and asks to be registered. `boot` is the secret of this agent's process, by
- * which a gateway knows that another link under the name is the same agent's. On an error the
- * carrier is still the caller's. */
+/* Takes the carrier and asks to be registered; the answer must come within `answer_time`
+ * milliseconds. `boot` is the secret of this agent's process, by which a gateway knows that another
+ * link under the name is the same agent's. On an error the carrier is still the caller's. */
 int registration_begin(struct registration *registration, struct carrier *carrier, bool is_native,
-                       const uint8_t boot[static MESSAGE_BOOT_SIZE]);
+                       const uint8_t boot[static MESSAGE_BOOT_SIZE], uint64_t answer_time);
 
 /* Whether another carrier can resume it. */
 bool registration_can_resume(const struct registration *registration);

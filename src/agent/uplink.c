@@ -79,23 +79,20 @@ void uplink_start(struct uplink *uplink)
     uplink_try_home(uplink);
 }
 
-/* The link is resumed with the key that is valid from now on, so that its sessions outlive the one
+/* Resumes the link with the key that is valid from now on, so that its sessions outlive the one
  * before. */
 static void prove_anew(struct uplink *uplink)
 {
     struct registration *home = uplink->home;
-    if (home != NULL && home->state == REGISTRATION_UP && registration_can_resume(home))
+    if (home != NULL && home->state == REGISTRATION_UP && registration_can_resume(home) &&
+        home->key_version != uplink->credentials.key_version)
         native_tunnel_cut(home->native, CULVERT_ERROR_CLOSED, "the agent's key has changed");
 }
 
 void uplink_reload_files(struct uplink *uplink)
 {
-    char before[AGENT_KEY_SIZE];
-    memcpy(before, uplink->credentials.key, sizeof(before));
     credentials_refresh(&uplink->credentials, true);
-    if (strcmp(before, uplink->credentials.key) != 0)
-        prove_anew(uplink);
-    explicit_bzero(before, sizeof(before));
+    prove_anew(uplink);
 }
 
 /* ---- looking ---- */

@@ -16,8 +16,12 @@ void uplink_end_link(struct registration **registration, int code, const char *w
 void uplink_try_home(struct uplink *uplink);
 /* The try has come to nothing: the next is under way or waits, and that was logged. */
 void uplink_failed(struct uplink *uplink, enum ladder_outcome outcome, const char *why);
+/* The same for a gateway that has accepted the connection and does not answer. */
+void uplink_fell_silent(struct uplink *uplink, const char *why);
 /* The same for a gateway that wants us back after so many seconds. */
 void uplink_busy(struct uplink *uplink, unsigned seconds, const char *why);
+/* Milliseconds for the answer to a first handshake; the server was waited for `waited` before. */
+uint64_t uplink_handshake_time(const struct uplink *uplink, uint64_t waited);
 /* Says what has happened at a URL, and tries again after so many milliseconds. */
 void uplink_try_later(struct uplink *uplink, const char *what, const char *url, const char *why,
                       uint64_t delay);

@@ -62,10 +62,18 @@ static int begin_link(struct uplink *uplink, const struct approach_result *resul
         return error;
     uplink->next->place = uplink->attempt.place;
     uplink->next->rung = uplink->attempt.rung;
-    error = registration_begin(uplink->next, result->carrier, result->is_native, uplink->boot);
+    uplink->next->key_version = uplink->credentials.key_version;
+    error = registration_begin(uplink->next, result->carrier, result->is_native, uplink->boot,
+                               uplink_handshake_time(uplink, result->waited));
     if (error != 0)
         uplink_end_link(&uplink->next, REASON_NO_MEMORY, NULL);
     return error;
+}
+
+static int rejoin(struct uplink *uplink, const struct approach_result *result)
+{
+    uplink->home->key_version = uplink->credentials.key_version;
+    return registration_rejoin(uplink->home, result->carrier, result->nonce);
 }
 
 void uplink_take_carrier(struct uplink *uplink, const struct approach_result *result)
@@ -75,7 +83,7 @@ void uplink_take_carrier(struct uplink *uplink, const struct approach_result *re
     if (is_for_home(uplink, result) && aim == UPLINK_EXPRESS)
         error = registration_add_express(uplink->home, result->carrier, result->nonce);
     else if (is_for_home(uplink, result))
-        error = registration_rejoin(uplink->home, result->carrier, result->nonce);
+        error = rejoin(uplink, result);
     else if (aim == UPLINK_TRIAL || aim == UPLINK_EXPRESS)
         error = CULVERT_ERROR_CLOSED;
     else
@@ -258,8 +266,18 @@ static void next_lost(struct uplink *uplink, int error, const char *why)
     uplink->refusals = is_final(refusal) && !is_original ? uplink->refusals + 1 : 0;
     if (!uplink->was_up && uplink->refusals >= uplink->config->url_count)
         uplink->owner->refused(uplink, refusal, text);
+    else if (error == CULVERT_ERROR_TIMED_OUT)
+        uplink_fell_silent(uplink, text);
     else
         uplink_failed(uplink, is_refused ? LADDER_UNREACHABLE : LADDER_NOT_PASSED, text);
+}
+
+/* Whether the key has changed since the link was proven. The gateway may have ended the link
+ * because the key before it is no longer valid, and takes the new one. */
+static bool has_new_key(struct uplink *uplink, const struct registration *registration)
+{
+    credentials_refresh(&uplink->credentials, false);
+    return registration->key_version != uplink->credentials.key_version;
 }
 
 /* The link was up, or is not known to the gateway any more. */
@@ -267,6 +285,7 @@ static void home_lost(struct uplink *uplink, struct registration *registration, 
 {
     bool was_up = registration->state == REGISTRATION_UP;
     bool is_good = was_up && is_stable(uplink, registration);
+    bool is_same_next = has_new_key(uplink, registration);
     const char *url = url_of(uplink, registration);
     const struct native_tunnel *native = registration->native;
     if (was_up && (native == NULL || native->loss == NATIVE_LOSS_CARRIER))
@@ -281,7 +300,8 @@ static void home_lost(struct uplink *uplink, struct registration *registration, 
         return;
     }
     if (was_up) {
-        gateways_lost(&uplink->gateways, false, loop_now(uplink->loop));
+        gateways_lost(&uplink->gateways, is_same_next, loop_now(uplink->loop));
+        gateways_given_up(&uplink->gateways);
         uplink_try_later(uplink, "lost the link to", url, why, uplink_back_off(uplink));
     } else {
         gateways_given_up(&uplink->gateways);

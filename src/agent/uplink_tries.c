@@ -88,10 +88,23 @@ static bool may_speak_hubble(const struct uplink *uplink)
 }
 
 /* A gateway that is silent must not keep the agent from the next one for long. */
+static bool is_next_soon(const struct uplink *uplink)
+{
+    return uplink->config->url_count > 1 && uplink->failures < UPLINK_SHORT_ROUNDS;
+}
+
 static unsigned answer_time(const struct uplink *uplink)
 {
-    bool is_short = uplink->config->url_count > 1 && uplink->failures < UPLINK_SHORT_ROUNDS;
-    return is_short ? UPLINK_SHORT_ANSWER_TIME : UPLINK_ANSWER_TIME;
+    return is_next_soon(uplink) ? UPLINK_SHORT_ANSWER_TIME : UPLINK_ANSWER_TIME;
+}
+
+uint64_t uplink_handshake_time(const struct uplink *uplink, uint64_t waited)
+{
+    if (!is_next_soon(uplink))
+        return UPLINK_ANSWER_TIME;
+    return waited + UPLINK_LEAST_ANSWER_TIME < UPLINK_SHORT_ANSWER_TIME
+               ? UPLINK_SHORT_ANSWER_TIME - waited
+               : UPLINK_LEAST_ANSWER_TIME;
 }
 
 /* For all that opens a long poll, or to connect. */
@@ -101,8 +114,6 @@ static unsigned dial_time(const struct uplink *uplink, bool resumes, enum ladder
         return UPLINK_RESUME_DIAL_TIME;
     return rung == LADDER_POLL ? answer_time(uplink) : UPLINK_DIAL_TIME;
 }
-
-static void fell_silent(struct uplink *uplink, const char *why);
 
 static void approached(void *holder, const struct approach_result *result)
 {
@@ -114,7 +125,7 @@ static void approached(void *holder, const struct approach_result *result)
     } else if (result->failure == APPROACH_BUSY) {
         uplink_busy(uplink, result->retry_after, result->why);
     } else if (result->failure == APPROACH_SILENT) {
-        fell_silent(uplink, result->why);
+        uplink_fell_silent(uplink, result->why);
     } else {
         uplink_failed(
             uplink, result->failure == APPROACH_NOT_PASSED ? LADDER_NOT_PASSED : LADDER_UNREACHABLE,
@@ -232,7 +243,7 @@ void uplink_failed(struct uplink *uplink, enum ladder_outcome outcome, const cha
 }
 
 /* Another gateway is tried before the other transport; that is next in the next round. */
-static void fell_silent(struct uplink *uplink, const char *why)
+void uplink_fell_silent(struct uplink *uplink, const char *why)
 {
     if (uplink->attempt.aim != UPLINK_HOME || uplink->config->url_count == 1) {
         uplink_failed(uplink, LADDER_NOT_PASSED, why);

@@ -12,7 +12,7 @@ from culvert.peers import (connect, echo_once, expect_gone, expect_session_gone,
                            receive_all, receive_exactly)
 from culvert.process import PATIENCE, eventually
 from culvert.timing import BUSY, seconds_of
-from culvert.wire import Link
+from culvert.wire import Link, accept_value
 from culvert.world import is_sanitized
 
 
@@ -281,5 +281,29 @@ def test_a_gateway_that_is_silent_keeps_nobody_for_long(world, scheme):
     took = seconds_of(lambda: world.agent(
         None, "a", url=f"{scheme}://127.0.0.1:{silent.port}",
         options=("--url", f"{scheme}://127.0.0.1:{gateway.port}")).wait_registered(PATIENCE))
+    assert silent.accepted == 1
+    assert took < 5 + BUSY * direct
+
+
+def upgrade_and_be_silent(connection):
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += connection.recv(65536)
+    key = re.search(rb"Sec-WebSocket-Key: (\S+)", head)[1].decode()
+    connection.sendall(
+        f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {accept_value(key)}\r\nSec-WebSocket-Protocol: culvert.1\r\n\r\n"
+        .encode())
+    receive_all(connection)
+
+
+def test_a_gateway_that_upgrades_and_then_is_silent_keeps_nobody_for_long(world):
+    """The answers to the upgrade and to the login share one time."""
+    silent = world.server(upgrade_and_be_silent)
+    gateway = world.gateway()
+    direct = seconds_of(lambda: world.agent(gateway, "direct"))
+    took = seconds_of(lambda: world.agent(
+        None, "a", url=f"ws://127.0.0.1:{silent.port}",
+        options=("--url", gateway.url())).wait_registered(PATIENCE))
     assert silent.accepted == 1
     assert took < 5 + BUSY * direct
