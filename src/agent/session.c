@@ -60,8 +60,7 @@ static void tell_log(const struct session *session, int code, const char *text)
         snprintf(sentence, sizeof(sentence), "no session to %s: %s", subject->target, text);
         warn(table, &table->refused_out, sentence);
     } else if (!is_out && !was_open && code == REASON_NOT_ALLOWED) {
-        snprintf(sentence, sizeof(sentence), "refused %s for %s: --allow does not name it", target,
-                 subject->agent);
+        snprintf(sentence, sizeof(sentence), "refused %s for %s: %s", target, subject->agent, text);
         warn(table, &table->refused_in, sentence);
     } else {
         log_debug("session %" PRIu64 " to %s %s %s ended after %" PRIu64 " bytes there and "

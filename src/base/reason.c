@@ -40,7 +40,7 @@ const char *reason_text(int code)
     case REASON_NOT_TAKEN:
         return "data before a reset was not taken in time";
     case REASON_NOT_ALLOWED:
-        return "the far agent's allowlist does not allow this target";
+        return "the dialling agent's allowlist does not allow this target";
     }
     return "unknown reason";
 }

@@ -4,6 +4,7 @@
 #include "ends/failure.h"
 #include "ends/outlet_scheme.h"
 #include "ends/tcp_stream.h"
+#include "net/address.h"
 #include "net/dial.h"
 
 /* Lives until the dialling has ended, or is of no more use. */
@@ -12,7 +13,8 @@ struct tcp_dial {
     struct dial *dial;
     const struct whitelist *whitelist;
     char *host;
-    struct loop_task failing; /* tells `error`, where there was nothing to dial */
+    struct sockaddr_storage refused; /* the last address that may not be dialled; or AF_UNSPEC */
+    struct loop_task failing;        /* tells `error`, where there was nothing to dial */
     int error;
 };
 
@@ -33,8 +35,11 @@ static void on_abandoned(void *context)
 
 static bool may_dial(void *holder, const struct sockaddr_storage *address)
 {
-    const struct tcp_dial *self = holder;
-    return whitelist_allows(self->whitelist, self->host, address);
+    struct tcp_dial *self = holder;
+    bool is_allowed = whitelist_allows(self->whitelist, self->host, address);
+    if (!is_allowed)
+        self->refused = *address;
+    return is_allowed;
 }
 
 static void on_done(void *holder, int fd, int error)
@@ -42,7 +47,7 @@ static void on_done(void *holder, int fd, int error)
     struct tcp_dial *self = holder;
     struct tcp_stream *stream = self->stream;
     const char *why = error == CULVERT_ERROR_REFUSED
-                          ? whitelist_objection(self->whitelist, self->host)
+                          ? whitelist_objection(self->whitelist, self->host, &self->refused)
                           : failure_text(error);
     tcp_stream_on_abandon(stream, NULL, NULL);
     destroy(self);
@@ -69,8 +74,10 @@ static int start(struct loop *loop, struct tcp_dial *self, const struct outlet_t
         .done = on_done,
         .holder = self,
     };
-    if (!whitelist_may_resolve(self->whitelist, self->host, target->port))
+    if (!whitelist_may_resolve(self->whitelist, self->host, target->port)) {
+        (void)address_parse(self->host, target->port, &self->refused); /* a name has none yet */
         return CULVERT_ERROR_REFUSED;
+    }
     return dial_start(loop, &request, &self->dial);
 }
 

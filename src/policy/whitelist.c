@@ -309,13 +309,18 @@ static bool is_loopback_host(const char *host)
     return false;
 }
 
-const char *whitelist_objection(const struct whitelist *list, const char *host)
+const char *whitelist_objection(const struct whitelist *list, const char *host,
+                                const struct sockaddr_storage *address)
 {
+    struct target target;
+    if (target_of(address, &target) && is_denied(list, &target, address))
+        return "the target is a gateway's address or a listener of the dialling agent, which are "
+               "never dialled";
     if (list->origin == WHITELIST_DEFAULT_NOTHING)
-        return "the far agent has no --allow and dials nothing for others; give it "
+        return "the dialling agent has no --allow and dials nothing for others; give it "
                "--allow HOST:PORT";
     if (list->origin == WHITELIST_DEFAULT_LOOPBACK && !is_loopback_host(host))
-        return "the far agent has no --allow and dials loopback targets only; give "
+        return "the dialling agent has no --allow and dials loopback targets only; give "
                "it --allow HOST:PORT";
-    return "the far agent's allowlist does not allow this target";
+    return "the dialling agent's allowlist does not allow this target";
 }

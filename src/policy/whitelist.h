@@ -75,8 +75,10 @@ bool whitelist_may_resolve(const struct whitelist *list, const char *host, uint1
 bool whitelist_allows(const struct whitelist *list, const char *host,
                       const struct sockaddr_storage *address);
 
-/* Why `host` may not be dialled, as a sentence for the user of the agent that asked for it. It says
- * so if only a default is in the way. Static storage. */
-const char *whitelist_objection(const struct whitelist *list, const char *host);
+/* Why `host` may not be dialled, as a sentence for the users of both agents. `address` is what it is
+ * or resolved to, of the family AF_UNSPEC where that is not known. The sentence says whether only a
+ * default is in the way, or a denial. Static storage. */
+const char *whitelist_objection(const struct whitelist *list, const char *host,
+                                const struct sockaddr_storage *address);
 
 #endif

@@ -443,23 +443,48 @@ static void test_out_of_memory_leaves_the_list_as_it_was(void **state)
     whitelist_deinit(&fixture.list);
 }
 
+static void expect_objection(const struct whitelist *list, const char *host, const char *word)
+{
+    const struct sockaddr_storage unknown = {.ss_family = AF_UNSPEC};
+    assert_non_null(strstr(whitelist_objection(list, host, &unknown), word));
+}
+
 static void test_an_objection_names_a_default(void **state)
 {
     (void)state;
     struct whitelist list;
     whitelist_init(&list);
-    assert_non_null(strstr(whitelist_objection(&list, "a.example"), "allowlist"));
+    expect_objection(&list, "a.example", "allowlist does not allow");
     list.origin = WHITELIST_DEFAULT_NOTHING;
-    assert_non_null(strstr(whitelist_objection(&list, "127.0.0.1"), "dials nothing"));
+    expect_objection(&list, "127.0.0.1", "dials nothing");
     list.origin = WHITELIST_DEFAULT_LOOPBACK;
-    assert_non_null(strstr(whitelist_objection(&list, "a.example"), "loopback targets only"));
-    assert_non_null(strstr(whitelist_objection(&list, "10.0.0.1"), "loopback targets only"));
-    assert_non_null(strstr(whitelist_objection(&list, "a b"), "loopback targets only"));
+    expect_objection(&list, "a.example", "loopback targets only");
+    expect_objection(&list, "10.0.0.1", "loopback targets only");
+    expect_objection(&list, "a b", "loopback targets only");
     /* The default allows these hosts, so it is not what is in the way. */
-    assert_non_null(strstr(whitelist_objection(&list, "localhost"), "allowlist"));
-    assert_non_null(strstr(whitelist_objection(&list, "127.0.0.2"), "allowlist"));
-    assert_non_null(strstr(whitelist_objection(&list, "::1"), "allowlist"));
+    expect_objection(&list, "localhost", "allowlist does not allow");
+    expect_objection(&list, "127.0.0.2", "allowlist does not allow");
+    expect_objection(&list, "::1", "allowlist does not allow");
     whitelist_deinit(&list);
+}
+
+static void test_an_objection_names_a_denial(void **state)
+{
+    static const enum whitelist_origin origins[] = {WHITELIST_GIVEN, WHITELIST_DEFAULT_LOOPBACK,
+                                                    WHITELIST_DEFAULT_NOTHING};
+    (void)state;
+    for (size_t i = 0; i < sizeof origins / sizeof origins[0]; i++) {
+        struct whitelist list;
+        whitelist_init(&list);
+        list.origin = origins[i];
+        struct sockaddr_storage gateway = address_of("192.0.2.1", 443);
+        struct sockaddr_storage other = address_of("192.0.2.1", 444);
+        assert_int_equal(whitelist_deny(&list, &gateway), 0);
+        assert_non_null(
+            strstr(whitelist_objection(&list, "gateway.example", &gateway), "never dialled"));
+        assert_null(strstr(whitelist_objection(&list, "gateway.example", &other), "never dialled"));
+        whitelist_deinit(&list);
+    }
 }
 
 int main(void)
@@ -484,6 +509,7 @@ int main(void)
         cmocka_unit_test(test_what_was_denied_may_be_allowed_again),
         cmocka_unit_test(test_what_cannot_be_denied),
         cmocka_unit_test(test_an_objection_names_a_default),
+        cmocka_unit_test(test_an_objection_names_a_denial),
         cmocka_unit_test(test_wrong_rules),
         cmocka_unit_test(test_a_long_rule_gives_a_bounded_sentence),
         cmocka_unit_test(test_out_of_memory_leaves_the_list_as_it_was),

@@ -82,7 +82,7 @@ def test_both_the_rules_and_the_whitelist_must_agree(world):
     far = world.agent(walls.gateway, "far", options=["--allow", "127.0.0.1:1"])
     near = walls.near("near", "far:127.0.0.1")
     expect_session_reset(near.port())
-    far.wait_for("--allow does not name it", stream="err")
+    far.wait_for("the dialling agent's allowlist does not allow this target", stream="err")
     assert walls.server.accepted == 0
 
 
