@@ -91,19 +91,53 @@ static void upgraded(struct approach *approach, const struct http1_head *head, b
 /* Fails with a hint where a plain connection may have met a port that expects TLS. */
 static void fail_plain(struct approach *approach, enum approach_failure failure, const char *why)
 {
+    const struct url *url = approach->request.url;
     char text[640];
-    snprintf(text, sizeof(text), "%s%s", why,
-             approach->request.url->is_secure ? "" : "; does the server expect TLS (wss://)?");
-    fail(approach, failure, text);
+    if (url->is_secure) {
+        fail(approach, failure, why);
+        return;
+    }
+    snprintf(text, sizeof(text), "%s; does the server expect TLS (%s)?", why,
+             url->is_poll ? "poll+https://" : "wss://");
+    struct approach_result result = {.failure = failure, .may_want_tls = true, .why = text};
+    finish(approach, &result);
 }
 
 static void fail_upgrade(struct approach *approach, const struct http1_head *head, const char *why)
 {
-    /* 400 is what web servers answer to plain HTTP at a port with TLS. */
-    if (head->status == 400)
-        fail_plain(approach, APPROACH_NOT_PASSED, why);
-    else
+    /* 400 is what web servers answer to plain HTTP at a port with TLS, and what a gateway answers
+     * to a WebSocket of Hubble 0.1 that it was not told to serve. */
+    if (head->status != 400)
         fail(approach, APPROACH_NOT_PASSED, why);
+    else if (approach->request.config->dialect == AGENT_DIALECT_HUBBLE)
+        fail(approach, APPROACH_NOT_PASSED,
+             "the server there does not serve agents of Hubble 0.1: it answered HTTP 400; a "
+             "culvert gateway serves them with --legacy hubble, or leave out --dialect hubble");
+    else
+        fail_plain(approach, APPROACH_NOT_PASSED, why);
+}
+
+/* What answers is not HTTP: an alert of TLS (RFC 8446 §5.1), or its first line is shown as far as
+ * it is plain ASCII. */
+static void fail_foreign(struct approach *approach)
+{
+    const struct head_reader *reader = &approach->reader;
+    char line[48] = "";
+    char why[160];
+    size_t size = 0;
+    if (reader->size > 1 && reader->buffer[0] == 0x15 && reader->buffer[1] == 0x03) {
+        fail_plain(approach, APPROACH_PROTOCOL, "the server answers in TLS");
+        return;
+    }
+    while (size < reader->size && size + 1 < sizeof(line) && reader->buffer[size] != '\r' &&
+           reader->buffer[size] != '\n') {
+        uint8_t byte = reader->buffer[size];
+        line[size++] = byte >= ' ' && byte < 0x7f && byte != '"' ? (char)byte : '?';
+    }
+    snprintf(why, sizeof(why),
+             "the server there is no culvert gateway: it does not answer in HTTP but with \"%s\"",
+             line);
+    fail(approach, APPROACH_PROTOCOL, why);
 }
 
 static void judge(struct approach *approach, const struct http1_head *head, size_t used)
@@ -142,8 +176,7 @@ static void readable(struct conn *conn)
         return;
     case CULVERT_ERROR_PROTOCOL:
     case CULVERT_ERROR_TOO_LARGE:
-        fail_plain(approach, APPROACH_PROTOCOL,
-                   "the server there is no culvert gateway: it does not answer in HTTP");
+        fail_foreign(approach);
         return;
     case CULVERT_ERROR_CLOSED:
         fail_plain(approach, APPROACH_NOT_PASSED,
@@ -292,6 +325,10 @@ static void poll_opened(void *holder, const struct poll_client_result *opened)
             gateway_denial_add(&approach->request.config->whitelist, &opened->peer);
         memcpy(result.nonce, opened->nonce, sizeof(result.nonce));
         finish(approach, &result);
+        return;
+    }
+    if (opened->may_want_tls) {
+        fail_plain(approach, APPROACH_UNREACHABLE, opened->why);
         return;
     }
     switch (opened->failure) {

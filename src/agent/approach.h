@@ -36,6 +36,7 @@ struct approach_result {
     uint64_t waited; /* milliseconds for TLS and the upgrade, or for all that opens a long poll */
     enum approach_failure failure;
     unsigned retry_after; /* seconds */
+    bool may_want_tls;    /* a plain connection met what may be a port with TLS; `why` says so */
     const char *why;      /* a sentence's end; borrowed for the call */
 };
 

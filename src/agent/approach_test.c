@@ -197,7 +197,13 @@ static void test_servers_that_are_none(void **state)
         {"HTTP/1.1 404 Not Found\r\nServer: nginx\r\n\r\n", APPROACH_NOT_PASSED,
          "HTTP 404 Not Found, Server: nginx"},
         {"HTTP/1.1 101 Switching Protocols\r\n\r\n", APPROACH_NOT_PASSED, "not valid"},
-        {"SSH-2.0-OpenSSH_9.2\r\n\r\n", APPROACH_PROTOCOL, "does not answer in HTTP"},
+        {"SSH-2.0-OpenSSH_9.2\r\n\r\n", APPROACH_PROTOCOL,
+         "does not answer in HTTP but with \"SSH-2.0-OpenSSH_9.2\""},
+        {"\x1b[31m\"220 ready\"\r\n", APPROACH_PROTOCOL, "with \"?[31m?220 ready?\""},
+        {"220 a line that is longer than what is shown of it to anybody\r\n", APPROACH_PROTOCOL,
+         "with \"220 a line that is longer than what is shown of\""},
+        {"\x15\x03\x01\x02\x02\x16", APPROACH_PROTOCOL,
+         "the server answers in TLS; does the server expect TLS (wss://)?"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         answer_with_text(f, cases[i].text);

@@ -83,6 +83,7 @@ struct uplink_try {
     size_t place;
     enum ladder_rung rung;
     struct approach *approach; /* under way, or NULL */
+    bool may_want_tls;         /* it has failed, and `why` asks whether the port is one with TLS */
 };
 
 struct uplink {
@@ -109,8 +110,9 @@ struct uplink {
     uint64_t redials_since; /* microseconds, when they were counted */
     bool is_moving;         /* a gateway is looked for though the link is up */
     bool was_up;
-    bool gives_keys;   /* set by the owner: it opens streams with keys that no rule has */
-    bool knows_native; /* a server has taken up culvert.1 before: nothing else is spoken */
+    bool has_complained; /* the log says that the agent is not, or will not be, registered */
+    bool gives_keys;     /* set by the owner: it opens streams with keys that no rule has */
+    bool knows_native;   /* a server has taken up culvert.1 before: nothing else is spoken */
     bool is_closed;
 };
 

@@ -122,6 +122,15 @@ static void note_success(struct uplink *uplink)
         gateways_registered(&uplink->gateways, now);
 }
 
+/* Whoever reads the log alone sees that what it complained of is over. */
+static void tell_recovery(struct uplink *uplink, const struct registration *registration)
+{
+    if (uplink->has_complained)
+        log_info("registered as %s at %s%s", uplink->config->name, url_of(uplink, registration),
+                 registration->rung == LADDER_POLL ? ", by long poll" : "");
+    uplink->has_complained = false;
+}
+
 static void on_registered(struct registration *registration)
 {
     struct uplink *uplink = registration->holder;
@@ -137,6 +146,7 @@ static void on_registered(struct registration *registration)
         leave(uplink, before, "the agent is registered at another gateway now");
     if (uplink->config->announces)
         output_print("registered as %s at %s", uplink->config->name, url_of(uplink, registration));
+    tell_recovery(uplink, registration);
     uplink->owner->up(uplink, registration->tunnel);
     uplink_arm_side(uplink);
 }
@@ -146,6 +156,7 @@ static void on_resumed(struct registration *registration)
     struct uplink *uplink = registration->holder;
     const struct native_gap *gap = &registration->native->gap;
     registration->rung = uplink->attempt.rung;
+    uplink->has_complained = false;
     note_success(uplink);
     if (uplink->attempt.aim == UPLINK_TRIAL)
         log_info("the link to %s goes on over WebSocket", url_of(uplink, registration));
@@ -367,6 +378,7 @@ static void on_went_away(struct registration *registration, const struct message
              (int)goaway->reason.size, goaway->reason.data);
     if (registration != uplink->home || uplink->is_moving)
         return;
+    uplink->has_complained = true;
     if (uplink->config->url_count == 1) {
         leave_only_gateway(uplink);
         return;

@@ -119,6 +119,7 @@ static void approached(void *holder, const struct approach_result *result)
 {
     struct uplink *uplink = holder;
     uplink->attempt.approach = NULL;
+    uplink->attempt.may_want_tls = result->may_want_tls;
     if (result->carrier != NULL) {
         uplink->knows_native = uplink->knows_native || result->is_native;
         uplink_take_carrier(uplink, result);
@@ -175,6 +176,7 @@ void uplink_try_later(struct uplink *uplink, const char *what, const char *url, 
     if (delay >= 100)
         snprintf(time, sizeof(time), "%.1f s", (double)delay / 1000);
     log_warning("%s %s: %s; trying %s in %s", what, url, why, next == url ? "again" : next, time);
+    uplink->has_complained = true;
     loop_timer_start(&uplink->timer, delay);
 }
 
@@ -237,8 +239,14 @@ void uplink_failed(struct uplink *uplink, enum ladder_outcome outcome, const cha
         home_failed(uplink, why, 0);
         return;
     }
-    log_warning("cannot reach %s by %s: %s; trying %s", place->text, rung_text(rung), why,
-                rung_text(ladder_next(&place->ladder, now)));
+    const char *next = rung_text(ladder_next(&place->ladder, now));
+    /* At a port with TLS the other transport fails for the same reason, which is then logged. */
+    if (uplink->attempt.may_want_tls)
+        log_debug("cannot reach %s by %s: %s; trying %s", place->text, rung_text(rung), why, next);
+    else
+        log_warning("cannot reach %s by %s: %s; trying %s", place->text, rung_text(rung), why,
+                    next);
+    uplink->has_complained = true;
     loop_timer_start(&uplink->timer, 0);
 }
 

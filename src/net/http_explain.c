@@ -42,8 +42,10 @@ static void tell_certificate(const struct http_failure *failure, char *out, size
     long result = X509_V_OK;
     failure->curl->easy_getinfo(failure->easy, CURLINFO_SSL_VERIFYRESULT, &result);
     const char *why = tls_explain_result(result);
+    char advice[256];
+    tls_explain_advice(result, failure->ca, advice, sizeof(advice));
     if (why != NULL)
-        snprintf(out, size, "%s%s", why, tls_explain_advice(result));
+        snprintf(out, size, "%s%s", why, advice);
     else
         snprintf(out, size, "certificate is not accepted: %s", failure->problem);
 }
@@ -91,6 +93,10 @@ int http_explain(const struct http_failure *failure, char *out, size_t size)
     case CURLE_SSL_CONNECT_ERROR:
         snprintf(out, size, "TLS failed: %s", problem);
         return CULVERT_ERROR_TLS;
+    case CURLE_UNSUPPORTED_PROTOCOL: /* libcurl takes it for HTTP/0.9 */
+        return tell(CULVERT_ERROR_PROTOCOL,
+                    "the server there is no culvert gateway: it does not answer in HTTP", out,
+                    size);
     case CURLE_GOT_NOTHING:
     case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:

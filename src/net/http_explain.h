@@ -13,6 +13,7 @@ struct http_failure {
     CURL *easy; /* of the request that has ended */
     const struct proxy *proxy;
     bool is_secure; /* an https URL */
+    const char *ca; /* the file of authorities; NULL: the system's */
     CURLcode code;
     const char *problem; /* what is in its CURLOPT_ERRORBUFFER */
 };

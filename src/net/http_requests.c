@@ -198,6 +198,7 @@ static int explain(const struct http_request *request, CURLcode code, char *out,
         .easy = request->easy,
         .proxy = &requests->proxy,
         .is_secure = requests->is_secure,
+        .ca = requests->ca,
         .code = code,
         .problem = request->problem,
     };

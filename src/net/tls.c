@@ -86,6 +86,7 @@ void tls_context_unref(struct tls_context *context)
         return;
     SSL_CTX_free(context->ssl);
     BIO_meth_free(context->bio_method);
+    memory_free(context->ca);
     memory_free(context);
 }
 
@@ -309,6 +310,12 @@ int tls_client_context(const char *ca, bool insecure, struct tls_context **conte
         goto out;
     }
     new->is_insecure = insecure;
+    new->ca = ca != NULL ? memory_copy_text(ca) : NULL;
+    if (ca != NULL && new->ca == NULL) {
+        snprintf(why, why_size, "%s", error_text(CULVERT_ERROR_NO_MEMORY));
+        error = CULVERT_ERROR_NO_MEMORY;
+        goto out;
+    }
     if (insecure) {
         SSL_CTX_set_verify(new->ssl, SSL_VERIFY_NONE, NULL);
     } else {

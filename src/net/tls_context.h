@@ -10,6 +10,7 @@ struct tls_context {
     _Atomic unsigned references;
     SSL_CTX *ssl;
     BIO_METHOD *bio_method;
+    char *ca; /* a client's: the file of authorities; NULL: the system's */
     bool is_server;
     bool is_insecure;
 };

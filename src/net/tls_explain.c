@@ -4,10 +4,11 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { NAME_SIZE = 128 };
+enum { NAME_SIZE = 128, ADVICE_SIZE = 256 };
 
 /* Certificates come from the peer: what is not plain ASCII is not shown. */
 static void copy_printable(const ASN1_STRING *string, char *out, size_t size)
@@ -89,27 +90,36 @@ const char *tls_explain_result(long result)
     }
 }
 
-const char *tls_explain_advice(long result)
+void tls_explain_advice(long result, const char *ca, char *out, size_t size)
 {
+    bool is_self_signed = result == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT;
     switch (result) {
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
-        return "; if it is the right one, give it with --ca FILE";
     case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-        return "; if it is the right one, give that CA's certificate with --ca FILE";
+        if (ca != NULL)
+            snprintf(out, size, "; it is not signed by a CA in %s (--ca)", ca);
+        else
+            snprintf(out, size, "; if it is the right one, give %s with --ca FILE",
+                     is_self_signed ? "it" : "that CA's certificate");
+        break;
     default:
-        return "";
+        out[0] = '\0';
+        break;
     }
 }
 
-void tls_explain_certificate(X509_STORE_CTX *store, const char *host, char *out, size_t size)
+void tls_explain_certificate(X509_STORE_CTX *store, const char *host, const char *ca, char *out,
+                             size_t size)
 {
     int error = X509_STORE_CTX_get_error(store);
     X509 *certificate = X509_STORE_CTX_get_current_cert(store);
     char name[NAME_SIZE] = "";
+    char advice[ADVICE_SIZE];
 
+    tls_explain_advice(error, ca, advice, sizeof(advice));
     switch (error) {
     case X509_V_ERR_HOSTNAME_MISMATCH:
     case X509_V_ERR_IP_ADDRESS_MISMATCH:
@@ -123,11 +133,11 @@ void tls_explain_certificate(X509_STORE_CTX *store, const char *host, char *out,
         if (certificate != NULL)
             copy_name(X509_get_issuer_name(certificate), name, sizeof(name));
         snprintf(out, size, "%s%s%s%s", tls_explain_result(error), name[0] == '\0' ? "" : ", ",
-                 name, tls_explain_advice(error));
+                 name, advice);
         break;
     default:
         if (tls_explain_result(error) != NULL)
-            snprintf(out, size, "%s%s", tls_explain_result(error), tls_explain_advice(error));
+            snprintf(out, size, "%s%s", tls_explain_result(error), advice);
         else
             snprintf(out, size, "certificate is not accepted: %s",
                      X509_verify_cert_error_string(error));

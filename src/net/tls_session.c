@@ -21,7 +21,7 @@ enum {
     BATCH_SIZE = 8 * RECORD_SIZE,
     /* Below this, copying vectors together costs less than a record of their own. */
     SMALL_SIZE = 4096,
-    MESSAGE_SIZE = 320,
+    MESSAGE_SIZE = 512,
     HOST_SIZE = 256,
 };
 
@@ -54,7 +54,8 @@ int tls_verify_certificate(int accepted, X509_STORE_CTX *store)
         return 1;
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
     struct tls_session *session = SSL_get_app_data(ssl);
-    tls_explain_certificate(store, session->host, session->message, sizeof(session->message));
+    tls_explain_certificate(store, session->host, session->context->ca, session->message,
+                            sizeof(session->message));
     return 0;
 }
 

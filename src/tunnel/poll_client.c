@@ -44,22 +44,13 @@ static void finish(struct poll_client *client, const struct poll_client_result *
 static void fail(struct poll_client *client, int error, const char *why)
 {
     bool is_foreign = error == CULVERT_ERROR_PROTOCOL || error == CULVERT_ERROR_TOO_LARGE;
+    bool is_direct = http_requests_proxy(client->parts.requests)->kind == PROXY_NONE;
     struct poll_client_result result = {
         .failure = is_foreign ? POLL_CLIENT_REFUSED : POLL_CLIENT_UNREACHABLE,
+        .may_want_tls = is_direct && !client->is_secure && error == CULVERT_ERROR_CLOSED,
         .why = why,
     };
     finish(client, &result);
-}
-
-/* There is no answer; with a hint where a plain request may have met a port that expects TLS. */
-static void fail_to_connect(struct poll_client *client, const struct http_answer *answer)
-{
-    char why[640];
-    bool is_direct = http_requests_proxy(client->parts.requests)->kind == PROXY_NONE;
-    bool may_want_tls = is_direct && !client->is_secure && answer->error == CULVERT_ERROR_CLOSED;
-    snprintf(why, sizeof why, "%s%s", answer->why,
-             may_want_tls ? "; does the server expect TLS (poll+https://)?" : "");
-    fail(client, answer->error, why);
 }
 
 static void refuse(struct poll_client *client, const struct poll_reply *reply)
@@ -106,7 +97,7 @@ static void on_answer(void *holder, const struct http_answer *answer)
     struct poll_reply reply;
     char label[PROXY_LABEL_SIZE];
     if (answer->error != 0) {
-        fail_to_connect(client, answer);
+        fail(client, answer->error, answer->why);
         return;
     }
     const struct proxy *proxy = http_requests_proxy(client->parts.requests);

@@ -31,6 +31,7 @@ struct poll_client_result {
     struct sockaddr_storage peer; /* who was connected to; AF_UNSPEC through a proxy */
     enum poll_client_failure failure;
     unsigned retry_after; /* seconds */
+    bool may_want_tls;    /* a plain connection was closed without an answer */
     const char *why;      /* a sentence's end; borrowed for the call */
 };
 

@@ -365,7 +365,8 @@ def answering(world, answer):
      "the gateway cannot be reached through the server there: the answer was HTTP 502 Bad Gateway"),
     (b"HTTP/1.1 503 Wait\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n",
      "the server is busy and wants us back after 3 s"),
-    (b"SSH-2.0-OpenSSH_9.2\r\n", "the server's answer cannot be read"),
+    (b"SSH-2.0-OpenSSH_9.2\r\n",
+     "the server there is no culvert gateway: it does not answer in HTTP"),
     (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 3000 + b"\r\n", "the server's answer is too long"),
     (b"", "the server closed the connection without an answer; does the server expect TLS"),
 ])

@@ -50,7 +50,9 @@ def test_a_gateway_that_comes_back(world, secure, how):
         gateway = world.gateway(*NO_RESUME, **options)
         for agent, since in marks:
             agent.wait_registered(since=since)
+            agent.wait_for("INFO agent: registered as", since=since, stream="err")
         echo_once(near.port())
+    assert all(agent.count("INFO agent: registered as") == 2 for agent in (far, near))
 
 
 def test_a_short_wait_is_not_called_none(world):

@@ -8,7 +8,7 @@ import ssl
 
 import pytest
 
-from culvert.certificates import Certificate
+from culvert.certificates import Authority, Certificate
 from culvert.fronts import Nginx
 from culvert.peers import connect, echo_once, receive_exactly
 from culvert.process import eventually, run
@@ -27,6 +27,7 @@ def agent_is_told(world, gateway, pattern, *options, url=None):
     agent = world.bare_agent("agent1", "--url", url or gateway.url(), "--name", "agent1", *options)
     agent.wait_for(pattern, stream="err")
     assert "registered as" not in agent.output("out")
+    return agent
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
@@ -171,6 +172,23 @@ def test_a_plain_url_to_a_port_with_tls(world, scheme, hint):
     agent_is_told(world, gateway, hint, url=f"{scheme}://127.0.0.1:{gateway.port}")
 
 
+def test_a_plain_url_to_a_port_with_tls_is_one_line_a_round(world):
+    """Both transports fail for the same reason."""
+    gateway = world.gateway(secure=True)
+    agent = agent_is_told(world, gateway, r"does the server expect TLS \(wss://\)",
+                          url=f"ws://127.0.0.1:{gateway.port}")
+    eventually(lambda: agent.count("cannot register at") > 2)
+    assert agent.count("trying long poll") == 0
+
+
+@pytest.mark.once
+def test_an_agent_of_hubble_at_a_gateway_that_serves_none(world):
+    gateway = world.gateway()
+    agent = agent_is_told(world, gateway, "HTTP 400; a culvert gateway serves them with "
+                          "--legacy hubble", "--dialect", "hubble")
+    assert agent.count("expect TLS") == 0
+
+
 def test_a_plain_url_to_a_web_server_with_tls(world):
     front = Nginx(world, world.gateway(), "", secure=True)
     agent_is_told(world, None, r"HTTP 400 .*does the server expect TLS \(wss://\)", "--transport",
@@ -182,6 +200,17 @@ def test_a_certificate_that_no_known_authority_has_signed(world, scheme):
     gateway = world.gateway(secure=True)
     agent_is_told(world, gateway, r"unknown CA.*give that CA's certificate with --ca FILE",
                   url=f"{scheme}://localhost:{gateway.port}")
+
+
+@pytest.mark.parametrize("scheme", ["wss", "poll+https"])
+def test_a_certificate_that_the_given_authority_has_not_signed(world, scheme):
+    """There is no advice to give --ca, which was given."""
+    gateway = world.gateway(secure=True)
+    other = Authority(world.path(world.unique("authority")))
+    agent = agent_is_told(
+        world, None, rf"unknown CA.*; it is not signed by a CA in {other.certificate} \(--ca\)",
+        "--ca", other.certificate, url=f"{scheme}://localhost:{gateway.port}")
+    assert agent.count("--ca FILE") == 0
 
 
 @pytest.mark.parametrize("scheme", ["wss", "poll+https"])
