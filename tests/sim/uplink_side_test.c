@@ -480,6 +480,29 @@ static void test_a_new_key_is_proved_at_once(void **state)
     unlink(path);
 }
 
+/* The gateway may have ended the link because the old key is no longer valid. */
+static void test_a_new_key_is_for_the_same_gateway(void **state)
+{
+    char path[] = "/tmp/culvert-uplink-XXXXXX";
+    int file = mkstemp(path);
+    (void)state;
+    assert_true(file >= 0);
+    close(file);
+    write_key(path, "sesame");
+    world.config.key = "sesame";
+    world.config.key_file = path;
+    struct fake_link *link = uplink_world_start_registered(2);
+    write_key(path, "another");
+    uplink_world_lose(link, REASON_FORBIDDEN);
+    uplink_world_until_try();
+    assert_ptr_equal(world.approach.request.url, &world.urls[0]);
+    /* No patience with it: its next failure sends the agent on. */
+    uplink_world_fail_try(APPROACH_UNREACHABLE);
+    uplink_world_until_try();
+    assert_ptr_equal(world.approach.request.url, &world.urls[1]);
+    unlink(path);
+}
+
 #define TEST(name) \
     cmocka_unit_test_setup_teardown(name, uplink_world_set_up, uplink_world_tear_down)
 
@@ -509,6 +532,7 @@ int main(void)
         TEST(test_what_all_links_hold),
         TEST(test_closing_ends_all_that_is_under_way),
         TEST(test_a_new_key_is_proved_at_once),
+        TEST(test_a_new_key_is_for_the_same_gateway),
     };
     log_init(LOG_ERROR + 1, LOG_TEXT, "test");
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -130,6 +130,31 @@ static void test_a_silent_gateway(void **state)
     assert_int_equal(world.approach.request.dial_time, UPLINK_SHORT_ANSWER_TIME);
 }
 
+/* The answers to the upgrade and to the handshake share one time where there is another gateway. */
+static void test_a_gateway_that_upgrades_and_is_silent(void **state)
+{
+    static const struct {
+        uint64_t waited, left;
+    } cases[] = {{0, UPLINK_SHORT_ANSWER_TIME},
+                 {1500, UPLINK_SHORT_ANSWER_TIME - 1500},
+                 {UPLINK_SHORT_ANSWER_TIME, UPLINK_LEAST_ANSWER_TIME}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uplink_world_start(2);
+        uplink_world_answer((struct approach_result){
+            .carrier = &world.carrier, .is_native = true, .waited = cases[i].waited});
+        struct fake_link *link = uplink_world_last_link();
+        assert_int_equal(link->answer_time, cases[i].left);
+        link->base.owner->lost(&link->base, CULVERT_ERROR_TIMED_OUT, "silence");
+        assert_int_equal(uplink_world_until_try(), 0);
+        assert_ptr_equal(world.approach.request.url, &world.urls[1]);
+        uplink_world_tear_down(state);
+        uplink_world_set_up(state);
+    }
+    uplink_world_start(1);
+    uplink_world_give_carrier(true);
+    assert_int_equal(uplink_world_last_link()->answer_time, UPLINK_ANSWER_TIME);
+}
+
 static void test_the_only_gateway_is_silent(void **state)
 {
     (void)state;
@@ -491,6 +516,7 @@ int main(void)
         TEST(test_of_busy_gateways_the_longest_wait_counts),
         TEST(test_what_does_not_pass_is_tried_by_long_poll),
         TEST(test_a_silent_gateway),
+        TEST(test_a_gateway_that_upgrades_and_is_silent),
         TEST(test_the_only_gateway_is_silent),
         TEST(test_out_of_memory),
         TEST(test_a_final_refusal),

@@ -109,13 +109,14 @@ int registration_new(const struct registration_owner *owner, void *holder, struc
 }
 
 int registration_begin(struct registration *registration, struct carrier *carrier, bool is_native,
-                       const uint8_t boot[static MESSAGE_BOOT_SIZE])
+                       const uint8_t boot[static MESSAGE_BOOT_SIZE], uint64_t answer_time)
 {
     struct fake_link *link = (struct fake_link *)registration;
     assert_ptr_equal(carrier, &world.carrier);
     assert_memory_equal(boot, world.uplink.boot, MESSAGE_BOOT_SIZE);
     if (world.begin_error != 0)
         return world.begin_error;
+    link->answer_time = answer_time;
     registration->tunnel = &link->native.base;
     registration->tunnel->operations = &tunnel_operations;
     registration->native = is_native ? &link->native : NULL;

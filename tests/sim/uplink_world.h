@@ -22,7 +22,8 @@ struct fake_link {
     struct registration base; /* must be first */
     struct native_tunnel native;
     size_t holds;
-    unsigned announced; /* seconds */
+    unsigned announced;   /* seconds */
+    uint64_t answer_time; /* milliseconds */
     unsigned rejoins, express, cuts;
     int code; /* with which it was closed */
     bool is_resumable, is_undrained, is_closed;
