@@ -43,16 +43,27 @@ void test_loop_close(struct test_loop *test)
     assert_int_equal(test->account.used, 0);
 }
 
-void test_loop_until(struct test_loop *test, bool (*condition)(void *context), void *context)
+static void turn_until(struct test_loop *test, uv_run_mode mode, bool (*condition)(void *context),
+                       void *context)
 {
     uint64_t end = uv_hrtime() + (uint64_t)BOUND_SECONDS * 1000000000;
-    uv_timer_start(&test->tick, on_tick, TICK_MILLISECONDS, TICK_MILLISECONDS);
     while (!condition(context)) {
         if (uv_hrtime() > end)
             fail_msg("what was waited for did not come");
-        uv_run(&test->loop.uv, UV_RUN_ONCE);
+        uv_run(&test->loop.uv, mode);
     }
+}
+
+void test_loop_until(struct test_loop *test, bool (*condition)(void *context), void *context)
+{
+    uv_timer_start(&test->tick, on_tick, TICK_MILLISECONDS, TICK_MILLISECONDS);
+    turn_until(test, UV_RUN_ONCE, condition, context);
     uv_timer_stop(&test->tick);
+}
+
+void test_loop_spin_until(struct test_loop *test, bool (*condition)(void *context), void *context)
+{
+    turn_until(test, UV_RUN_NOWAIT, condition, context);
 }
 
 static bool is_set(void *context)

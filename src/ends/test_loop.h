@@ -21,6 +21,8 @@ void test_loop_close(struct test_loop *test);
 
 /* Turns the loop until `condition` holds; fails the test after 60 seconds. */
 void test_loop_until(struct test_loop *test, bool (*condition)(void *context), void *context);
+/* The same without waiting between two turns, where `condition` moves much data. */
+void test_loop_spin_until(struct test_loop *test, bool (*condition)(void *context), void *context);
 /* Turns the loop until the number is not 0. */
 void test_loop_until_set(struct test_loop *test, const int *number);
 /* How many turns the loop takes by itself in 100 ms. */

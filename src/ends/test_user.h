@@ -1,0 +1,56 @@
+/* For tests of ends: a stream's holder and the program outside at the stream's other end, each of
+ * which sends and takes as many bytes as it is told, and checks what it gets. */
+#ifndef ENDS_TEST_USER_H
+#define ENDS_TEST_USER_H
+
+#include "relay/stream.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    TEST_USER_PIECE = 64 * 1024,   /* the largest piece that is written */
+    TEST_USER_WINDOW = 256 * 1024, /* what is written ahead of what was reported as written */
+};
+
+/* A stream's holder, and the program outside at its other end. */
+struct test_user {
+    struct stream *stream;
+    int peer; /* -1: none */
+    int opened, fins, resets, finished;
+    int code;
+    uint64_t wanted, offered, written; /* of the bytes for the program outside */
+    uint64_t received, consumed;       /* of the bytes from it */
+    uint64_t appetite;                 /* bytes that are consumed a turn */
+    uint64_t peer_wanted, peer_sent, peer_received;
+    uint64_t peer_appetite;
+    bool peer_got_end, peer_got_reset;
+};
+
+/* Takes a stream; consumes and receives without bound until `appetite` and `peer_appetite` say
+ * otherwise. */
+void test_user_take(struct test_user *user, struct stream *stream);
+/* Closes what is left. */
+void test_user_let_go(struct test_user *user);
+/* Writes all that is wanted, without waiting for what is reported as written. */
+void test_user_write_all(struct test_user *user);
+/* Resets the stream and lets go of it. */
+void test_user_reset(struct test_user *user, int code);
+
+/* What each does in a turn of the loop: the holder writes what is wanted and consumes; the program
+ * outside sends what is wanted, and receives. */
+void test_user_turn_holder(struct test_user *user);
+void test_user_send(struct test_user *user);
+void test_user_turn(struct test_user *user);
+
+/* Conditions of a user, for test_loop_until: each lets the user do its part first. */
+bool test_user_all_has_arrived(void *context);
+/* All of it has left the sender's system: a reset throws nothing away there. */
+bool test_user_peer_has_sent(void *context);
+bool test_user_all_was_written(void *context);
+bool test_user_peer_got_end(void *context);
+bool test_user_peer_got_reset(void *context);
+bool test_user_holder_got_reset(void *context);
+
+#endif
