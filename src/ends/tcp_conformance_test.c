@@ -35,7 +35,7 @@ static void open_silent(struct targets *targets)
     address.sin_port = htons(targets->silent_port);
     for (size_t i = 0; i < QUEUED_MAX; i++) {
         targets->queued[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        connect(targets->queued[i], (struct sockaddr *)&address, sizeof(address));
+        (void)connect(targets->queued[i], (struct sockaddr *)&address, sizeof(address));
     }
 }
 

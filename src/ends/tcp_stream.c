@@ -355,13 +355,14 @@ static void stream_reset(struct stream *base, int code, const char *reason)
     if (stream->is_closed)
         return;
     bool is_live = stream->conn != NULL && !stream->is_broken && !stream->is_over;
-    bool is_written = stream->out.count == 0 && !reason_is_immediate(code);
     if (is_live && code == REASON_CLOSED) {
         /* The far end has closed its socket, which is an orderly end. */
         farewell(stream->conn, &stream->out);
         stream->conn = NULL;
-    } else if (is_live && is_written) {
-        lingering_reset(stream->conn, stream->fin_wanted && !stream->fin_sent);
+    } else if (is_live && !reason_is_immediate(code)) {
+        /* What was reported as written is in the kernel; what is queued is dropped. */
+        bool is_finishing = stream->fin_wanted && !stream->fin_sent && stream->out.count == 0;
+        lingering_reset(stream->conn, is_finishing);
         stream->conn = NULL;
     }
     detach(stream, true);
