@@ -29,7 +29,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PLACE = ROOT / "build-mutate"
 SOURCE, BUILD, SANITIZED = PLACE / "source", PLACE / "build", PLACE / "sanitized"
-UNIT_SECONDS, END_TO_END_SECONDS = 60, 1800
+UNIT_SECONDS, END_TO_END_SECONDS = 40, 1800
 SIMULATED_SEEDS = 200
 JOBS = (os.cpu_count() or 1) + 1
 
