@@ -195,6 +195,8 @@ void test_agent_rejoin(struct test_agent *agent)
 
 void test_agent_close(struct test_agent *agent)
 {
+    if (agent->test == NULL)
+        return; /* it has never dialled */
     for (unsigned i = 0; i < agent->opened; i++) {
         if (agent->streams[i] != NULL)
             stream_refuse(agent->streams[i], REASON_SHUTDOWN, NULL);
