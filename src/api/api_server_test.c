@@ -283,8 +283,7 @@ static void test_a_refused_body_does_not_cost_the_answer(void **state)
     char piece[8192];
     memset(piece, ' ', sizeof piece);
     client_open(&client, fixture->path);
-    client_send(&client, HEAD("POST", "/v1/things") "Content-Type: application/json\r\n"
-                                                    "Content-Length: 65537\r\n\r\n");
+    client_send(&client, POST("/v1/things", "65537", ""));
     for (int i = 0; i < 8; i++) {
         assert_int_equal(send(client.fd, piece, sizeof piece, MSG_NOSIGNAL), sizeof piece);
         uv_run(&fixture->test.loop.uv, UV_RUN_NOWAIT);
@@ -292,6 +291,28 @@ static void test_a_refused_body_does_not_cost_the_answer(void **state)
     client_await(fixture, &client, "HTTP/1.1 413 Content Too Large\r\n", 1);
     assert_has(&client, "\r\nConnection: close\r\n");
     test_loop_until(&fixture->test, has_ended, &client);
+    client_close(&client);
+}
+
+/* What follows a request that was refused is thrown away, but not for as long as it comes. */
+static void test_a_refused_caller_who_goes_on_is_sent_away(void **state)
+{
+    enum { FAR_TOO_MUCH = 16 * 1024 * 1024 };
+    struct fixture *fixture = *state;
+    struct client client;
+    char piece[8192];
+    size_t sent = 0;
+    ssize_t count = 0;
+    memset(piece, ' ', sizeof piece);
+    client_open(&client, fixture->path);
+    client_send(&client, POST("/v1/things", "65537", ""));
+    while (sent < FAR_TOO_MUCH && (count >= 0 || errno == EAGAIN)) {
+        count = send(client.fd, piece, sizeof piece, MSG_NOSIGNAL);
+        sent += count > 0 ? (size_t)count : 0;
+        uv_run(&fixture->test.loop.uv, UV_RUN_NOWAIT);
+    }
+    assert_in_range(sent, 1024 * 1024, FAR_TOO_MUCH - 1);
+    client_await(fixture, &client, "HTTP/1.1 413 Content Too Large\r\n", 1);
     client_close(&client);
 }
 
@@ -563,30 +584,31 @@ static void test_opens_without_memory(void **state)
     }
 }
 
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_answers_with_json, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_takes_a_body_and_tells_a_location, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_tells_problems, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_one_byte_at_a_time, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_answers_pipelined_requests_in_turn, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_waits_with_a_strangers_refusal, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_says_continue, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_refused_body_does_not_cost_the_answer, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_a_slow_reader_holds_nobody, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_an_idle_connection_makes_room, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_busy_connection_does_not, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_strangers_make_room, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_crowd_is_served, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_handler_may_close_the_server, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_socket_is_private_and_replaced_when_stale, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_a_socket_that_others_could_replace, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_listens_on_tcp, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_without_memory, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_opens_without_memory, set_up, tear_down),
+        TEST(test_answers_with_json),
+        TEST(test_takes_a_body_and_tells_a_location),
+        TEST(test_tells_problems),
+        TEST(test_one_byte_at_a_time),
+        TEST(test_answers_pipelined_requests_in_turn),
+        TEST(test_waits_with_a_strangers_refusal),
+        TEST(test_says_continue),
+        TEST(test_a_refused_body_does_not_cost_the_answer),
+        TEST(test_a_refused_caller_who_goes_on_is_sent_away),
+        TEST(test_a_slow_reader_holds_nobody),
+        TEST(test_an_idle_connection_makes_room),
+        TEST(test_a_busy_connection_does_not),
+        TEST(test_strangers_make_room),
+        TEST(test_a_crowd_is_served),
+        TEST(test_a_handler_may_close_the_server),
+        TEST(test_socket_is_private_and_replaced_when_stale),
+        TEST(test_a_socket_that_others_could_replace),
+        TEST(test_listens_on_tcp),
+        TEST(test_without_memory),
+        TEST(test_opens_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -135,6 +135,19 @@ static void a_target_that_no_rule_allows(void **state)
     assert_int_equal(errno, EAGAIN);
 }
 
+/* Nobody can have names looked up whose addresses he may not have. */
+static void a_name_that_no_rule_can_allow_is_not_looked_up(void **state)
+{
+    struct fixture *f = *state;
+    allow(f, "127.0.0.1:*");
+    allow(f, "some-host.invalid:1");
+    dial(f, "no-such-host.invalid", f->port);
+    assert_reset(f, REASON_NOT_ALLOWED);
+    dial(f, "some-host.invalid", f->port);
+    assert_reset(f, REASON_NOT_ALLOWED);
+    assert_null(f->test.loop.resolver);
+}
+
 static void a_name_without_an_address(void **state)
 {
     struct fixture *f = *state;
@@ -242,6 +255,7 @@ int main(void)
         TEST(a_name_that_is_there),
         TEST(a_target_that_refuses),
         TEST(a_target_that_no_rule_allows),
+        TEST(a_name_that_no_rule_can_allow_is_not_looked_up),
         TEST(a_name_without_an_address),
         TEST(a_name_that_cannot_be_one),
         TEST(an_unknown_kind),

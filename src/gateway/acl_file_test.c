@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -302,6 +303,36 @@ static void test_a_file_that_vanished_keeps_the_old_rules(void **state)
     assert_true(allows(fixture->file));
 }
 
+/* What reading a file fails with, on whatever thread; 0: it does not. */
+static _Atomic int read_error;
+
+/* In place of the C library's, for the file too. */
+ssize_t read(int fd, void *buf, size_t nbytes)
+{
+    struct stat status;
+    int error = read_error;
+    if (error == 0 || fstat(fd, &status) != 0 || !S_ISREG(status.st_mode))
+        return syscall(SYS_read, fd, buf, nbytes);
+    errno = error;
+    return -1;
+}
+
+/* Nothing about the file changes when it can be read again. */
+static void test_a_passing_error_is_tried_again(void **state)
+{
+    struct fixture *fixture = *state;
+    open_with(fixture, ALLOWS);
+    read_error = EIO;
+    write_file(fixture->path, REFUSES);
+    expect_notice_in_time(fixture, false);
+    assert_non_null(strstr(fixture->why, "Input/output error"));
+    assert_true(allows(fixture->file));
+    expect_silence(fixture);
+    read_error = 0;
+    expect_notice_in_time(fixture, true);
+    assert_false(allows(fixture->file));
+}
+
 static void test_a_pipe_in_its_place_keeps_the_old_rules(void **state)
 {
     struct fixture *fixture = *state;
@@ -501,6 +532,7 @@ int main(void)
         WITH_FIXTURE(test_the_same_text_is_no_change),
         WITH_FIXTURE(test_an_error_keeps_the_old_rules),
         WITH_FIXTURE(test_a_file_that_vanished_keeps_the_old_rules),
+        WITH_FIXTURE(test_a_passing_error_is_tried_again),
         WITH_FIXTURE(test_a_pipe_in_its_place_keeps_the_old_rules),
         WITH_FIXTURE(test_keys_in_a_file_that_others_may_write),
         WITH_FIXTURE(test_a_file_that_all_may_write),
