@@ -1,4 +1,5 @@
 #include "api/api_connection.h"
+#include "api/api_test_client.h"
 #include "api/api_test_routes.h"
 #include "base/error.h"
 #include "base/memory.h"
@@ -16,7 +17,7 @@
 
 #include <cmocka.h>
 
-enum { ANSWER_SIZE = 16 * 1024, QUIET_TURNS = 20 };
+enum { QUIET_TURNS = 20 };
 
 #define HEAD(method, path) \
     method " " path " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " API_TEST_TOKEN "\r\n"
@@ -30,17 +31,7 @@ struct fixture {
     char path[128];
 };
 
-/* The answers that a client has received so far, and what is waited for in them. */
-struct client {
-    int fd;
-    char answer[ANSWER_SIZE];
-    size_t size;
-    bool has_ended;
-    const char *awaited;
-    unsigned times;
-};
-
-/* ---- server and clients ---- */
+/* ---- the server ---- */
 
 static int open_at(struct fixture *fixture, const char *host, uint16_t port, const char *path,
                    struct api_server **server, char why[static API_DETAIL_SIZE])
@@ -85,72 +76,12 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void client_open(struct client *client, const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    memset(client, 0, sizeof *client);
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
-    client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    assert_true(client->fd >= 0);
-    assert_int_equal(connect(client->fd, (struct sockaddr *)&address, sizeof address), 0);
-}
-
-static void client_close(struct client *client)
-{
-    close(client->fd);
-}
-
-static void client_send(struct client *client, const char *text)
-{
-    assert_int_equal(send(client->fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
-}
-
-static void client_read(struct client *client)
-{
-    while (!client->has_ended && client->size < ANSWER_SIZE - 1) {
-        ssize_t got =
-            read(client->fd, client->answer + client->size, ANSWER_SIZE - 1 - client->size);
-        if (got < 0 && errno == EAGAIN)
-            return;
-        client->has_ended = got <= 0;
-        client->size += got > 0 ? (size_t)got : 0;
-    }
-}
-
-static unsigned count_text(const char *text, const char *piece)
-{
-    unsigned count = 0;
-    for (const char *at = strstr(text, piece); at != NULL; at = strstr(at + 1, piece))
-        count++;
-    return count;
-}
-
-static bool has_come(void *context)
-{
-    struct client *client = context;
-    client_read(client);
-    return count_text(client->answer, client->awaited) >= client->times;
-}
-
-static bool has_ended(void *context)
-{
-    struct client *client = context;
-    client_read(client);
-    return client->has_ended;
-}
-
 static void client_await(struct fixture *fixture, struct client *client, const char *text,
                          unsigned times)
 {
     client->awaited = text;
     client->times = times;
-    test_loop_until(&fixture->test, has_come, client);
-}
-
-static void assert_has(const struct client *client, const char *text)
-{
-    if (strstr(client->answer, text) == NULL)
-        fail_msg("\"%s\" is not in: %s", text, client->answer);
+    test_loop_until(&fixture->test, client_has_come, client);
 }
 
 /* ---- tests ---- */
@@ -163,10 +94,10 @@ static void test_answers_with_json(void **state)
     client_send(&client, GET("/v1/things"));
     client_await(fixture, &client, "{\"things\":[]}", 1);
     assert_memory_equal(client.answer, "HTTP/1.1 200 OK\r\n", 17);
-    assert_has(&client, "\r\nContent-Type: application/json\r\n");
-    assert_has(&client, "\r\nContent-Length: 13\r\n");
-    assert_has(&client, "\r\nCache-Control: no-store\r\n");
-    assert_has(&client, "\r\nX-Content-Type-Options: nosniff\r\n");
+    client_assert_has(&client, "\r\nContent-Type: application/json\r\n");
+    client_assert_has(&client, "\r\nContent-Length: 13\r\n");
+    client_assert_has(&client, "\r\nCache-Control: no-store\r\n");
+    client_assert_has(&client, "\r\nX-Content-Type-Options: nosniff\r\n");
     client_close(&client);
 }
 
@@ -182,7 +113,7 @@ static void test_takes_a_body_and_tells_a_location(void **state)
     client_send(&client, POST("/v1/things", "12", "{\"name\":\"a\"}"));
     client_await(fixture, &client, "{\"name\":\"a\"}", 1);
     assert_memory_equal(client.answer, "HTTP/1.1 201 Created\r\n", 22);
-    assert_has(&client, "\r\nLocation: /v1/things/a\r\n");
+    client_assert_has(&client, "\r\nLocation: /v1/things/a\r\n");
     client_send(&client, HEAD("DELETE", "/v1/things/a") "\r\n");
     client_await(fixture, &client, "HTTP/1.1 204 No Content\r\n", 1);
     client_close(&client);
@@ -195,9 +126,9 @@ static void test_tells_problems(void **state)
     client_open(&client, fixture->path);
     client_send(&client, POST("/v1/things", "2", "{}"));
     client_await(fixture, &client, "}", 1);
-    assert_has(&client, "\r\nContent-Type: application/problem+json\r\n");
-    assert_has(&client, "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,"
-                        "\"detail\":\"name is missing\",\"field\":\"name\"}");
+    client_assert_has(&client, "\r\nContent-Type: application/problem+json\r\n");
+    client_assert_has(&client, "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,"
+                               "\"detail\":\"name is missing\",\"field\":\"name\"}");
     client_send(&client, GET("/v2"));
     client_await(fixture, &client, "HTTP/1.1 404 Not Found\r\n", 1);
     client_send(&client, HEAD("PUT", "/v1/things") "\r\n");
@@ -234,7 +165,7 @@ static void test_answers_pipelined_requests_in_turn(void **state)
     const char *two = strstr(client.answer, "{\"name\":\"2\"}");
     assert_true(one != NULL && two != NULL && one < two);
     assert_null(strstr(client.answer, "{\"name\":\"3\"}"));
-    assert_int_equal(count_text(client.answer, "\r\nContent-Length: 12\r\n"), 4);
+    assert_int_equal(client_count_text(client.answer, "\r\nContent-Length: 12\r\n"), 4);
     client_close(&client);
 }
 
@@ -252,7 +183,7 @@ static void test_waits_with_a_strangers_refusal(void **state)
     client_read(&stranger);
     assert_int_equal(stranger.size, 0);
     client_await(fixture, &stranger, "HTTP/1.1 401 Unauthorized\r\n", 1);
-    assert_has(&stranger, "\r\nWWW-Authenticate: Bearer\r\n");
+    client_assert_has(&stranger, "\r\nWWW-Authenticate: Bearer\r\n");
     assert_int_equal(fixture->calls.count, 2);
     client_close(&stranger);
     client_close(&client);
@@ -271,7 +202,7 @@ static void test_says_continue(void **state)
     uv_run(&fixture->test.loop.uv, UV_RUN_NOWAIT);
     client_send(&client, ":\"a\"}");
     client_await(fixture, &client, "HTTP/1.1 201 Created\r\n", 1);
-    assert_int_equal(count_text(client.answer, "100 Continue"), 1);
+    assert_int_equal(client_count_text(client.answer, "100 Continue"), 1);
     client_close(&client);
 }
 
@@ -289,8 +220,8 @@ static void test_a_refused_body_does_not_cost_the_answer(void **state)
         uv_run(&fixture->test.loop.uv, UV_RUN_NOWAIT);
     }
     client_await(fixture, &client, "HTTP/1.1 413 Content Too Large\r\n", 1);
-    assert_has(&client, "\r\nConnection: close\r\n");
-    test_loop_until(&fixture->test, has_ended, &client);
+    client_assert_has(&client, "\r\nConnection: close\r\n");
+    test_loop_until(&fixture->test, client_has_ended, &client);
     client_close(&client);
 }
 
@@ -367,8 +298,8 @@ static void test_an_idle_connection_makes_room(void **state)
     client_open(&client, fixture->path);
     client_send(&client, GET("/v1/things"));
     client_await(fixture, &client, "{\"things\":[]}", 1);
-    test_loop_until(&fixture->test, has_ended, &idle[0]);
-    assert_has(&idle[0], "{\"things\":[]}");
+    test_loop_until(&fixture->test, client_has_ended, &idle[0]);
+    client_assert_has(&idle[0], "{\"things\":[]}");
     client_read(&idle[API_MAX_CONNECTIONS - 1]);
     assert_false(idle[API_MAX_CONNECTIONS - 1].has_ended);
     crowd_close(idle);
@@ -433,7 +364,7 @@ static void test_a_handler_may_close_the_server(void **state)
     struct client client;
     client_open(&client, fixture->path);
     client_send(&client, POST("/v1/end", "2", "{}") GET("/v1/things"));
-    test_loop_until(&fixture->test, has_ended, &client);
+    test_loop_until(&fixture->test, client_has_ended, &client);
     assert_int_equal(fixture->calls.count, 1);
     client_close(&client);
 }
@@ -536,7 +467,7 @@ static void test_listens_on_tcp(void **state)
 static bool has_answer_or_end(void *context)
 {
     struct client *client = context;
-    return has_ended(client) || has_come(client);
+    return client_has_ended(client) || client_has_come(client);
 }
 
 /* Each allocation fails once; the call then, and the next connection goes well. */
