@@ -74,8 +74,11 @@ static struct acl *read_rules(const struct acl_command *command)
 {
     struct acl *acl = NULL;
     char why[OPTIONS_WHY_SIZE];
-    if (acl_file_read(command->file, &acl, why, sizeof why) != 0)
+    int error = acl_file_read(command->file, &acl, why, sizeof why);
+    if (error == CULVERT_ERROR_INVALID)
         fprintf(stderr, "%s\n", why);
+    else if (error != 0)
+        fprintf(stderr, "culvert %s: %s\n", command->command->name, why);
     return acl;
 }
 

@@ -148,9 +148,10 @@ static int take_proxy_user_file(void *settings, const char *value, char *why)
     if (command->proxies.login.is_given)
         return options_reject(why, "--proxy-user and --proxy-user-file exclude each other");
     int error = options_take_path(&command->config.proxy_user_file, value, why);
-    return error != 0
-               ? error
-               : proxy_login_file_read(value, &command->proxies.login, why, OPTIONS_WHY_SIZE);
+    if (error != 0)
+        return error;
+    error = proxy_login_file_read(value, &command->proxies.login, why, OPTIONS_WHY_SIZE);
+    return error != 0 ? OPTIONS_BAD_FILE : 0;
 }
 
 static int take_proxy_ca(void *settings, const char *value, char *why)
@@ -292,9 +293,9 @@ static const struct option OPTIONS[] = {
      "not "
      "pass",
      take_transport, false},
-    {"retry-preferred", "SECONDS",
+    {"retry-preferred", "TIME",
      "how soon, on long poll or at a later URL, WebSocket or an\nearlier URL is tried again "
-     "(default: 60); then after\ntwice the time, up to half an hour",
+     "(default: 60s); then after\ntwice the time, up to half an hour",
      take_retry_preferred, false},
     {"name", "NAME", "this agent's name", take_name, false},
     {"key", "KEY",
@@ -319,11 +320,12 @@ static const struct option OPTIONS[] = {
     {"proxy-ca", "FILE", "trust these CAs (PEM) for an https proxy, not the system's",
      take_proxy_ca, false},
     {"allow", "TARGET",
-     "what may be dialled here, may be repeated: HOST:PORT,\nHOST:*, CIDR:PORT, CIDR:LO-HI, or * "
-     "for everything",
+     "what may be dialled here, may be repeated: HOST:PORT,\nHOST:LO-HI, HOST:*, the same with "
+     "CIDR "
+     "for HOST, or *\nfor everything",
      take_allow, true},
-    {"dial-timeout", "SECONDS",
-     "how long dialling a target for others may take, its\nname's look-up included (default: 10)",
+    {"dial-timeout", "TIME",
+     "how long dialling a target for others may take, its\nname's look-up included (default: 10s)",
      take_dial_timeout, false},
     {"max-dials", "N", "how many targets may be dialled at a time (default: 2048)", take_max_dials,
      false},
@@ -389,7 +391,7 @@ static int find_key(struct agent_command *command, const char *environment_key, 
         snprintf(why, OPTIONS_WHY_SIZE, "%s: %.900s", source,
                  reason[0] != '\0' ? reason : error_text(error));
     command->config.key = command->key;
-    return error;
+    return error != 0 && command->config.key_file != NULL ? OPTIONS_BAD_FILE : error;
 }
 
 static int find_proxy(struct agent_command *command, char *(*environment)(const char *name),

@@ -51,20 +51,31 @@ static void parse(char *const *words)
     parse_with(words, NULL);
 }
 
-static void check_wrong_with(char *const *words, const char *environment_key,
-                             const char *piece_of_why)
+static void check_result(char *const *words, int result, const char *piece_of_why)
 {
     char why[OPTIONS_WHY_SIZE] = "";
-    set_environment("CULVERT_KEY", environment_key);
-    assert_true(agent_command_parse(words, environment, &command, why) < 0);
+    assert_int_equal(agent_command_parse(words, environment, &command, why), result);
     if (strstr(why, piece_of_why) == NULL)
         fail_msg("\"%s\", without \"%s\"", why, piece_of_why);
     agent_command_deinit(&command);
 }
 
+static void check_wrong_with(char *const *words, const char *environment_key,
+                             const char *piece_of_why)
+{
+    set_environment("CULVERT_KEY", environment_key);
+    check_result(words, CULVERT_ERROR_INVALID, piece_of_why);
+}
+
 static void check_wrong(char *const *words, const char *piece_of_why)
 {
     check_wrong_with(words, NULL, piece_of_why);
+}
+
+static void check_wrong_file(char *const *words, const char *piece_of_why)
+{
+    set_environment("CULVERT_KEY", NULL);
+    check_result(words, OPTIONS_BAD_FILE, piece_of_why);
 }
 
 static void test_the_first_words(void **state)
@@ -207,20 +218,20 @@ static void test_a_key_file(void **state)
     agent_command_deinit(&command);
 
     write_key_file(path, "cvk_x", 5, 0644);
-    check_wrong(WORDS(SECURE, option), "0600");
-    check_wrong(WORDS(SECURE, option), path);
+    check_wrong_file(WORDS(SECURE, option), "0600");
+    check_wrong_file(WORDS(SECURE, option), path);
     write_key_file(path, "", 0, 0600);
-    check_wrong(WORDS(SECURE, option), "holds no key");
+    check_wrong_file(WORDS(SECURE, option), "holds no key");
     write_key_file(path, "a\nb\n", 4, 0600);
-    check_wrong(WORDS(SECURE, option), "one word");
+    check_wrong_file(WORDS(SECURE, option), "one word");
     write_key_file(path, "a\0b", 3, 0600);
-    check_wrong(WORDS(SECURE, option), "holds no key");
+    check_wrong_file(WORDS(SECURE, option), "holds no key");
     memset(long_key, 'k', sizeof long_key);
     write_key_file(path, long_key, sizeof long_key, 0600);
-    check_wrong(WORDS(SECURE, option), "1 to 256 characters");
+    check_wrong_file(WORDS(SECURE, option), "1 to 256 characters");
     assert_int_equal(unlink(path), 0);
-    check_wrong(WORDS(SECURE, option), path);
-    check_wrong(WORDS(SECURE, "--key-file=/"), "--key-file: ");
+    check_wrong_file(WORDS(SECURE, option), path);
+    check_wrong_file(WORDS(SECURE, "--key-file=/"), "--key-file: ");
 }
 
 static void test_a_key_never_crosses_in_clear(void **state)
@@ -372,9 +383,9 @@ static void test_proxies(void **state)
     check_wrong(WORDS(LOCAL, "--proxy=ftp://x"), "--proxy: ");
     check_wrong(WORDS(LOCAL, "--proxy-user="), "is empty");
     check_wrong(WORDS(LOCAL, "--proxy-user=a:b", file_option), "exclude each other");
-    check_wrong(WORDS(LOCAL, "--proxy-user-file=/nonexistent"), "/nonexistent: ");
+    check_wrong_file(WORDS(LOCAL, "--proxy-user-file=/nonexistent"), "/nonexistent: ");
     assert_int_equal(chmod(path, 0644), 0);
-    check_wrong(WORDS(LOCAL, file_option), "all users may read it");
+    check_wrong_file(WORDS(LOCAL, file_option), "all users may read it");
     unlink(path);
 }
 

@@ -178,7 +178,7 @@ static int take_legacy(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
     if (strcmp(value, "hubble") != 0) {
-        snprintf(why, OPTIONS_WHY_SIZE, "\"%.100s\" is no older system that is served; hubble is",
+        snprintf(why, OPTIONS_WHY_SIZE, "unknown system \"%.100s\"; the only value is \"hubble\"",
                  value);
         return CULVERT_ERROR_INVALID;
     }
@@ -207,7 +207,7 @@ static int take_events_webhook_secret(void *settings, const char *value, char *w
     if (error != 0)
         snprintf(why, OPTIONS_WHY_SIZE, "%.900s", reason);
     command->journal.webhook_secret = command->webhook_secret;
-    return error;
+    return error != 0 ? OPTIONS_BAD_FILE : 0;
 }
 
 static int take_open(void *settings, const char *value, char *why)
@@ -271,9 +271,9 @@ static const struct option OPTIONS[] = {
      "how long the sessions of an agent wait for it when its\nconnection is lost (default: 60s; "
      "0: not at all)",
      take_resume_window, false},
-    {"drain", "SECONDS",
+    {"drain", "TIME",
      "how long open sessions may go on after SIGTERM, and agents\nmay take to register elsewhere "
-     "(default: 5)",
+     "(default: 5s)",
      take_drain, false},
     {"threads", "N", "event loops, 1 to 256 (default: one a core)", take_threads, false},
     COMMON_OPTIONS,

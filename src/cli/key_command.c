@@ -289,8 +289,8 @@ static const struct option ADD_OPTIONS[] = {
 
 static const struct option ROTATE_OPTIONS[] = {
     OUT_OPTION,
-    {"grace", "DURATION",
-     "how long the old key still works, such as 90s, 15m or 7d\n(default: 24h)", take_grace, false},
+    {"grace", "TIME", "how long the old key still works, such as 90s, 15m or 7d\n(default: 24h)",
+     take_grace, false},
     DATA_OPTION,
 };
 
@@ -324,7 +324,8 @@ static const struct subcommands SUBCOMMANDS = {
                 "                                               makes a key and prints it, once\n"
                 "  culvert key list                             lists the keys that are valid\n"
                 "  culvert key revoke NAME                      removes all keys of an agent\n"
-                "  culvert key rotate NAME [--grace DURATION]   makes a second key, the old one\n"
+                "  culvert key rotate NAME [--grace TIME] [--out FILE]\n"
+                "                                               makes a second key, the old one\n"
                 "                                               ends after the grace\n"
                 "\n"
                 "All take --data DIR, the directory of the store, as the gateway does.",

@@ -241,5 +241,5 @@ int options_end(const struct command *command, int result, const char *why)
         return fflush(stdout) == 0 ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
     }
     options_complain(command, why);
-    return EXIT_CODE_USAGE;
+    return result == OPTIONS_BAD_FILE ? EXIT_CODE_FAILURE : EXIT_CODE_USAGE;
 }

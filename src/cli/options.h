@@ -9,10 +9,17 @@
 #include <stddef.h>
 #include <stdio.h>
 
-enum { OPTIONS_HELP = 1, OPTIONS_WHY_SIZE = 1024 };
+enum { OPTIONS_WHY_SIZE = 1024 };
+
+/* What options_parse returns beside 0 and errors. */
+enum {
+    OPTIONS_HELP = 1,    /* help was asked for */
+    OPTIONS_BAD_FILE = 2 /* an option names a file that cannot be read, or holds something wrong */
+};
 
 /* Takes a value into the subcommand's settings. Values outlive the settings: they are argv's.
- * Returns 0, or an error with a sentence in `why` (of OPTIONS_WHY_SIZE bytes). */
+ * Returns 0, or an error or OPTIONS_BAD_FILE with a sentence in `why` (of OPTIONS_WHY_SIZE bytes).
+ */
 typedef int options_take(void *settings, const char *value, char *why);
 
 struct option {
@@ -33,8 +40,8 @@ struct command {
     options_take *argument; /* NULL: takes none */
 };
 
-/* Parses the words behind the subcommand. Returns 0, OPTIONS_HELP when help was asked for, or
- * CULVERT_ERROR_INVALID (or what a take function returned) with one line in `why`. */
+/* Parses the words behind the subcommand. Returns 0, OPTIONS_HELP, or CULVERT_ERROR_INVALID (or
+ * what a take function returned) with one line in `why`. */
 int options_parse(const struct command *command, char *const *words, void *settings,
                   char why[static OPTIONS_WHY_SIZE]);
 

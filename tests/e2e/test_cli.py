@@ -240,7 +240,7 @@ def test_a_webhook_secret_is_called_so(world):
     result = culvert("gateway", "--listen", "127.0.0.1:0", "--auth-grant", "--open",
                      "--events-webhook", "http://127.0.0.1:1/", "--events-webhook-secret-file",
                      empty)
-    assert result.returncode == 2
+    assert result.returncode == 1
     assert f"--events-webhook-secret-file: {empty} holds no secret: a secret has" in result.stderr
     assert "key" not in result.stderr.replace("--tls-key", "")
 
@@ -283,3 +283,31 @@ def test_a_missing_ca_file_is_named(world):
                      world.path("nowhere.pem"))
     assert result.returncode in (1, 2)
     assert "nowhere.pem" in result.stderr
+
+
+GATEWAY = ("gateway", "--listen", "127.0.0.1:0", "--open", "--data", "{data}")
+AGENT = ("agent", "--url", "wss://localhost:1", "--name", "a")
+WEBHOOK = ("--auth-grant", "--events-webhook", "http://127.0.0.1:1/")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("words", [
+    (*GATEWAY, "--auth-grant", "--tls-cert", "{missing}", "--tls-key", "{missing}"),
+    (*GATEWAY, "--acl", "{missing}"),
+    (*GATEWAY, "--auth-lua", "{missing}"),
+    (*GATEWAY, *WEBHOOK, "--events-webhook-secret-file", "{missing}"),
+    (*AGENT, "--ca", "{missing}"),
+    (*AGENT, "--key-file", "{missing}"),
+    (*AGENT, "--proxy", "http://localhost:1", "--proxy-user-file", "{missing}"),
+    (*AGENT, "--forwards", "{missing}"),
+    (*AGENT, "--api", "127.0.0.1:0", "--api-token-file", "{missing}"),
+    ("acl", "check", "{missing}"),
+    ("acl", "test", "{missing}", "a", "b", "h", "1"),
+    ("key", "list", "--data", "{missing}"),
+    ("forward", "list", "--api", "http://127.0.0.1:1", "--token-file", "{missing}"),
+], ids=lambda words: " ".join(words[:1] + words[-2:-1]))
+def test_a_missing_file_is_a_failure_and_no_wrong_usage(world, words):
+    places = {"missing": world.path("missing"), "data": world.path("data")}
+    result = culvert(*(word.format(**places) for word in words))
+    assert result.returncode == 1
+    assert places["missing"] in result.stderr

@@ -94,7 +94,7 @@ def test_a_private_key_of_a_group_of_ours_is_taken(world, place):
 def refused(command, path):
     result = run([*command, "agent", "--url", "ws://localhost:1", "--name", "a", "--key-file",
                   path], env=environment())
-    assert result.returncode == 2
+    assert result.returncode == 1
     assert path in result.stderr
     return result.stderr
 
