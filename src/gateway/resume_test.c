@@ -1,5 +1,5 @@
-/* Names that are asked for twice, links that are resumed or left, sessions that wait: turn by turn.
- */
+/* Names that are asked for twice, links that are resumed or left, sessions that wait: turn by turn,
+ * on one loop and then from one loop to the other. */
 #include "base/reason.h"
 #include "gateway/probe.h"
 #include "gateway/session.h"
@@ -14,6 +14,9 @@
 
 enum { SECOND = 1000 * 1000 };
 
+/* The loop where the other agent is, and where the first one comes back. */
+static unsigned elsewhere;
+
 struct room {
     struct test_gateway test;
     struct test_agent agent, other;
@@ -24,11 +27,14 @@ static void begin(struct room *room)
 {
     memset(room, 0, sizeof(*room));
     test_gateway_prepare(&room->test);
+    room->test.config.threads = 2;
     test_gateway_open(&room->test);
     memset(room->agent.boot, 'a', sizeof(room->agent.boot));
     test_agent_register(&room->agent, &room->test, "one");
     room->member = test_gateway_member(&room->test, "one");
     assert_non_null(room->member);
+    assert_int_equal(room->member->worker->loop.index, 0);
+    room->agent.worker = room->other.worker = elsewhere;
 }
 
 static void end(struct room *room)
@@ -88,7 +94,7 @@ static void one_answer_is_for_all_who_ask(void **state)
 {
     (void)state;
     struct room room;
-    struct test_agent third = {0};
+    struct test_agent third = {.worker = elsewhere};
     begin(&room);
     freeze(&room);
     test_agent_dial(&room.other, &room.test, "one");
@@ -168,7 +174,7 @@ static void the_same_agent_takes_its_name_back_at_once(void **state)
 {
     (void)state;
     struct room room;
-    struct test_agent asker = {0};
+    struct test_agent asker = {.worker = elsewhere};
     struct test_session asking, asked;
     begin(&room);
     test_agent_register(&asker, &room.test, "asker");
@@ -530,5 +536,7 @@ int main(void)
         cmocka_unit_test(a_session_does_not_wait_for_ever),
         cmocka_unit_test(an_asker_that_leaves_is_not_waited_for),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("on one loop", tests, NULL, NULL);
+    elsewhere = 1;
+    return failed + cmocka_run_group_tests_name("between two loops", tests, NULL, NULL);
 }

@@ -36,14 +36,19 @@ void test_gateway_open(struct test_gateway *test)
     assert_int_equal(gateway_open(&test->config, &test->gateway), EXIT_CODE_OK);
     test->worker = &test->gateway->workers[0];
     test->loop = &test->worker->loop;
-    chunk_pool_own(&test->loop->pool);
+}
+
+static void run_turn(struct test_gateway *test)
+{
+    for (unsigned i = 0; i < test->gateway->worker_count; i++)
+        uv_run(&test->gateway->workers[i].loop.uv, UV_RUN_NOWAIT);
 }
 
 void test_gateway_run(struct test_gateway *test, bool (*is_over)(void *holder), void *holder)
 {
     uint64_t begin = uv_hrtime();
     while (!is_over(holder)) {
-        uv_run(&test->loop->uv, UV_RUN_NOWAIT);
+        run_turn(test);
         assert_true(uv_hrtime() - begin < TIME_LIMIT * UINT64_C(1000000000));
     }
 }
@@ -51,7 +56,7 @@ void test_gateway_run(struct test_gateway *test, bool (*is_over)(void *holder), 
 void test_gateway_settle(struct test_gateway *test)
 {
     for (int i = 0; i < TURNS; i++)
-        uv_run(&test->loop->uv, UV_RUN_NOWAIT);
+        run_turn(test);
 }
 
 void test_gateway_close(struct test_gateway *test)
@@ -66,7 +71,7 @@ struct member *test_gateway_member(struct test_gateway *test, const char *name)
     struct member_ref ref;
     if (registry_find(&test->gateway->registry, name, &ref) != 0)
         return NULL;
-    return member_find(test->worker, ref.id);
+    return member_find(&test->gateway->workers[ref.worker], ref.id);
 }
 
 /* ---- an agent ---- */
@@ -137,16 +142,16 @@ static struct carrier *carrier_on(struct loop *loop, int fd, enum websocket_role
 static struct carrier *dial(struct test_agent *agent)
 {
     static const struct front front = {.text = "192.0.2.1:1234"};
-    struct test_gateway *test = agent->test;
+    struct worker *worker = &agent->test->gateway->workers[agent->worker];
     int fds[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
     agent->fd = fds[0];
-    agent->visitor = visitor_adopt(test->worker, NULL, &front, NULL);
+    agent->visitor = visitor_adopt(worker, NULL, &front, NULL);
     assert_non_null(agent->visitor);
-    struct carrier *carrier = carrier_on(test->loop, fds[1], WEBSOCKET_SERVER);
+    struct carrier *carrier = carrier_on(&worker->loop, fds[1], WEBSOCKET_SERVER);
     visitor_take_carrier(agent->visitor, carrier, &dialect_native);
     carrier->operations->read(carrier, true);
-    return carrier_on(test->loop, fds[0], WEBSOCKET_CLIENT);
+    return carrier_on(agent->test->loop, fds[0], WEBSOCKET_CLIENT);
 }
 
 void test_agent_dial(struct test_agent *agent, struct test_gateway *test, const char *name)

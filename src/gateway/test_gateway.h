@@ -16,7 +16,7 @@
 struct test_gateway {
     struct gateway_config config; /* to be changed before test_gateway_open */
     struct gateway *gateway;
-    struct worker *worker;
+    struct worker *worker; /* the first, and its loop */
     struct loop *loop;
 };
 
@@ -36,6 +36,7 @@ enum { TEST_AGENT_STREAMS = 8 };
 struct test_agent {
     struct test_gateway *test;
     const char *name;
+    unsigned worker; /* where its connections arrive */
     uint8_t boot[MESSAGE_BOOT_SIZE];
     struct native_tunnel *tunnel;
     struct visitor *visitor; /* its connection at the gateway, until the handshake is answered */
