@@ -1,7 +1,8 @@
 /*
  * An account counts bytes of memory against a limit. One account stands for the process
- * (--max-memory); every chunk and every window that grows is charged to it. Charging is atomic, so
- * all loops share one account.
+ * (--max-memory). It counts what is allocated, and apart from that what is promised: what windows
+ * have grown by, which peers may fill later. Promises hold further promises back, but only what is
+ * allocated can reach the limit. Counting is atomic, so all loops share one account.
  */
 #ifndef BASE_ACCOUNT_H
 #define BASE_ACCOUNT_H
@@ -11,12 +12,14 @@
 #include <stddef.h>
 
 struct account {
-    _Atomic size_t used;
-    size_t limit; /* bytes; SIZE_MAX means no limit */
+    _Atomic size_t used;     /* bytes that are allocated */
+    _Atomic size_t promised; /* bytes */
+    size_t limit;            /* bytes; SIZE_MAX means no limit */
 };
 
+/* Of what is allocated. */
 enum account_level {
-    ACCOUNT_EASY,  /* below three quarters of the limit: windows may grow */
+    ACCOUNT_EASY,  /* below three quarters of the limit */
     ACCOUNT_TIGHT, /* nothing grows, what is parked is compacted */
     ACCOUNT_FULL,  /* at the limit: the largest holder is reset */
 };
@@ -28,5 +31,11 @@ void account_init(struct account *account, size_t limit);
 void account_charge(struct account *account, size_t bytes);
 void account_release(struct account *account, size_t bytes);
 enum account_level account_level(const struct account *account);
+
+/* Promises bytes and takes promises back. Who promises asks first. */
+void account_promise(struct account *account, size_t bytes);
+void account_take_back(struct account *account, size_t bytes);
+/* Whether what is allocated and what is promised come to less than three quarters of the limit. */
+bool account_may_promise(const struct account *account);
 
 #endif

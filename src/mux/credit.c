@@ -63,7 +63,7 @@ static void grow(struct credit_receiver *receiver, struct account *account)
     uint64_t extra = receiver->window;
     if (extra > CREDIT_MAX_WINDOW - receiver->window)
         extra = CREDIT_MAX_WINDOW - receiver->window;
-    account_charge(account, extra);
+    account_promise(account, extra);
     receiver->window += extra;
     receiver->due += extra;
 }
@@ -87,7 +87,7 @@ static uint64_t epoch_length(uint64_t round_trip)
 
 static void grow_if_easy(struct credit_receiver *receiver, struct account *account)
 {
-    if (receiver->window < CREDIT_MAX_WINDOW && account_level(account) == ACCOUNT_EASY)
+    if (receiver->window < CREDIT_MAX_WINDOW && account_may_promise(account))
         grow(receiver, account);
 }
 
@@ -135,6 +135,6 @@ uint64_t credit_receiver_take_due(struct credit_receiver *receiver)
 void credit_receiver_deinit(struct credit_receiver *receiver, struct account *account)
 {
     if (receiver->window > receiver->base_window)
-        account_release(account, receiver->window - receiver->base_window);
+        account_take_back(account, receiver->window - receiver->base_window);
     receiver->window = receiver->base_window;
 }

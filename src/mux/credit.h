@@ -38,7 +38,7 @@ struct credit_receiver {
     uint64_t undelivered; /* came in, not yet reported as consumed */
     uint64_t window;      /* what outstanding + undelivered + due adds up to */
     uint64_t due;         /* consumed, to be granted by the next credit message */
-    uint64_t base_window; /* beyond this the account is charged */
+    uint64_t base_window; /* what is beyond is promised to the account */
     uint64_t epoch_bytes; /* consumed since epoch_start */
     uint64_t epoch_start; /* microseconds */
 };
@@ -47,12 +47,12 @@ void credit_receiver_init(struct credit_receiver *receiver, uint32_t window, uin
 /* CULVERT_ERROR_PROTOCOL for data beyond credit. */
 int credit_receiver_arrived(struct credit_receiver *receiver, size_t bytes);
 /* Returns whether a credit message is worth sending now (a quarter of the window is due). May grow
- * the window and charge the account, if that is easy. */
+ * the window and promise that, if the account lets it. */
 bool credit_receiver_consumed(struct credit_receiver *receiver, size_t bytes, uint64_t now,
                               uint64_t round_trip, struct account *account);
 /* Takes what is due, for the credit message. */
 uint64_t credit_receiver_take_due(struct credit_receiver *receiver);
-/* Gives the account back what growth charged. */
+/* Takes back what growth has promised. */
 void credit_receiver_deinit(struct credit_receiver *receiver, struct account *account);
 
 #endif

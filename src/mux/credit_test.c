@@ -135,13 +135,14 @@ static void window_doubles_while_it_is_used_up_fast(void **state)
     use_window(&receiver, &now, ROUND_TRIP, ROUND_TRIP, &account);
     assert_int_equal(2 * WINDOW, receiver.window);
     assert_int_equal(2 * WINDOW, receiver.outstanding);
-    assert_int_equal(WINDOW, account.used);
+    assert_int_equal(WINDOW, account.promised);
     for (int i = 0; i < 20; i++)
         use_window(&receiver, &now, ROUND_TRIP, ROUND_TRIP, &account);
     assert_int_equal(CREDIT_MAX_WINDOW, receiver.window);
-    assert_int_equal(CREDIT_MAX_WINDOW - WINDOW, account.used);
+    assert_int_equal(CREDIT_MAX_WINDOW - WINDOW, account.promised);
     credit_receiver_deinit(&receiver, &account);
     credit_receiver_deinit(&receiver, &account);
+    assert_int_equal(0, account.promised);
     assert_int_equal(0, account.used);
 }
 
@@ -156,11 +157,11 @@ static void window_grows_by_two_steps_while_it_is_used_up_at_once(void **state)
     use_window(&receiver, &now, ROUND_TRIP / 2, ROUND_TRIP, &account);
     assert_int_equal(4 * WINDOW, receiver.window);
     assert_int_equal(4 * WINDOW, receiver.outstanding);
-    assert_int_equal(3 * WINDOW, account.used);
+    assert_int_equal(3 * WINDOW, account.promised);
     for (int i = 0; i < 20; i++)
         use_window(&receiver, &now, ROUND_TRIP / 2, ROUND_TRIP, &account);
     assert_int_equal(CREDIT_MAX_WINDOW, receiver.window);
-    assert_int_equal(CREDIT_MAX_WINDOW - WINDOW, account.used);
+    assert_int_equal(CREDIT_MAX_WINDOW - WINDOW, account.promised);
     credit_receiver_deinit(&receiver, &account);
 }
 
@@ -242,6 +243,26 @@ static void window_lets_a_line_be_full_whatever_waits(void **state)
     fill_line(200);
 }
 
+static void promises_end_growth_but_allocate_nothing(void **state)
+{
+    (void)state;
+    struct account account;
+    account_init(&account, (size_t)8 * WINDOW);
+    struct credit_receiver receivers[4];
+    uint64_t now = 0;
+    for (int i = 0; i < 4; i++) {
+        credit_receiver_init(&receivers[i], WINDOW, now);
+        for (int j = 0; j < 20; j++)
+            use_window(&receivers[i], &now, ROUND_TRIP, ROUND_TRIP, &account);
+    }
+    assert_false(account_may_promise(&account));
+    assert_int_equal(WINDOW, receivers[3].window);
+    assert_int_equal(ACCOUNT_EASY, account_level(&account));
+    for (int i = 0; i < 4; i++)
+        credit_receiver_deinit(&receivers[i], &account);
+    assert_true(account_may_promise(&account));
+}
+
 static void window_stays_where_memory_is_tight(void **state)
 {
     (void)state;
@@ -289,7 +310,7 @@ static void credit_adds_up_whatever_happens(void **state)
         }
         credit_receiver_deinit(&receiver, &account);
     }
-    assert_int_equal(0, account.used);
+    assert_int_equal(0, account.promised);
 }
 
 int main(void)
@@ -306,6 +327,7 @@ int main(void)
         cmocka_unit_test(window_stays_while_it_is_used_up_slowly),
         cmocka_unit_test(short_round_trip_leaves_time_for_scheduling),
         cmocka_unit_test(window_lets_a_line_be_full_whatever_waits),
+        cmocka_unit_test(promises_end_growth_but_allocate_nothing),
         cmocka_unit_test(window_stays_where_memory_is_tight),
         cmocka_unit_test(credit_adds_up_whatever_happens),
     };

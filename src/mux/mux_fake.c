@@ -137,6 +137,7 @@ void fake_end_deinit(struct fake_end *end)
     mux_deinit(&end->mux);
     assert_int_equal(0, chunk_pool_deinit(&end->pool));
     assert_int_equal(0, end->account.used);
+    assert_int_equal(0, end->account.promised);
 }
 
 struct fake_holder *fake_open(struct fake_end *end)

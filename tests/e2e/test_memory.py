@@ -185,29 +185,36 @@ def test_agents_that_acknowledge_nothing_pay_for_it(world, sanitized, threads):
 
 
 def test_many_small_agents_of_one_owner_pay_together(world, sanitized):
-    """60 agents of one owner hold 1.2 MB each, an innocent's 8 slow downloads more than each."""
+    """60 agents of one owner hold 1.2 MB each, an innocent's 8 slow downloads more than each. They
+    begin when no window grows any more, so that they hold what 8 windows are."""
     gateway = world.gateway("--max-memory", f"{LIMIT}M", is_open=False, threads="2")
     server = world.server(pour)
 
     def key(name, owner):
         return re.search(r"cvk_\S+", gateway.key("add", name, "--user", owner).stdout)[0]
 
+    def fill(numbers):
+        for number in numbers:
+            name = f"small{number}"
+            sink = Sink(world, gateway, name, window=0, key=key(name, "mallory"))
+            for _ in range(5):
+                source.pour(source.open(sink), 240_000)
+        source.open(sink)  # what was poured before has arrived
+
     world.agent(gateway, "far", key=key("far", "ann"))
     near = world.agent(gateway, "near", f"0:far:127.0.0.1:{server.port}", key=key("near", "ann"))
+    source = Source(world, gateway, "source", key("source", "mallory"))
+    fill(range(45))
     downloads = [Download(world, near.port()) for _ in range(8)]
     for download in downloads:
         download.take(MEGABYTE)
-    source = Source(world, gateway, "source", key("source", "mallory"))
-    for number in range(60):
-        name = f"small{number}"
-        sink = Sink(world, gateway, name, window=0, key=key(name, "mallory"))
-        for _ in range(5):
-            source.pour(source.open(sink), 240_000)
+    fill(range(45, 60))
     assert_memory(gateway, sanitized)
     for download in downloads:
         download.take(20 * MEGABYTE)
     gateway.wait_for("memory is at its limit.*agent small")
     assert gateway.count("memory is at its limit.*agent (near|far)") == 0
+
 
 
 STALLED = 128 * 1024
