@@ -8,9 +8,10 @@ import termios
 
 import pytest
 
-from culvert.peers import receive_exactly
+from culvert.peers import connect, free_port, receive_exactly
 from culvert.process import eventually
-from culvert.wire import ACK, OPEN, Link, encode
+from culvert.wire import Link
+from culvert.world import culvert, environment
 
 
 @pytest.fixture
@@ -41,30 +42,20 @@ def is_full(descriptor):
 
 
 def test_a_log_that_nobody_reads_stops_no_session(world, unread):
-    """A stranger's and an agent's refusals fill it; the session beside them goes on, and a new one
-    begins. What was dropped is counted."""
+    """Agents that come and go fill it; the session beside them continues, and a new one begins.
+    What was dropped is counted."""
     descriptor, wrapper = unread
     tunnel = world.tunnel(world.echo_server().port, threads=1, wrapper=wrapper,
                           options=("--log-level", "debug"))
     session = tunnel.connect()
-    rogues = []
-    for number in range(8):
-        rogue = world.keep(Link.connect(tunnel.gateway))
-        rogue.shake_hands(f"rogue{number}")
-        rogues.append(rogue)
-    for round_ in range(4):
-        for rogue in rogues:
-            first = 1 + 400 * round_
-            for sid in range(first, first + 400, 2):
-                rogue.send(encode(OPEN, [sid, "tcp", "nobody", "x" * 60, 9, "", {}]))
-            rogue.wait_for(ACK, first)
-        session.sendall(b"goes on")
-        assert receive_exactly(session, 7) == b"goes on"
-    for number in range(800):
-        with contextlib.closing(Link.connect(tunnel.gateway)) as stranger:
-            stranger.shake_hands(f"stranger{number}")
-        if is_full(descriptor):
+    beyond = 0
+    for number in range(2000):
+        with contextlib.closing(Link.connect(tunnel.gateway)) as agent:
+            agent.shake_hands(f"agent-that-comes-and-goes-{number}")
+        beyond += is_full(descriptor)
+        if beyond == 100:  # whose lines are more than there is room for
             break
+    exchange(session)
     tunnel.check()
     read_lines(descriptor)
     with contextlib.closing(Link.connect(tunnel.gateway)) as last:
@@ -76,6 +67,51 @@ def test_a_log_that_nobody_reads_stops_no_session(world, unread):
         text += read_lines(descriptor)
         return "of the log were dropped since nobody read standard error" in text
     eventually(is_told)
+
+
+def exchange(session):
+    session.sendall(b"goes on")
+    assert receive_exactly(session, 7) == b"goes on"
+
+
+def fill(descriptor):
+    for size in (4096, 1):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(descriptor, b"x" * size)
+
+
+def test_output_of_an_agent_that_nobody_reads_stops_no_session(world, unread):
+    """Its standard output is full from the start: forwards come and serve their clients, and the
+    log counts the lines that were dropped."""
+    descriptor, _ = unread
+    echo = world.echo_server().port
+    gateway = world.gateway(threads=1)
+    world.agent(gateway, "agent2")
+    fill(descriptor)
+    port, api = free_port(), f"127.0.0.1:{free_port()}"
+    variables = environment(XDG_STATE_HOME=world.path("state"))
+    rule = f"agent2:127.0.0.1:{echo}"
+    agent = world.agent(gateway, "agent1", f"{port}:{rule}", wait=False, env=variables,
+                        options=["--api", api],
+                        wrapper=("sh", "-c", 'exec "$@" >"$0"', world.path("unread")))
+    gateway.wait_for("agent.registered .*agent=agent1 ", stream="err")
+    with connect(port) as first:
+        exchange(first)
+
+        def add():
+            result = culvert("forward", "add", "--api", f"http://{api}", f"0:{rule}", env=variables)
+            assert result.returncode == 0, result.stderr
+            return int(result.stdout.partition(" -> ")[0].rpartition(":")[2])
+
+        with connect(add()) as second:
+            exchange(second)
+        agent.wait_for("nobody reads standard output: lines for it are dropped", stream="err")
+        read_lines(descriptor)
+        last = add()
+        assert read_lines(descriptor) == f"forwarding 127.0.0.1:{last} -> {rule}\n"
+        agent.wait_for("4 lines for standard output were dropped", stream="err")
+        exchange(first)
 
 
 @pytest.mark.parametrize("closed", [0, 1, 2])
