@@ -17,7 +17,8 @@ struct culvert_event;
 
 /* Gets the events of one handle in their order, one at a time, on a thread of that handle's own.
  * The event and all texts in it live until the callback returns. It may block (sessions never wait
- * for it), but meanwhile events queue, and those that do not fit are dropped: `seq` then has a gap.
+ * for it), but meanwhile events queue, and those that do not fit are dropped: `seq` then has a gap,
+ * and "events.dropped" says how many are missing.
  * It may call functions of the library, except those that wait for or free its own handle. */
 typedef void culvert_event_callback(void *context, const struct culvert_event *event);
 

@@ -69,7 +69,7 @@ static uint64_t hash_number(uint64_t seed, uint64_t key)
     return sip_end(&sip);
 }
 
-static uint64_t hash_text(uint64_t seed, const char *text)
+uint64_t map_hash_text(uint64_t seed, const char *text)
 {
     struct sip sip = sip_start(seed);
     size_t size = strlen(text);
@@ -215,17 +215,17 @@ void *map_remove(struct map *map, uint64_t key)
 
 int map_insert_text(struct map *map, const char *key, void *value)
 {
-    return insert(map, hash_text(map->seed, key), key, value);
+    return insert(map, map_hash_text(map->seed, key), key, value);
 }
 
 void *map_find_text(const struct map *map, const char *key)
 {
-    return find(map, hash_text(map->seed, key), key);
+    return find(map, map_hash_text(map->seed, key), key);
 }
 
 void *map_remove_text(struct map *map, const char *key)
 {
-    return take(map, hash_text(map->seed, key), key);
+    return take(map, map_hash_text(map->seed, key), key);
 }
 
 void *map_next(const struct map *map, size_t *cursor)

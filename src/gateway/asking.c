@@ -1,6 +1,5 @@
 #include "gateway/asking.h"
 
-#include "base/log.h"
 #include "base/memory.h"
 #include "base/reason.h"
 #include "gateway/authorizer.h"
@@ -100,6 +99,20 @@ static bool decide(struct member *member, const struct request *request,
     return is_final;
 }
 
+void asking_turn_away(struct member *member, struct stream *stream, int code, const char *why)
+{
+    struct event event = {
+        .type = EVENT_SESSION_REFUSED,
+        .source = member->name,
+        .source_user = member->user,
+        .source_address = member->address,
+        .code = code,
+        .reason = why,
+    };
+    journal_emit(member->worker->gateway->config->journal, &event);
+    stream_refuse(stream, code, why);
+}
+
 void asking_begin(struct member *member, struct stream *stream, const struct message_open *open)
 {
     struct worker *worker = member->worker;
@@ -110,8 +123,7 @@ void asking_begin(struct member *member, struct stream *stream, const struct mes
     struct request *request =
         request_new(atomic_fetch_add(&gateway->next_session, 1) + 1, &source, open, &code, &why);
     if (request == NULL) {
-        log_info("refused a session of %s: %s", member->name, why);
-        stream_refuse(stream, code, why);
+        asking_turn_away(member, stream, code, why);
         return;
     }
     struct policy_verdict verdict = {0};

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/reason.h"
+#include "gateway/address_group.h"
 #include "gateway/dialect.h"
 #include "gateway/resume.h"
 #include "gateway/visitor.h"
@@ -19,6 +20,7 @@ void login_tell_refused(const struct visitor *visitor, int code, const char *why
         .type = EVENT_AUTH_FAILED,
         .agent = visitor->name,
         .address = visitor->address,
+        .origin = address_group(visitor->front.address),
         .code = code,
         .reason = why,
     };

@@ -252,7 +252,7 @@ static void peer_opened(struct tunnel *tunnel, struct stream *stream,
         member->opens = 0;
     }
     if (++member->opens > MEMBER_OPENS_PER_SECOND) {
-        stream_refuse(stream, REASON_LIMIT, "too many sessions a second");
+        asking_turn_away(member, stream, REASON_LIMIT, "too many sessions a second");
         return;
     }
     asking_begin(member, stream, open);

@@ -15,7 +15,7 @@ const struct event_field event_fields[] = {
     {"address", FIELD_TEXT, offsetof(struct event, address), ALL},
     {"user", FIELD_TEXT, offsetof(struct event, user), ALL},
     {"dialect", FIELD_TEXT, offsetof(struct event, dialect), ALL},
-    {"session", FIELD_NUMBER, offsetof(struct event, session), SESSIONS},
+    {"session", FIELD_SESSION, offsetof(struct event, session), SESSIONS},
     {"source", FIELD_TEXT, offsetof(struct event, source), ALL},
     {"source_user", FIELD_TEXT, offsetof(struct event, source_user), ALL},
     {"source_address", FIELD_TEXT, offsetof(struct event, source_address), ALL},
@@ -36,6 +36,8 @@ const struct event_field event_fields[] = {
      TYPE(EVENT_SESSION_REFUSED) | TYPE(EVENT_SESSION_CLOSED) | TYPE(EVENT_AUTH_FAILED)},
     {"file", FIELD_TEXT, offsetof(struct event, file), ALL},
     {"ok", FIELD_BOOL, offsetof(struct event, ok), TYPE(EVENT_POLICY_RELOADED)},
+    {"repeated", FIELD_REPEATED, offsetof(struct event, repeated),
+     TYPE(EVENT_SESSION_REFUSED) | TYPE(EVENT_AUTH_FAILED)},
     {"reason", FIELD_TEXT, offsetof(struct event, reason), ALL},
 };
 
@@ -53,6 +55,7 @@ const char *event_name(enum event_type type)
         [EVENT_SESSION_CLOSED] = "session.closed",
         [EVENT_AUTH_FAILED] = "auth.failed",
         [EVENT_POLICY_RELOADED] = "policy.reloaded",
+        [EVENT_EVENTS_DROPPED] = "events.dropped",
     };
     return names[type];
 }
@@ -70,7 +73,9 @@ bool event_has_field(const struct event *event, const struct event_field *field)
         const char *text = event_field_text(event, field);
         return text != NULL && text[0] != '\0';
     }
-    return field->offset != offsetof(struct event, session) || event->session != 0;
+    if (field->kind == FIELD_SESSION)
+        return event_field_number(event, field) > 0;
+    return field->kind != FIELD_REPEATED || event_field_number(event, field) > 1;
 }
 
 uint64_t event_field_number(const struct event *event, const struct event_field *field)

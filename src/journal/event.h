@@ -14,6 +14,7 @@ enum event_type {
     EVENT_SESSION_CLOSED,     /* "session.closed" */
     EVENT_AUTH_FAILED,        /* "auth.failed" */
     EVENT_POLICY_RELOADED,    /* "policy.reloaded" */
+    EVENT_EVENTS_DROPPED,     /* "events.dropped": the journal's own */
 };
 
 /* The longest text of a field, in bytes; what is longer is cut. */
@@ -48,6 +49,10 @@ struct event {
     const char *file;        /* policy.reloaded */
     int ok;                  /* policy.reloaded */
     const char *reason;      /* what the type needs one for; policy.reloaded: what is wrong */
+    uint64_t repeated;       /* session.refused, auth.failed: how many like it this one stands for,
+                                itself included; 0 or 1: for itself. Set by the journal */
+    uint64_t origin;         /* auth.failed: the group of addresses it came from, whose failures are
+                                summed up; not shown. 0: its address */
 };
 
 /* "session.opened" */

@@ -9,7 +9,9 @@
 
 enum event_field_kind {
     FIELD_TEXT,
-    FIELD_NUMBER, /* uint64_t */
+    FIELD_NUMBER,   /* uint64_t */
+    FIELD_SESSION,  /* uint64_t, shown unless it is 0 */
+    FIELD_REPEATED, /* uint64_t, shown from 2 on */
     FIELD_PORT,
     FIELD_SECONDS,
     FIELD_CODE,
@@ -35,7 +37,7 @@ static inline const void *event_field_value(const struct event *event,
     return (const char *)event + field->offset;
 }
 
-/* The value, by the field's kind: of FIELD_TEXT; of FIELD_NUMBER and FIELD_PORT; of FIELD_CODE and
+/* The value, by the field's kind: of FIELD_TEXT; of those that are whole numbers; of FIELD_CODE and
  * FIELD_BOOL; of FIELD_SECONDS, in whole microseconds. */
 const char *event_field_text(const struct event *event, const struct event_field *field);
 uint64_t event_field_number(const struct event *event, const struct event_field *field);

@@ -43,6 +43,8 @@ static json_t *field_value(const struct event *event, const struct event_field *
     case FIELD_TEXT:
         return text_value(event_field_text(event, field));
     case FIELD_NUMBER:
+    case FIELD_SESSION:
+    case FIELD_REPEATED:
     case FIELD_PORT:
         return json_integer((json_int_t)event_field_number(event, field));
     case FIELD_SECONDS:

@@ -66,6 +66,8 @@ static void add_field(struct line *line, const struct event *event, const struct
         add_text(line, event_field_text(event, field));
         break;
     case FIELD_NUMBER:
+    case FIELD_SESSION:
+    case FIELD_REPEATED:
     case FIELD_PORT:
         add(line, "%" PRIu64, event_field_number(event, field));
         break;

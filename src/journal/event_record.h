@@ -4,6 +4,7 @@
 #define JOURNAL_EVENT_RECORD_H
 
 #include "journal/event.h"
+#include "journal/room.h"
 
 #include <stddef.h>
 #include <time.h>
@@ -11,6 +12,7 @@
 struct event_record {
     struct event_record *next; /* in a queue */
     size_t size;               /* bytes of the whole, its texts included */
+    struct room_place place;   /* in the journal's queue */
     struct timespec time;      /* CLOCK_REALTIME */
     uint64_t number;
     uint64_t dropped;   /* events that were lost between the one before and this */

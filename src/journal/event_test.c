@@ -160,6 +160,16 @@ static void the_others(void **state)
     (void)state;
     struct event failed = {.type = EVENT_AUTH_FAILED, .agent = "", .address = "[::1]:1", .code = 2};
     expect_json(record_of(failed), HEAD("auth.failed") ",\"address\":\"[::1]:1\",\"code\":2}");
+    failed.repeated = 1;
+    expect_json(record_of(failed), HEAD("auth.failed") ",\"address\":\"[::1]:1\",\"code\":2}");
+    failed.repeated = 40;
+    failed.origin = 9;
+    expect_json(record_of(failed), HEAD("auth.failed") ",\"address\":\"[::1]:1\",\"code\":2,"
+                                                       "\"repeated\":40}");
+    expect_line(record_of(failed), "auth.failed seq=7 address=[::1]:1 code=2 repeated=40");
+    struct event_record *dropped = record_of((struct event){.type = EVENT_EVENTS_DROPPED});
+    dropped->dropped = 8;
+    expect_json(dropped, HEAD("events.dropped") ",\"dropped\":8}");
     struct event good = {.type = EVENT_POLICY_RELOADED, .file = "a.acl", .ok = 1};
     expect_json(record_of(good), HEAD("policy.reloaded") ",\"file\":\"a.acl\",\"ok\":true}");
     struct event bad = {.type = EVENT_POLICY_RELOADED, .file = "a.acl", .reason = "a.acl:1: what"};

@@ -6,10 +6,11 @@
 #include "journal/clock.h"
 #include "journal/event_record.h"
 #include "journal/file_sink.h"
+#include "journal/refusals.h"
+#include "journal/room.h"
 #include "journal/thread.h"
 #include "journal/webhook.h"
 
-#include <inttypes.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 
@@ -27,6 +28,7 @@ struct callback {
 
 struct journal {
     bool log;
+    uint64_t seed;
     struct file_sink *file;
     struct webhook *webhook;
     pthread_t thread;
@@ -39,8 +41,8 @@ struct journal {
     pthread_cond_t wake;
     struct event_record *first;
     struct event_record **end;
-    size_t count; /* with those that the thread has taken and not finished */
-    size_t bytes;
+    struct room room; /* with those that the thread has taken and not finished */
+    struct refusals refusals;
     uint64_t number;  /* of the event emitted last */
     uint64_t dropped; /* events since the last that got through */
     bool is_sleeping;
@@ -49,14 +51,15 @@ struct journal {
 
     /* The thread's */
     struct event_text json;
+    uint64_t shown;   /* the number of the last one */
     uint64_t unshown; /* events of which there was no memory to make JSON, since the last */
 };
 
 /* What the thread takes out of the queue for one turn. */
 struct turn {
     struct event_record *records;
-    size_t count;
-    size_t bytes;
+    uint64_t dropped; /* events behind them */
+    struct timespec time;
     bool must_reopen;
     bool is_last;
 };
@@ -68,31 +71,70 @@ static bool is_heard(const struct journal *journal)
            (journal->log && log_is_on(LOG_INFO));
 }
 
+/* With the mutex held. Numbers the event, which stands for so many, and takes the record; NULL: it
+ * is dropped. */
+static void append(struct journal *journal, struct event_record *record, uint64_t stands_for)
+{
+    if (journal->is_sleeping)
+        pthread_cond_signal(&journal->wake);
+    if (record != NULL) {
+        record->place = room_place(&record->event, journal->seed, record->size);
+        if (!room_take(&journal->room, record->place)) {
+            memory_free(record);
+            record = NULL;
+        }
+    }
+    if (record == NULL) {
+        journal->number += stands_for;
+        journal->dropped += stands_for;
+        return;
+    }
+    if (journal->dropped > 0)
+        journal->number++; /* of events.dropped */
+    record->number = ++journal->number;
+    record->dropped = journal->dropped;
+    journal->dropped = 0;
+    clock_gettime(CLOCK_REALTIME, &record->time);
+    *journal->end = record;
+    journal->end = &record->next;
+}
+
+/* With the mutex held. Sums of refusals become events once their second is over. */
+static void append_sums(struct journal *journal, int64_t now)
+{
+    struct refusals_sum sum;
+    while (refusals_take(&journal->refusals, now, &sum)) {
+        if (sum.count > 0)
+            append(journal, sum.record, sum.count);
+    }
+}
+
+/* No memory is allocated for a refusal that is held back, apart from the first of its second. */
+static void emit_refusal(struct journal *journal, const struct event *event)
+{
+    int64_t now = clock_milliseconds();
+    pthread_mutex_lock(&journal->mutex);
+    append_sums(journal, now);
+    bool was_holding = refusals_due(&journal->refusals) != 0;
+    if (!refusals_hold(&journal->refusals, event, now))
+        append(journal, event_record_create(event), 1);
+    else if (!was_holding && journal->is_sleeping)
+        pthread_cond_signal(&journal->wake); /* so that it wakes when the second is over */
+    pthread_mutex_unlock(&journal->mutex);
+}
+
 void journal_emit(struct journal *journal, const struct event *event)
 {
     if (journal == NULL || !is_heard(journal))
         return;
+    if (room_is_refusal(event->type)) {
+        emit_refusal(journal, event);
+        return;
+    }
     struct event_record *record = event_record_create(event);
     pthread_mutex_lock(&journal->mutex);
-    journal->number++;
-    if (record != NULL && journal->count < JOURNAL_QUEUE &&
-        journal->bytes + record->size <= JOURNAL_QUEUE_BYTES) {
-        clock_gettime(CLOCK_REALTIME, &record->time);
-        record->number = journal->number;
-        record->dropped = journal->dropped;
-        journal->dropped = 0;
-        journal->count++;
-        journal->bytes += record->size;
-        *journal->end = record;
-        journal->end = &record->next;
-        record = NULL;
-        if (journal->is_sleeping)
-            pthread_cond_signal(&journal->wake);
-    } else {
-        journal->dropped++;
-    }
+    append(journal, record, 1);
     pthread_mutex_unlock(&journal->mutex);
-    memory_free(record);
 }
 
 void journal_reopen(struct journal *journal)
@@ -135,80 +177,54 @@ void journal_remove_callback(struct journal *journal, journal_callback *callback
 /* With the mutex held. */
 static bool has_work(const struct journal *journal)
 {
-    return journal->first != NULL || journal->must_reopen || journal->deadline != 0;
+    return journal->first != NULL || journal->dropped > 0 || journal->must_reopen ||
+           journal->deadline != 0;
 }
 
-/* Waits with the mutex held, for the file's next attempt too. */
+/* When the thread is to wake although nobody has woken it; 0: never. */
+static int64_t next_look(const struct journal *journal, int64_t next_try)
+{
+    int64_t due = refusals_due(&journal->refusals);
+    return next_try == 0 || (due != 0 && due < next_try) ? due : next_try;
+}
+
+/* Waits with the mutex held, for the file's next attempt too, and for the end of a second in which
+ * refusals are summed up. */
 static void sleep_until_work(struct journal *journal, int64_t next_try)
 {
     journal->is_sleeping = true;
-    if (next_try == 0) {
-        while (!has_work(journal))
+    while (!has_work(journal)) {
+        int64_t look = next_look(journal, next_try);
+        if (look == 0) {
             pthread_cond_wait(&journal->wake, &journal->mutex);
-    } else {
-        struct timespec limit = clock_moment(next_try);
-        int error = 0;
-        while (!has_work(journal) && error == 0)
-            error = pthread_cond_timedwait(&journal->wake, &journal->mutex, &limit);
+        } else if (clock_milliseconds() >= look) {
+            break;
+        } else {
+            struct timespec limit = clock_moment(look);
+            pthread_cond_timedwait(&journal->wake, &journal->mutex, &limit);
+        }
     }
     journal->is_sleeping = false;
 }
 
-/* Waits for something to do and takes it; what the turn before had taken is done. */
-static void take(struct journal *journal, struct turn *turn)
+/* Takes what may be shown in one turn out of the queue. */
+static void take_records(struct journal *journal, struct turn *turn)
 {
-    int64_t next_try = journal->file == NULL ? 0 : file_sink_next_try(journal->file);
-    pthread_mutex_lock(&journal->mutex);
-    journal->count -= turn->count;
-    journal->bytes -= turn->bytes;
-    sleep_until_work(journal, next_try);
-    *turn = (struct turn){.records = journal->first, .must_reopen = journal->must_reopen};
-    journal->must_reopen = false;
     struct event_record **end = &turn->records;
-    while (*end != NULL && turn->count < TURN) {
-        turn->count++;
-        turn->bytes += (*end)->size;
+    *end = journal->first;
+    for (size_t count = 0; *end != NULL && count < TURN; count++)
         end = &(*end)->next;
-    }
     journal->first = *end;
     *end = NULL;
-    if (journal->first == NULL)
-        journal->end = &journal->first;
-    turn->is_last = journal->deadline != 0 &&
-                    (journal->first == NULL || clock_milliseconds() >= journal->deadline);
-    pthread_mutex_unlock(&journal->mutex);
-}
-
-static void show_as_json(struct journal *journal, struct event_record *record)
-{
-    if (event_record_to_json(record, &journal->json) != 0) {
-        journal->unshown += record->dropped + 1;
+    if (journal->first != NULL)
         return;
-    }
-    const struct event_text *json = &journal->json;
-    if (journal->file != NULL)
-        file_sink_add(journal->file, json->data, json->size);
-    if (journal->webhook != NULL)
-        webhook_push(journal->webhook, json->data, json->size);
-    for (const struct callback *callback = journal->callbacks; callback != NULL;
-         callback = callback->next)
-        callback->call(callback->context, json->data);
-}
-
-static void show(struct journal *journal, struct event_record *record)
-{
-    char line[LINE_SIZE];
-    record->dropped += journal->unshown;
-    journal->unshown = 0;
-    if (record->dropped > 0)
-        log_warning("%" PRIu64 " events were dropped before number %" PRIu64, record->dropped,
-                    record->number);
-    if (journal->log && log_is_on(LOG_INFO)) {
-        event_record_to_line(record, line, sizeof line);
-        log_info("%s", line);
-    }
-    if (journal->file != NULL || journal->webhook != NULL || journal->callbacks != NULL)
-        show_as_json(journal, record);
+    journal->end = &journal->first;
+    turn->dropped = journal->dropped;
+    if (journal->dropped == 0)
+        return;
+    journal->number++; /* of events.dropped */
+    journal->dropped = 0;
+    clock_gettime(CLOCK_REALTIME, &turn->time);
 }
 
 static void free_records(struct event_record *record)
@@ -220,6 +236,98 @@ static void free_records(struct event_record *record)
     }
 }
 
+/* Waits for something to do and takes it; what the turn before had taken is done. */
+static void take(struct journal *journal, struct turn *turn)
+{
+    int64_t next_try = journal->file == NULL ? 0 : file_sink_next_try(journal->file);
+    struct event_record *done = turn->records;
+    pthread_mutex_lock(&journal->mutex);
+    for (const struct event_record *record = done; record != NULL; record = record->next)
+        room_give_back(&journal->room, record->place);
+    sleep_until_work(journal, next_try);
+    append_sums(journal, journal->deadline != 0 ? INT64_MAX : clock_milliseconds());
+    *turn = (struct turn){.must_reopen = journal->must_reopen};
+    journal->must_reopen = false;
+    take_records(journal, turn);
+    turn->is_last = journal->deadline != 0 &&
+                    (journal->first == NULL || clock_milliseconds() >= journal->deadline);
+    pthread_mutex_unlock(&journal->mutex);
+    free_records(done);
+}
+
+/* How many events a record stands for. */
+static uint64_t weight_of(const struct event_record *record)
+{
+    return record->event.repeated > 1 ? record->event.repeated : 1;
+}
+
+static void show_as_json(struct journal *journal, struct event_record *record)
+{
+    if (event_record_to_json(record, &journal->json) != 0) {
+        journal->unshown += record->dropped + weight_of(record);
+        return;
+    }
+    const struct event_text *json = &journal->json;
+    if (journal->file != NULL)
+        file_sink_add(journal->file, json->data, json->size);
+    if (journal->webhook != NULL)
+        webhook_push(journal->webhook, json->data, json->size,
+                     room_place(&record->event, journal->seed, json->size));
+    for (const struct callback *callback = journal->callbacks; callback != NULL;
+         callback = callback->next)
+        callback->call(callback->context, json->data);
+}
+
+static void show_one(struct journal *journal, struct event_record *record)
+{
+    char line[LINE_SIZE];
+    journal->shown = record->number;
+    record->dropped += journal->unshown;
+    journal->unshown = 0;
+    if (record->dropped > 0 || (journal->log && log_is_on(LOG_INFO))) {
+        event_record_to_line(record, line, sizeof line);
+        if (record->dropped > 0)
+            log_warning("%s", line);
+        else
+            log_info("%s", line);
+    }
+    if (journal->file != NULL || journal->webhook != NULL || journal->callbacks != NULL)
+        show_as_json(journal, record);
+}
+
+/* Shows events.dropped, with the number behind those that were dropped. */
+static void show_dropped(struct journal *journal, uint64_t count, struct timespec time)
+{
+    struct event_record notice = {
+        .time = time,
+        .number = journal->shown + count + 1,
+        .dropped = count,
+        .event = {.type = EVENT_EVENTS_DROPPED},
+    };
+    show_one(journal, &notice);
+}
+
+static void show(struct journal *journal, struct event_record *record)
+{
+    uint64_t dropped = record->dropped;
+    record->dropped = 0;
+    if (dropped > 0)
+        show_dropped(journal, dropped, record->time);
+    show_one(journal, record);
+}
+
+/* When time is up: what was not shown is counted as dropped. */
+static void show_rest(struct journal *journal)
+{
+    struct timespec now;
+    uint64_t lost = journal->dropped;
+    for (const struct event_record *record = journal->first; record != NULL; record = record->next)
+        lost += record->dropped + weight_of(record);
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (lost > 0 || journal->unshown > 0)
+        show_dropped(journal, lost, now);
+}
+
 static void *run_thread(void *context)
 {
     struct journal *journal = context;
@@ -229,14 +337,35 @@ static void *run_thread(void *context)
         pthread_mutex_lock(&journal->calls);
         for (struct event_record *record = turn.records; record != NULL; record = record->next)
             show(journal, record);
+        if (turn.dropped > 0)
+            show_dropped(journal, turn.dropped, turn.time);
+        if (turn.is_last)
+            show_rest(journal);
         pthread_mutex_unlock(&journal->calls);
-        free_records(turn.records);
         if (journal->file != NULL && turn.must_reopen)
             file_sink_reopen(journal->file, clock_milliseconds());
         else if (journal->file != NULL)
             file_sink_flush(journal->file, clock_milliseconds());
     }
+    free_records(turn.records);
     return NULL;
+}
+
+static int no_random_numbers(char *why, size_t why_size)
+{
+    snprintf(why, why_size, "cannot start the journal: no random numbers");
+    return CULVERT_ERROR_UNSUPPORTED;
+}
+
+static int start_refusals(struct journal *journal, char *why, size_t why_size)
+{
+    if (RAND_bytes((unsigned char *)&journal->seed, sizeof journal->seed) != 1)
+        return no_random_numbers(why, why_size);
+    room_init(&journal->room, journal->seed);
+    int error = refusals_init(&journal->refusals, journal->seed);
+    if (error != 0)
+        snprintf(why, why_size, "cannot start the journal: %s", error_text(error));
+    return error;
 }
 
 static int start_sinks(struct journal *journal, const struct journal_config *config, char *why,
@@ -250,10 +379,8 @@ static int start_sinks(struct journal *journal, const struct journal_config *con
         error = file_sink_open(config->file, &journal->file, why, why_size);
     if (error != 0 || config->webhook == NULL)
         return error;
-    if (RAND_bytes(random, sizeof random) != 1) {
-        snprintf(why, why_size, "cannot start the webhook: no random numbers");
-        return CULVERT_ERROR_UNSUPPORTED;
-    }
+    if (RAND_bytes(random, sizeof random) != 1)
+        return no_random_numbers(why, why_size);
     for (size_t i = 0; i < sizeof random; i++)
         snprintf(name + 2 * i, 3, "%02x", random[i]);
     return webhook_start(config->webhook, config->webhook_secret, name, &journal->webhook, why,
@@ -265,6 +392,8 @@ static void free_journal(struct journal *journal, int64_t deadline)
     webhook_stop(journal->webhook, deadline);
     file_sink_close(journal->file);
     free_records(journal->first);
+    refusals_deinit(&journal->refusals);
+    room_deinit(&journal->room);
     for (struct callback *next, *callback = journal->callbacks; callback != NULL; callback = next) {
         next = callback->next;
         memory_free(callback);
@@ -295,7 +424,9 @@ int journal_start(const struct journal_config *config, struct journal **out, cha
         return error;
     }
     journal->end = &journal->first;
-    error = start_sinks(journal, config, why, why_size);
+    error = start_refusals(journal, why, why_size);
+    if (error == 0)
+        error = start_sinks(journal, config, why, why_size);
     if (error == 0) {
         error = thread_start(&journal->thread, run_thread, journal);
         if (error != 0)
@@ -319,10 +450,5 @@ void journal_stop(struct journal *journal)
     pthread_cond_signal(&journal->wake);
     pthread_mutex_unlock(&journal->mutex);
     pthread_join(journal->thread, NULL);
-    uint64_t lost = journal->dropped + journal->unshown;
-    for (const struct event_record *record = journal->first; record != NULL; record = record->next)
-        lost += record->dropped + 1;
-    if (lost > 0)
-        log_warning("%" PRIu64 " events were dropped at the end", lost);
     free_journal(journal, deadline);
 }

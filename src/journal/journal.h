@@ -1,9 +1,10 @@
 /*
  * The journal takes events from any thread and gives them to its sinks on a thread of its own: the
  * log, a file of JSON lines, a webhook, callbacks. Each event has a time and a number that goes up
- * by one. Nobody who emits ever waits for a sink: the queue is bounded, and what does not fit is
- * dropped and counted. A dropped event uses up its number, and the next one that gets through says
- * how many are missing before it ("dropped"), as does a warning in the log.
+ * by one. Nobody who emits ever waits for a sink: the queue is bounded and shared (journal/room.h),
+ * and what does not fit is dropped and counted. A dropped event uses up its number, and in the
+ * place of those that are missing comes "events.dropped", which says how many they are, to all
+ * sinks. Refusals of one cause are summed up (journal/refusals.h).
  */
 #ifndef JOURNAL_JOURNAL_H
 #define JOURNAL_JOURNAL_H
@@ -14,11 +15,8 @@
 #include <stddef.h>
 
 enum {
-    JOURNAL_QUEUE = 16384,                  /* events that wait for the journal's thread */
-    JOURNAL_QUEUE_BYTES = 16 * 1024 * 1024, /* and what they take */
-    JOURNAL_WEBHOOK_QUEUE = 16384,          /* that wait for the webhook */
-    JOURNAL_WEBHOOK_BATCH = 100,            /* in one POST */
-    JOURNAL_FLUSH_TIME = 2000,              /* milliseconds that journal_stop gives the sinks */
+    JOURNAL_WEBHOOK_BATCH = 100, /* in one POST */
+    JOURNAL_FLUSH_TIME = 2000,   /* milliseconds that journal_stop gives the sinks */
 };
 
 struct journal;

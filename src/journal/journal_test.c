@@ -3,6 +3,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "journal/clock.h"
+#include "journal/refusals.h"
+#include "journal/room.h"
 #include "journal/test_receiver.h"
 
 #include <jansson.h>
@@ -18,19 +20,37 @@
 
 #include <cmocka.h>
 
-enum { THREADS = 4, EVENTS = 2000, PATIENCE_SECONDS = 60 };
+enum {
+    THREADS = 4,
+    EVENTS = 1000 /* all of them fit into the share of one source */,
+    PATIENCE_SECONDS = 60
+};
 
 /* What a callback has seen. Its thread is the journal's, until journal_stop has joined it. */
 struct watcher {
     sem_t seen;
     sem_t held;
+    sem_t told;
     bool is_holding; /* the first event waits for `held` */
+    bool is_slow;    /* it waits until nobody waits for the journal any more */
     size_t count;
+    size_t notices;    /* of them events.dropped */
     json_int_t number; /* of the last one */
     json_int_t dropped;
+    json_int_t refused; /* session.refused, as many as they stand for */
     char time[64];
     bool is_out_of_order;
 };
+
+static int wait_milliseconds(sem_t *semaphore, long milliseconds)
+{
+    struct timespec limit;
+    clock_gettime(CLOCK_REALTIME, &limit);
+    limit.tv_nsec += milliseconds % 1000 * 1000000;
+    limit.tv_sec += milliseconds / 1000 + limit.tv_nsec / 1000000000;
+    limit.tv_nsec %= 1000000000;
+    return sem_timedwait(semaphore, &limit);
+}
 
 static void watch(void *context, const char *json)
 {
@@ -39,6 +59,8 @@ static void watch(void *context, const char *json)
     json_int_t number = json_integer_value(json_object_get(event, "seq"));
     json_int_t dropped = json_integer_value(json_object_get(event, "dropped"));
     const char *time = json_string_value(json_object_get(event, "time"));
+    const char *name = json_string_value(json_object_get(event, "event"));
+    json_int_t repeated = json_integer_value(json_object_get(event, "repeated"));
     if (time == NULL || number != watcher->number + dropped + 1 || strcmp(time, watcher->time) < 0)
         watcher->is_out_of_order = true;
     snprintf(watcher->time, sizeof watcher->time, "%s", time == NULL ? "" : time);
@@ -46,10 +68,18 @@ static void watch(void *context, const char *json)
     watcher->dropped += dropped;
     bool must_hold = watcher->is_holding && watcher->count == 0;
     watcher->count++;
+    bool is_notice = name != NULL && strcmp(name, "events.dropped") == 0;
+    watcher->notices += is_notice;
+    if (name != NULL && strcmp(name, "session.refused") == 0)
+        watcher->refused += repeated > 0 ? repeated : 1;
     json_decref(event);
     sem_post(&watcher->seen);
+    if (is_notice)
+        sem_post(&watcher->told);
     if (must_hold)
         sem_wait(&watcher->held);
+    else if (watcher->is_slow && watcher->count == 1)
+        wait_milliseconds(&watcher->held, JOURNAL_FLUSH_TIME + 500);
 }
 
 static void watcher_init(struct watcher *watcher)
@@ -57,14 +87,12 @@ static void watcher_init(struct watcher *watcher)
     memset(watcher, 0, sizeof *watcher);
     sem_init(&watcher->seen, 0, 0);
     sem_init(&watcher->held, 0, 0);
+    sem_init(&watcher->told, 0, 0);
 }
 
 static void watcher_wait(struct watcher *watcher)
 {
-    struct timespec limit;
-    clock_gettime(CLOCK_REALTIME, &limit);
-    limit.tv_sec += PATIENCE_SECONDS;
-    assert_int_equal(sem_timedwait(&watcher->seen, &limit), 0);
+    assert_int_equal(wait_milliseconds(&watcher->seen, PATIENCE_SECONDS * 1000), 0);
 }
 
 static struct journal *start(const struct journal_config *config)
@@ -83,7 +111,7 @@ static struct journal *start_watched(struct watcher *watcher)
     return journal;
 }
 
-static const struct event an_event = {.type = EVENT_SESSION_REFUSED,
+static const struct event an_event = {.type = EVENT_SESSION_OPENED,
                                       .agent = "bob",
                                       .source = "alice",
                                       .key = "secret",
@@ -94,6 +122,17 @@ static void *emit_many(void *journal)
     for (int i = 0; i < EVENTS; i++)
         journal_emit(journal, &an_event);
     return NULL;
+}
+
+/* Emits this, from so many sources, one event each. */
+static void emit_from(struct journal *journal, struct event event, int sources)
+{
+    char source[16];
+    event.source = source;
+    for (int i = 0; i < sources; i++) {
+        snprintf(source, sizeof source, "s%d", i);
+        journal_emit(journal, &event);
+    }
 }
 
 static void events_of_all_threads_are_numbered_in_order(void **state)
@@ -133,25 +172,93 @@ static void every_callback_is_called(void **state)
     assert_false(first.is_out_of_order || second.is_out_of_order);
 }
 
-/* A callback that blocks holds up nobody but the journal. */
+/* Keeps the journal's thread in its callback, with one event in the queue. */
+static struct journal *start_held(struct watcher *watcher)
+{
+    struct journal *journal = start_watched(watcher);
+    watcher->is_holding = true;
+    journal_emit(journal, &an_event);
+    watcher_wait(watcher);
+    return journal;
+}
+
+/* A callback that blocks holds up nobody but the journal. What was dropped is told in its place,
+ * though no event comes after it. */
 static void a_full_queue_drops_and_counts(void **state)
 {
     (void)state;
     struct watcher watcher;
-    struct journal *journal = start_watched(&watcher);
-    watcher.is_holding = true;
-    journal_emit(journal, &an_event);
-    watcher_wait(&watcher);
-    for (int i = 0; i < JOURNAL_QUEUE + 9; i++)
-        journal_emit(journal, &an_event);
+    struct journal *journal = start_held(&watcher);
+    emit_from(journal, an_event, ROOM_EVENTS + 9);
     sem_post(&watcher.held);
-    for (int i = 1; i < JOURNAL_QUEUE; i++)
+    for (int i = 0; i < ROOM_EVENTS; i++)
         watcher_wait(&watcher);
+    assert_int_equal(watcher.notices, 1);
+    assert_int_equal(watcher.dropped, 10);
     journal_emit(journal, &an_event);
     journal_stop(journal);
-    assert_int_equal(watcher.count, JOURNAL_QUEUE + 1);
+    assert_int_equal(watcher.count, ROOM_EVENTS + 2);
+    assert_int_equal(watcher.notices, 1);
     assert_false(watcher.is_out_of_order);
-    assert_int_equal(watcher.dropped, 10);
+}
+
+/* The callback takes longer than the end may. */
+static void what_is_dropped_at_the_end_is_told(void **state)
+{
+    (void)state;
+    enum { SOME = 1000 };
+    struct watcher watcher;
+    struct journal *journal = start_watched(&watcher);
+    watcher.is_slow = true;
+    journal_emit(journal, &an_event);
+    watcher_wait(&watcher);
+    emit_from(journal, an_event, SOME);
+    journal_stop(journal);
+    assert_int_equal((json_int_t)(watcher.count - watcher.notices) + watcher.dropped, SOME + 1);
+    assert_int_equal(watcher.notices, watcher.dropped > 0);
+    assert_false(watcher.is_out_of_order);
+}
+
+/* What was dropped is told before what comes next. */
+static void one_source_leaves_room_for_others(void **state)
+{
+    (void)state;
+    struct watcher watcher;
+    struct journal *journal = start_held(&watcher);
+    for (int i = 0; i < ROOM_EVENTS; i++)
+        journal_emit(journal, &an_event);
+    emit_from(journal, an_event, 100);
+    sem_post(&watcher.held);
+    for (int i = 1; i < ROOM_EVENTS / 4 + 1 + 100; i++)
+        watcher_wait(&watcher);
+    journal_stop(journal);
+    assert_int_equal(watcher.count, ROOM_EVENTS / 4 + 1 + 100);
+    assert_int_equal(watcher.notices, 1);
+    assert_int_equal(watcher.dropped, 1 + ROOM_EVENTS - ROOM_EVENTS / 4);
+    assert_false(watcher.is_out_of_order);
+}
+
+static void refusals_of_one_source_are_summed_up(void **state)
+{
+    (void)state;
+    enum { REFUSED = 20000 };
+    struct watcher watcher;
+    struct event refused = an_event;
+    refused.type = EVENT_SESSION_REFUSED;
+    struct journal *journal = start_watched(&watcher);
+    for (int i = 0; i < REFUSED; i++)
+        journal_emit(journal, &refused);
+    journal_emit(journal, &an_event);
+    /* The sum comes without another event, once the second is over. */
+    for (size_t i = 0; i < REFUSALS_SHOWN + 2; i++)
+        watcher_wait(&watcher);
+    for (int i = 0; i < 3 * REFUSALS_SHOWN; i++)
+        journal_emit(journal, &refused);
+    journal_stop(journal);
+    assert_int_equal(watcher.refused, REFUSED + 3 * REFUSALS_SHOWN);
+    assert_true(watcher.count < REFUSED / 4);
+    assert_int_equal(watcher.dropped, 0);
+    assert_false(watcher.is_out_of_order);
 }
 
 static void large_events_are_bounded_in_bytes(void **state)
@@ -159,20 +266,17 @@ static void large_events_are_bounded_in_bytes(void **state)
     (void)state;
     static char text[EVENT_TEXT_SIZE + 1];
     struct watcher watcher;
-    struct journal *journal = start_watched(&watcher);
     memset(text, 'a', EVENT_TEXT_SIZE);
     struct event large = {
-        .type = EVENT_AUTH_FAILED, .agent = text, .address = text, .user = text, .reason = text};
-    watcher.is_holding = true;
-    journal_emit(journal, &an_event);
-    watcher_wait(&watcher);
-    for (int i = 0; i < JOURNAL_QUEUE - 1; i++)
-        journal_emit(journal, &large);
+        .type = EVENT_SESSION_CLOSED, .host = text, .client = text, .agent = text, .reason = text};
+    struct journal *journal = start_held(&watcher);
+    emit_from(journal, large, ROOM_EVENTS - 1);
     sem_post(&watcher.held);
+    assert_int_equal(wait_milliseconds(&watcher.told, PATIENCE_SECONDS * 1000), 0);
     journal_stop(journal);
     assert_false(watcher.is_out_of_order);
-    assert_in_range(watcher.count, JOURNAL_QUEUE_BYTES / (6 * EVENT_TEXT_SIZE),
-                    JOURNAL_QUEUE_BYTES / (4 * EVENT_TEXT_SIZE));
+    assert_in_range(watcher.count, ROOM_BYTES / (6 * EVENT_TEXT_SIZE),
+                    ROOM_BYTES / (4 * EVENT_TEXT_SIZE));
 }
 
 static void an_event_without_memory_is_counted(void **state)
@@ -183,12 +287,13 @@ static void an_event_without_memory_is_counted(void **state)
     memory_fail_after(1);
     journal_emit(journal, &an_event);
     assert_false(memory_fail_is_pending());
-    journal_emit(journal, &an_event);
     watcher_wait(&watcher);
+    assert_int_equal(watcher.notices, 1);
+    journal_emit(journal, &an_event);
     journal_stop(journal);
     assert_false(watcher.is_out_of_order);
     assert_int_equal(watcher.dropped, 1);
-    assert_int_equal(watcher.number, 2);
+    assert_int_equal(watcher.number, 3);
 }
 
 static void without_a_journal_nothing_happens(void **state)
@@ -248,7 +353,7 @@ static void a_webhook_gets_the_same(void **state)
     journal_emit(journal, &an_event);
     json_t *body = json_loads(receiver_body(&receiver, 0), 0, NULL);
     json_t *event = json_array_get(json_object_get(body, "events"), 0);
-    assert_string_equal(json_string_value(json_object_get(event, "event")), "session.refused");
+    assert_string_equal(json_string_value(json_object_get(event, "event")), "session.opened");
     assert_int_equal(json_integer_value(json_object_get(event, "seq")), 1);
     assert_int_equal(strlen(json_string_value(json_object_get(body, "journal"))), 16);
     json_decref(body);
@@ -325,6 +430,9 @@ int main(void)
         cmocka_unit_test(every_callback_is_called),
         cmocka_unit_test(a_callback_that_was_removed_sees_nothing_more),
         cmocka_unit_test(a_full_queue_drops_and_counts),
+        cmocka_unit_test(what_is_dropped_at_the_end_is_told),
+        cmocka_unit_test(one_source_leaves_room_for_others),
+        cmocka_unit_test(refusals_of_one_source_are_summed_up),
         cmocka_unit_test(large_events_are_bounded_in_bytes),
         cmocka_unit_test(an_event_without_memory_is_counted),
         cmocka_unit_test(without_a_journal_nothing_happens),

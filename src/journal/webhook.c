@@ -21,6 +21,7 @@
 struct item {
     struct item *next;
     size_t size;
+    struct room_place place;
     char json[];
 };
 
@@ -41,6 +42,7 @@ struct webhook {
 
     pthread_mutex_t mutex; /* guards what follows */
     struct queue queue;
+    struct room room;
     bool is_idle;
     uint64_t dropped; /* that no delivered body has told yet */
 
@@ -98,18 +100,18 @@ static void rest(struct webhook *webhook, int milliseconds)
         return;
 }
 
-void webhook_push(struct webhook *webhook, const char *json, size_t size)
+void webhook_push(struct webhook *webhook, const char *json, size_t size, struct room_place place)
 {
     struct item *item = memory_allocate(sizeof *item + size);
     bool must_wake = false;
     bool is_first_drop = false;
     if (item != NULL) {
         item->size = size;
+        item->place = place;
         memcpy(item->json, json, size);
     }
     pthread_mutex_lock(&webhook->mutex);
-    if (item != NULL && webhook->queue.count < JOURNAL_WEBHOOK_QUEUE &&
-        webhook->queue.bytes + sizeof *item + size <= WEBHOOK_QUEUE_BYTES) {
+    if (item != NULL && room_take(&webhook->room, place)) {
         queue_push(&webhook->queue, item);
         must_wake = webhook->is_idle;
         webhook->is_idle = false;
@@ -131,9 +133,12 @@ static void take(struct webhook *webhook, struct queue *taken)
 {
     queue_init(taken);
     pthread_mutex_lock(&webhook->mutex);
-    while (taken->count < JOURNAL_WEBHOOK_BATCH && webhook->queue.first != NULL &&
-           (taken->count == 0 || taken->bytes + webhook->queue.first->size <= WEBHOOK_BATCH_BYTES))
+    while (
+        taken->count < JOURNAL_WEBHOOK_BATCH && webhook->queue.first != NULL &&
+        (taken->count == 0 || taken->bytes + webhook->queue.first->size <= WEBHOOK_BATCH_BYTES)) {
+        room_give_back(&webhook->room, webhook->queue.first->place);
         queue_push(taken, queue_pop(&webhook->queue));
+    }
     webhook->is_idle = taken->count == 0;
     webhook->told = webhook->dropped;
     pthread_mutex_unlock(&webhook->mutex);
@@ -272,6 +277,7 @@ static void *run_thread(void *context)
 static void free_webhook(struct webhook *webhook)
 {
     free_items(&webhook->queue);
+    room_deinit(&webhook->room);
     webhook_post_deinit(&webhook->post);
     close(webhook->wake);
     pthread_mutex_destroy(&webhook->mutex);
@@ -290,6 +296,7 @@ int webhook_start(const char *url, const char *secret, const char *journal, stru
         return error;
     }
     queue_init(&webhook->queue);
+    room_init(&webhook->room, 0); /* the keys are hashes */
     snprintf(webhook->journal, sizeof webhook->journal, "%s", journal);
     webhook->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     error = webhook->wake < 0 ? -errno : 0;

@@ -1,17 +1,19 @@
 /*
  * Events to a web server (docs/events.md, "Webhook"), on a thread of its own: what waits goes in
- * batches, is tried again with growing pauses, and dropped and counted where the queue is full.
+ * batches, is tried again with growing pauses, and dropped and counted where the queue has no room
+ * for it (journal/room.h).
  */
 #ifndef JOURNAL_WEBHOOK_H
 #define JOURNAL_WEBHOOK_H
+
+#include "journal/room.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
-    WEBHOOK_QUEUE_BYTES = 16 * 1024 * 1024, /* that wait, beside JOURNAL_WEBHOOK_QUEUE */
-    WEBHOOK_BATCH_BYTES = 512 * 1024,       /* in one POST, unless one event is larger */
-    WEBHOOK_RETRY_MIN = 1000,               /* milliseconds */
+    WEBHOOK_BATCH_BYTES = 512 * 1024, /* in one POST, unless one event is larger */
+    WEBHOOK_RETRY_MIN = 1000,         /* milliseconds */
     WEBHOOK_RETRY_MAX = 60000,
 };
 
@@ -22,8 +24,8 @@ struct webhook;
 int webhook_start(const char *url, const char *secret, const char *journal, struct webhook **out,
                   char *why, size_t why_size);
 
-/* Takes a copy of an event's JSON; never waits for the network. */
-void webhook_push(struct webhook *webhook, const char *json, size_t size);
+/* Takes a copy of an event's JSON, which takes this place; never waits for the network. */
+void webhook_push(struct webhook *webhook, const char *json, size_t size, struct room_place place);
 
 /* Sends what is left until `deadline` (milliseconds of a monotonic clock), trying nothing twice any
  * more; says what was not delivered, and frees. NULL: nothing. */

@@ -54,7 +54,8 @@ static void start(struct fixture *fixture, const char *secret)
 
 static void push(struct fixture *fixture, const char *json)
 {
-    webhook_push(fixture->webhook, json, strlen(json));
+    size_t size = strlen(json);
+    webhook_push(fixture->webhook, json, size, (struct room_place){.bytes = (uint32_t)size});
 }
 
 static void expect_body(struct fixture *fixture, size_t index, const char *expected)
@@ -191,12 +192,12 @@ static void a_full_queue_drops_and_counts(void **state)
     memory_fail_after(1);
     push(fixture, "lost");
     memory_fail_after(0);
-    for (int i = 0; i < JOURNAL_WEBHOOK_QUEUE + 10; i++)
+    for (int i = 0; i < ROOM_EVENTS + 10; i++)
         push(fixture, "1");
     expect_body(fixture, 1, BODY("0", "0"));
     assert_non_null(strstr(receiver_body(&fixture->receiver, 2), "\"dropped\":11,"));
     assert_non_null(strstr(receiver_body(&fixture->receiver, 3), "\"dropped\":0,"));
-    size_t posts = 2 + (JOURNAL_WEBHOOK_QUEUE + JOURNAL_WEBHOOK_BATCH - 1) / JOURNAL_WEBHOOK_BATCH;
+    size_t posts = 2 + (ROOM_EVENTS + JOURNAL_WEBHOOK_BATCH - 1) / JOURNAL_WEBHOOK_BATCH;
     assert_non_null(receiver_request(&fixture->receiver, posts - 1));
     stop_webhook(fixture, 60000);
     assert_int_equal(receiver_count(&fixture->receiver), posts);
