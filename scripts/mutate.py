@@ -31,7 +31,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PLACE = ROOT / "build-mutate"
 SOURCE, BUILD, SANITIZED = PLACE / "source", PLACE / "build", PLACE / "sanitized"
 UNIT_SECONDS, END_TO_END_SECONDS = 60, 1800
-SIMULATED_SEEDS = 200
+SIMULATED_SEEDS = 150
 JOBS = (os.cpu_count() or 1) + 1
 
 # The end-to-end tests of a room, and of one of its files, which run before the others.
@@ -282,7 +282,7 @@ def run_units(folder, names, simulations=()):
     """Whether these tests, which are built, pass."""
     environment = {**os.environ, "CULVERT": str(BUILD / "culvert")}
     commands = [[folder / name] for name in names]
-    commands += [[folder / "tests/sim" / name, "1", str(SIMULATED_SEEDS)] for name in simulations]
+    commands += [[folder / name, "1", str(SIMULATED_SEEDS)] for name in simulations]
     with concurrent.futures.ThreadPoolExecutor(JOBS) as threads:
         runs = [threads.submit(run, command, UNIT_SECONDS, environment) for command in commands]
         for done in concurrent.futures.as_completed(runs):
@@ -294,7 +294,7 @@ def run_units(folder, names, simulations=()):
 
 
 def pass_units(folder, names, simulations=()):
-    programs = [*names, *(f"tests/sim/{name}" for name in simulations)]
+    programs = [*names, *simulations]
     if folder == BUILD:
         programs.append("culvert")
     if not build(folder, programs):
@@ -324,7 +324,8 @@ def pass_end_to_end(words):
 
 def pass_room(path, only):
     """Whether all tests of the file's room pass; the quick ones first."""
-    names, simulations = contain(unit_tests_of(path), path), SIMULATIONS.get(room_of(path), ())
+    names = contain(unit_tests_of(path), path)
+    simulations = contain([f"tests/sim/{name}" for name in SIMULATIONS.get(room_of(path), ())], path)
     if only != "e2e" and not (pass_units(BUILD, names) and
                               pass_units(BUILD, [], simulations) and
                               pass_units(SANITIZED, names)):

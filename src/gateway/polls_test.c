@@ -25,12 +25,17 @@ struct client {
     int fd; /* of its first connection */
 };
 
-static int dial(struct client *client)
+static int dial_at(struct client *client, unsigned worker)
 {
     int fds[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-    visitor_new(client->test.worker, fds[1]);
+    visitor_new(&client->test.gateway->workers[worker], fds[1]);
     return fds[0];
+}
+
+static int dial(struct client *client)
+{
+    return dial_at(client, 0);
 }
 
 /* Whether the gateway has closed the connection, after what it has answered. */
@@ -100,6 +105,7 @@ static void begin(struct client *client)
 {
     memset(client, 0, sizeof(*client));
     test_gateway_prepare(&client->test);
+    client->test.config.threads = 2;
     test_gateway_open(&client->test);
     client->fd = dial(client);
     assert_int_equal(ask(client, client->fd, "Culvert-Poll: open\r\n", NULL, 0, 0), 200);
@@ -287,6 +293,65 @@ static void who_polls_is_a_stranger_until_the_login(void **state)
     end(&client);
 }
 
+/* ---- from one loop to the other ---- */
+
+static void a_request_goes_to_the_loop_of_its_session(void **state)
+{
+    (void)state;
+    struct client client;
+    begin(&client);
+    log_in(&client);
+    const struct worker *other = &client.test.gateway->workers[1];
+    int fd = dial_at(&client, 1);
+    assert_int_equal(bring(&client, fd, 9, "x", 1, 1), 409);
+    assert_int_equal(session_of(&client)->connection_count, 2);
+    assert_int_equal(other->strangers.count, 0);
+    assert_int_equal(other->visitor_ids.count, 0);
+    assert_true(list_is_empty(&other->polls.idle) && list_is_empty(&other->polls.busy));
+    assert_int_equal(ask_down(&client, fd, 1), 200); /* the welcome */
+    assert_int_equal(ask_down(&client, fd, 7), 409);
+    close(fd);
+    test_gateway_settle(&client.test);
+    assert_int_equal(session_of(&client)->connection_count, 1);
+    /* A session that nobody knows. */
+    client.id[0] = client.id[0] == 'a' ? 'b' : 'a';
+    fd = dial_at(&client, 1);
+    assert_int_equal(ask_down(&client, fd, 1), 410);
+    assert_true(is_closed(fd));
+    close(fd);
+    end(&client);
+}
+
+static void who_comes_back_opens_where_its_link_is(void **state)
+{
+    (void)state;
+    struct client client;
+    struct test_agent agent = {.worker = 1};
+    char fields[128];
+    begin(&client);
+    test_agent_register(&agent, &client.test, "two");
+    struct worker *other = &client.test.gateway->workers[1];
+    assert_int_equal(other->members.count, 1);
+    snprintf(fields, sizeof(fields), "Culvert-Poll: open\r\nCulvert-Link: %s\r\n",
+             test_gateway_member(&client.test, "two")->link);
+    int fd = dial(&client);
+    assert_int_equal(ask(&client, fd, fields, NULL, 0, 0), 200);
+    assert_int_equal(other->polls.sessions.count, 1);
+    assert_int_equal(polls_of(&client)->sessions.count, 1);
+    assert_int_equal(other->strangers.count, 2);
+    assert_int_equal(client.test.worker->strangers.count, 2);
+    assert_int_equal(other->visitor_ids.count, 1);
+    close(fd);
+    /* A link that nobody knows is as none. */
+    fd = dial_at(&client, 1);
+    snprintf(fields, sizeof(fields), "Culvert-Poll: open\r\nCulvert-Link: %032d\r\n", 0);
+    assert_int_equal(ask(&client, fd, fields, NULL, 0, 0), 200);
+    assert_int_equal(other->polls.sessions.count, 2);
+    close(fd);
+    test_agent_close(&agent);
+    end(&client);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +361,8 @@ int main(void)
         cmocka_unit_test(what_comes_while_a_request_waits_is_read_up_to_a_bound),
         cmocka_unit_test(a_session_has_few_connections_and_fewer_before_its_login),
         cmocka_unit_test(who_polls_is_a_stranger_until_the_login),
+        cmocka_unit_test(a_request_goes_to_the_loop_of_its_session),
+        cmocka_unit_test(who_comes_back_opens_where_its_link_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
