@@ -8,8 +8,12 @@
 
 #include <cmocka.h>
 
-#define ID    "00112233445566778899aabbccddeeff"
-#define NONCE "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+/* Words of others are shown up to 63 characters. */
+#define DIGITS_60 "012345678901234567890123456789012345678901234567890123456789"
+#define DIGITS_63 DIGITS_60 "012"
+#define DIGITS_64 DIGITS_63 "3"
+#define ID        "00112233445566778899aabbccddeeff"
+#define NONCE     "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 
 static struct poll_reply read_head(const char *head, const char *proxy)
 {
@@ -92,6 +96,9 @@ static void test_words(void **state)
          "answer was HTTP 302 Found, which points to /login"},
         {"HTTP/1.1 502 Bad\r\n\r\n", "the proxy P",
          "the gateway cannot be reached through the proxy P: the answer was HTTP 502 Bad"},
+        {"HTTP/1.1 404 " DIGITS_64 "\r\nServer: ~ z" DIGITS_64 "\r\n\r\n", NULL,
+         "the server there is no culvert gateway: it answered HTTP 404 " DIGITS_63
+         ", Server: ~ z" DIGITS_60},
         {"SSH-2.0", NULL, "the server there is no culvert gateway: it answered no valid HTTP"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)

@@ -9,8 +9,11 @@
 
 #include <cmocka.h>
 
-#define KEY    "dGhlIHNhbXBsZSBub25jZQ==" /* RFC 6455 §1.3 */
-#define ACCEPT "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+/* Words of others are shown up to 63 characters. */
+#define DIGITS_63 "012345678901234567890123456789012345678901234567890123456789012"
+#define DIGITS_64 DIGITS_63 "3"
+#define KEY       "dGhlIHNhbXBsZSBub25jZQ==" /* RFC 6455 §1.3 */
+#define ACCEPT    "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 static struct http1_head request(const char *text)
 {
@@ -136,6 +139,9 @@ static void names_what_the_server_is(void **state)
         {"HTTP/1.1 200 OK\r\n\r\n", CULVERT_ERROR_REFUSED,
          "the server there is no culvert gateway: it answered HTTP 200 OK"},
         {"HTTP/1.1 404\r\nServer: a\tb\r\n\r\n", CULVERT_ERROR_REFUSED, "HTTP 404, Server: a?b"},
+        {"HTTP/1.1 404\r\nServer: ~\xc3\xb6 z\r\n\r\n", CULVERT_ERROR_REFUSED, "Server: ~?? z"},
+        {"HTTP/1.1 404 " DIGITS_64 "\r\nServer: " DIGITS_64 "0\r\n\r\n", CULVERT_ERROR_REFUSED,
+         "HTTP 404 " DIGITS_63 ", Server: " DIGITS_63},
         {"HTTP/1.1 426 Upgrade Required\r\nServer: nginx\r\n\r\n", CULVERT_ERROR_REFUSED,
          "a proxy before it removes the Upgrade header (HTTP 426 Upgrade Required, Server: nginx)"},
         {"HTTP/1.1 502 Bad Gateway\r\n\r\n", CULVERT_ERROR_REFUSED,
@@ -158,6 +164,7 @@ static void names_what_the_server_is(void **state)
         assert_int_equal(upgrade_check_response(&head, KEY, &is_native, why, sizeof(why)),
                          cases[i].error);
         assert_non_null(strstr(why, cases[i].word));
+        assert_null(strstr(why, DIGITS_64));
     }
 }
 
