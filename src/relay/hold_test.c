@@ -157,6 +157,29 @@ static void out_of_memory_resets(void **state)
     slice_queue_deinit(&queue);
 }
 
+/* What waits for long is copied out of the large chunk that it came in. */
+static void what_waits_does_not_pin_a_large_chunk(void **state)
+{
+    struct fixture *f = *state;
+    struct slice_queue queue = SLICE_QUEUE_NULL;
+    struct chunk *chunk = chunk_pool_get(&f->pool, CHUNK_LARGE);
+    assert_non_null(chunk);
+    memcpy(chunk->data, "small", 5);
+    assert_int_equal(slice_queue_push(&queue, (struct slice){chunk, chunk->data, 5}), 0);
+    f->stream.events->data(&f->stream, &queue);
+    slice_queue_deinit(&queue);
+    assert_true(f->account.used > CHUNK_LARGE_SIZE);
+    parking_settle_all(&f->pool);
+    parking_settle_all(&f->pool);
+    chunk_pool_trim(&f->pool);
+    assert_true(f->account.used < CHUNK_LARGE_SIZE / 4);
+    assert_int_equal(f->hold.data.bytes, 5);
+    struct stream *stream = hold_release(&f->hold);
+    stream->events = &joined;
+    hold_pass_on(&f->hold, stream);
+    assert_string_equal(f->told, "small");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -166,6 +189,7 @@ int main(void)
         TEST(a_reset_lets_go),
         TEST(who_gives_up_refuses),
         TEST(out_of_memory_resets),
+        TEST(what_waits_does_not_pin_a_large_chunk),
     };
     return cmocka_run_group_tests_name("hold", tests, NULL, NULL);
 }

@@ -432,6 +432,29 @@ static void an_abort_is_the_owners(void **state)
     assert_int_equal(f->relay.ended_by, RELAY_OWNER);
 }
 
+/* Streams that have been closed tell nothing more; should one do, nothing follows. */
+static void what_comes_after_the_end_means_nothing(void **state)
+{
+    struct fixture *f = *state;
+    relay_abort(&f->relay, REASON_SHUTDOWN, NULL);
+    memset(&f->journal, 0, sizeof(f->journal));
+    opened(f);
+    data(f, 0, "late");
+    data(f, 1, "late");
+    written(f, 0, 1);
+    written(f, 1, 1);
+    fin(f, 0);
+    finished(f, 1);
+    fin(f, 1);
+    finished(f, 0);
+    reset(f, 0, REASON_RESET, NULL);
+    assert_journal(f, "");
+    assert_int_equal(f->ended, 1);
+    assert_int_equal(f->opened, 0);
+    assert_int_equal(f->relay.side[0].received + f->relay.side[1].received, 0);
+    assert_int_equal(f->relay.ended_by, RELAY_OWNER);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -447,6 +470,7 @@ int main(void)
         TEST(a_refusal_resets_the_one_who_asked),
         TEST(a_reset_after_a_half_close),
         TEST(an_abort_resets_both),
+        TEST(what_comes_after_the_end_means_nothing),
         TEST(data_before_opened_counts_as_opened),
         TEST(opened_by_the_asking_side_accepts_nothing),
         TEST(the_end_comes_inside_an_event),
