@@ -49,6 +49,10 @@ static void test_websocket_is_tried_beside_long_poll(void **state)
     assert_int_equal(link->base.rung, LADDER_WEBSOCKET);
     assert_int_equal(virtual_loop_next(&world.loop), TRIAL_NEVER);
     assert_int_equal(world.detached, 0);
+    uplink_world_pass(11 * SECOND); /* it lasts */
+    uplink_world_detach(link, 0);
+    uplink_world_until_try();
+    assert_int_equal(world.approach.request.rung, LADDER_WEBSOCKET);
 }
 
 static void test_a_websocket_that_is_lost_before_the_answer(void **state)
