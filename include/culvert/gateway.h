@@ -61,6 +61,10 @@ struct culvert_gateway_options {
     /* Seconds that the link of an agent whose connection was lost waits for it, with its sessions,
      * at most 86400; 0: 60; negative: it does not wait. */
     int resume_window;
+
+    /* The user that runs the script where the program is root; NULL: culvert-lua if there is such a
+     * user, else nobody. */
+    const char *lua_user;
 };
 
 /* Opens all that the options name and runs. When it returns CULVERT_OK the gateway accepts

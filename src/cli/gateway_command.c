@@ -113,6 +113,13 @@ static int take_lua_workers(void *settings, const char *value, char *why)
     return take_count(&command->config.lua_workers, value, GATEWAY_COMMAND_LUA_WORKERS, why);
 }
 
+static int take_lua_user(void *settings, const char *value, char *why)
+{
+    struct gateway_command *command = settings;
+    command->has_script_options = true;
+    return options_take_path(&command->config.lua_user, value, why);
+}
+
 static int take_auth_timeout(void *settings, const char *value, char *why)
 {
     struct gateway_command *command = settings;
@@ -246,6 +253,10 @@ static const struct option OPTIONS[] = {
     {"authlua", "FILE", NULL, take_script, false},
     {"lua-workers", "N", "processes that run the script, 1 to 64 (default: 4)", take_lua_workers,
      false},
+    {"lua-user", "NAME",
+     "the user that runs the script where the gateway is started\nby root (default: culvert-lua if "
+     "it exists, else nobody)",
+     take_lua_user, false},
     {"auth-timeout", "TIME", "what the script may take for an answer (default: 5s)",
      take_auth_timeout, false},
     {"events", "FILE", "append what happens to this file, as JSON lines", take_events, false},
@@ -324,7 +335,9 @@ int gateway_command_parse(char *const *words, struct gateway_command *command,
     if (config->grant && config->deny)
         return options_reject(why, "--auth-grant and --auth-deny contradict each other; give one");
     if (command->has_script_options && config->script == NULL)
-        return options_reject(why, "--lua-workers and --auth-timeout need --auth-lua as well");
+        return options_reject(why,
+                              "--lua-workers, --lua-user and --auth-timeout need --auth-lua as "
+                              "well");
     if (command->journal.webhook_secret != NULL && command->journal.webhook == NULL)
         return options_reject(why, "--events-webhook-secret-file needs --events-webhook as well");
     if ((config->tls_certificate == NULL) != (config->tls_key == NULL))

@@ -25,6 +25,7 @@ static int start_script(struct authorizer *authorizer, struct loop *loop, char *
     struct lua_pool_config pool = {
         .script = config->script,
         .program = config->program,
+        .user = config->lua_user,
         .workers = config->lua_workers,
         .timeout = config->auth_timeout,
         .memory = LUA_POOL_MEMORY,

@@ -33,6 +33,7 @@ struct gateway_config {
     const char *script;    /* policy: a Lua script (lua/lua_pool.h); or NULL */
     const char *program;   /* culvert's own binary, for the script's workers */
     unsigned lua_workers;  /* processes */
+    const char *lua_user;  /* that they run as (lua/worker_user.h); or NULL */
     unsigned auth_timeout; /* milliseconds that the script has for an answer */
     bool open;             /* agents need no key */
     bool legacy_hubble;    /* Hubble 0.1 is served as well */

@@ -124,6 +124,7 @@ static void take_policy(struct culvert_gateway *handle,
     config->script = texts_keep(texts, options->script);
     config->program =
         texts_keep(texts, options->program != NULL ? options->program : CULVERT_PROGRAM);
+    config->lua_user = texts_keep(texts, options->lua_user);
     config->lua_workers = options->lua_workers > 0 ? options->lua_workers : LUA_POOL_WORKERS;
     config->auth_timeout = options->auth_timeout > 0 ? options->auth_timeout : LUA_POOL_TIMEOUT;
 }

@@ -1,11 +1,21 @@
 #include "lua/confine.h"
 
+#include "base/error.h"
+#include "base/log.h"
+#include "lua/landlock.h"
+#include "lua/sanitized.h"
+#include "lua/syscall_filter.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
@@ -28,20 +38,52 @@ static void limit(int resource, rlim_t most)
     (void)setrlimit((__rlimit_resource_t)resource, &limits);
 }
 
-void confine_process(int last)
+/* Groups first, while it still may. */
+static int change_user(const struct worker_user *user, char *why, size_t why_size)
 {
-    static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
-    pthread_attr_t attributes;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (!user->is_other ||
+        (setgroups(0, NULL) == 0 && setresgid(user->group, user->group, user->group) == 0 &&
+         setresuid(user->user, user->user, user->user) == 0))
+        return 0;
+    int error = -errno;
+    snprintf(why, why_size, "its process cannot run as user %u and group %u: %s",
+             (unsigned)user->user, (unsigned)user->group, error_text(error));
+    return error;
+}
+
+/* Those of root, and those that a service's user was given. */
+static void drop_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    static const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3];
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (syscall(SYS_capset, &header, none) != 0)
+        perror("culvert lua-worker: capset");
+}
+
+/* Where the kernel lacks one of these, the others must do (confine_tell_missing). */
+static void apply_kernel_rules(void)
+{
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
-        signal(ignored[i], SIG_IGN);
-    closefrom(last + 1);
+#ifndef IS_COVERAGE
+    (void)landlock_apply();
+#endif
+    (void)syscall_filter_apply();
+}
+
+static void set_limits(void)
+{
     limit(RLIMIT_STACK, STACK);
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_NOFILE, DESCRIPTORS);
-    if (setpriority(PRIO_PROCESS, 0, NICENESS) != 0 || chdir("/") != 0)
-        perror("culvert lua-worker");
+#ifndef IS_COVERAGE
+    limit(RLIMIT_FSIZE, 0);
+#endif
+}
+
+static void set_thread_stack(void)
+{
+    pthread_attr_t attributes;
     if (pthread_attr_init(&attributes) == 0) {
         pthread_attr_setstacksize(&attributes, THREAD_STACK);
         pthread_setattr_default_np(&attributes);
@@ -49,13 +91,39 @@ void confine_process(int last)
     }
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define IS_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define IS_SANITIZED 1
+int confine_process(int last, const struct worker_user *user, char *why, size_t why_size)
+{
+    /* SIGXFSZ: a log that is a file takes no line from the process itself, which is no reason to
+     * end. */
+    static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ};
+    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+        signal(ignored[i], SIG_IGN);
+    closefrom(last + 1);
+    if (setpriority(PRIO_PROCESS, 0, NICENESS) != 0 || chdir("/") != 0)
+        perror("culvert lua-worker");
+    set_limits();
+    set_thread_stack();
+    int error = change_user(user, why, why_size);
+    if (error != 0)
+        return error;
+    drop_capabilities();
+    /* A change of the user takes this away. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+#ifdef IS_SANITIZED
+    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* and this, which the leak checker needs */
 #endif
-#endif
+    apply_kernel_rules();
+    return 0;
+}
+
+void confine_tell_missing(void)
+{
+    if (!landlock_is_available())
+        log_debug("the script's processes run without Landlock, which this kernel does not have");
+    if (!syscall_filter_is_available())
+        log_debug("the script's processes run without a filter of system calls, which this kernel "
+                  "does not have");
+}
 
 #ifdef IS_SANITIZED
 void confine_memory(size_t memory)

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "lua/answer.h"
+#include "lua/confine.h"
 #include "lua/crew.h"
 #include "lua/question_queue.h"
 
@@ -361,7 +362,8 @@ void lua_pool_stop(struct lua_pool *pool)
     loop_timer_close(&pool->patience, &pool->patience_closed);
 }
 
-static int new_pool(struct loop *loop, const struct lua_pool_config *config, struct lua_pool **out)
+static int new_pool(struct loop *loop, const struct lua_pool_config *config,
+                    const struct worker_user *user, struct lua_pool **out)
 {
     struct lua_pool *pool = memory_allocate_zero(sizeof *pool);
     if (pool == NULL)
@@ -384,7 +386,7 @@ static int new_pool(struct loop *loop, const struct lua_pool_config *config, str
         memory_free(pool);
         return error;
     }
-    lua_process_group_init(&pool->group, loop, pool->program, group_emptied);
+    lua_process_group_init(&pool->group, loop, pool->program, user, group_emptied);
     /* Cannot fail in libuv: a timer takes nothing from the system. */
     loop_timer_init(loop, &pool->patience, patience_fired, pool);
     *out = pool;
@@ -411,7 +413,12 @@ int lua_pool_start(struct loop *loop, const struct lua_pool_config *config, stru
                    char *why, size_t why_size)
 {
     struct lua_pool *pool = NULL;
-    int error = new_pool(loop, config, &pool);
+    struct worker_user user;
+    int error = worker_user_find(config->user, &user, why, why_size);
+    if (error != 0)
+        return error;
+    confine_tell_missing();
+    error = new_pool(loop, config, &user, &pool);
     if (error != 0) {
         snprintf(why, why_size, "cannot start the script's processes: %s", error_text(error));
         return error;

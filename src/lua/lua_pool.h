@@ -8,6 +8,7 @@
 #define LUA_LUA_POOL_H
 
 #include "base/list.h"
+#include "lua/worker_user.h"
 #include "net/loop.h"
 #include "policy/policy.h"
 
@@ -25,6 +26,7 @@ struct lua_pool;
 struct lua_pool_config {
     const char *script;  /* the file */
     const char *program; /* culvert's own binary, which is started as `culvert lua-worker` */
+    const char *user;    /* as which the workers run (lua/worker_user.h); NULL: the default */
     unsigned workers;    /* 1 to 64 */
     unsigned timeout;    /* milliseconds */
     size_t memory;       /* bytes that a worker may take */
@@ -79,7 +81,8 @@ void lua_pool_reload(struct lua_pool *pool);
  * wait are answered as failed, by message. */
 void lua_pool_stop(struct lua_pool *pool);
 
-/* What `culvert lua-worker` does: serves the questions on descriptor 3. Returns an exit code. */
-int lua_worker_run(void);
+/* What `culvert lua-worker` does: becomes the user, if it is another one, and serves the questions
+ * on descriptor 3. Returns an exit code. */
+int lua_worker_run(const struct worker_user *user);
 
 #endif

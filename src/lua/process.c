@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -16,6 +17,7 @@
 enum {
     WORKER_SOCKET = 3,
     ENVIRONMENT_MAX = 24,
+    USER_SIZE = 32,      /* of the option */
     FRAMES_AT_ONCE = 64, /* that are taken from one worker before others have their turn */
     PROCESSES_MAX = 256, /* that are waited for at once */
 };
@@ -83,11 +85,14 @@ static int set_attributes(posix_spawnattr_t *attributes)
     return error;
 }
 
-static int spawn(const char *program, int socket, pid_t *pid)
+static int spawn(const struct lua_process_group *group, int socket, pid_t *pid)
 {
     char name[] = "culvert";
     char word[] = "lua-worker";
-    char *const words[] = {name, word, NULL};
+    char option[USER_SIZE];
+    char *const words[] = {name, word, group->user.is_other ? option : NULL, NULL};
+    snprintf(option, sizeof option, "--user=%u:%u", (unsigned)group->user.user,
+             (unsigned)group->user.group);
     char *environment[ENVIRONMENT_MAX];
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
@@ -108,7 +113,7 @@ static int spawn(const char *program, int socket, pid_t *pid)
     if (error == 0)
         error = posix_spawn_file_actions_adddup2(&actions, socket, WORKER_SOCKET);
     if (error == 0)
-        error = posix_spawn(pid, program, &actions, &attributes, words, environment);
+        error = posix_spawn(pid, group->program, &actions, &attributes, words, environment);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     return -error;
@@ -152,7 +157,7 @@ int lua_process_start(struct lua_process_group *group, const struct lua_process_
     int error = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0 ? 0 : -errno;
     process->socket = pair[0];
     if (error == 0)
-        error = spawn(group->program, pair[1], &process->pid);
+        error = spawn(group, pair[1], &process->pid);
     if (error == 0) {
         error = open_handles(process);
         if (error != 0) {
@@ -175,9 +180,11 @@ int lua_process_start(struct lua_process_group *group, const struct lua_process_
 }
 
 void lua_process_group_init(struct lua_process_group *group, struct loop *loop, const char *program,
+                            const struct worker_user *user,
                             void (*emptied)(struct lua_process_group *))
 {
-    *group = (struct lua_process_group){.loop = loop, .program = program, .emptied = emptied};
+    *group = (struct lua_process_group){
+        .loop = loop, .program = program, .user = *user, .emptied = emptied};
     list_init(&group->processes);
 }
 

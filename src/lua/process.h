@@ -8,6 +8,7 @@
 
 #include "base/list.h"
 #include "lua/frame.h"
+#include "lua/worker_user.h"
 #include "net/loop.h"
 
 #include <poll.h>
@@ -21,6 +22,7 @@ struct lua_process;
 struct lua_process_group {
     struct loop *loop;
     const char *program; /* borrowed */
+    struct worker_user user;
     struct list processes;
     /* A process is freed, and `processes` is empty. */
     void (*emptied)(struct lua_process_group *group);
@@ -36,6 +38,7 @@ struct lua_process_handlers {
 };
 
 void lua_process_group_init(struct lua_process_group *group, struct loop *loop, const char *program,
+                            const struct worker_user *user,
                             void (*emptied)(struct lua_process_group *));
 
 /* Starts `program lua-worker` with its socket as descriptor 3, an environment of little and no

@@ -252,14 +252,18 @@ static bool is_socket(int descriptor)
     return getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
 }
 
-int lua_worker_run(void)
+int lua_worker_run(const struct worker_user *user)
 {
     struct worker worker = {.secret = NULL};
+    char why[SANDBOX_REASON_SIZE];
     if (!is_socket(WORKER_SOCKET)) {
         fprintf(stderr, "culvert lua-worker: is started by a gateway alone\n");
         return EXIT_CODE_USAGE;
     }
-    confine_process(WORKER_SOCKET);
+    if (confine_process(WORKER_SOCKET, user, why, sizeof why) != 0) {
+        (void)send_text("broken", why);
+        return EXIT_CODE_OK;
+    }
     frame_reader_init(&worker.in, FRAME_SCRIPT);
     int error = begin(&worker);
     while (error == 0) {

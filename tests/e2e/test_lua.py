@@ -2,8 +2,11 @@
 
 import json
 import os
+import pwd
 import re
+import shutil
 import signal
+import tempfile
 import threading
 
 import pytest
@@ -11,9 +14,9 @@ import pytest
 from culvert.lua import Script, WebService, example
 from culvert.peers import (connect, echo_once, expect_session_reset, in_parallel,
                            receive_exactly)
-from culvert.process import eventually
+from culvert.process import Process, eventually, run
 from culvert.timing import BUSY, median, round_trips, seconds_of
-from culvert.world import BINARY, culvert
+from culvert.world import BINARY, culvert, environment
 
 ALLOW = "function connect() return true end\n"
 
@@ -535,3 +538,163 @@ def test_a_worker_has_no_file_of_the_gateway(world):
         assert max(names) < 6, names
         assert not [name for number, name in names.items()
                     if number > 2 and not name.startswith(("pipe:", "socket:"))], names
+
+
+# ---- a script that means harm ----
+
+HOSTILE = """
+local path = "{path}"
+local tries = {{
+    execute = function() return os.execute("touch " .. path) end,
+    popen = function() return io.popen("touch " .. path) end,
+    write = function() return io.open(path, "w") end,
+    read = function() return io.open("{secret}") end,
+    lines = function() return io.lines("/etc/passwd") end,
+    remove = function() return os.remove("{secret}") end,
+    rename = function() return os.rename("{secret}", path) end,
+    tmpname = function() return os.tmpname() end,
+    getenv = function() return os.getenv("PATH") end,
+    exit = function() return os.exit(0) end,
+    ffi = function() return require("ffi").C.getpid() end,
+    jit = function() return require("jit") end,
+    loadlib = function() return package.loadlib("libc.so.6", "system") end,
+    preload = function() return package.preload end,
+    debug = function() return debug.getregistry() end,
+    loadfile = function() return assert(loadfile("{secret}")) end,
+    dofile = function() return dofile("{secret}") end,
+    bytecode = function() return assert(load("\\27LJ\\2\\0\\0")) end,
+    dump = function() return string.dump(function() end) end,
+    file_url = function()
+        return assert(require("http").get("file://{secret}"))
+    end,
+}}
+function connect(request)
+    for name, try in pairs(tries) do
+        if pcall(try) then
+            return false, name .. " worked"
+        end
+    end
+    return request:source() == "innocent", "all of it failed"
+end
+"""
+
+
+def test_a_script_that_means_harm_gets_nowhere(world):
+    """It tries what scripts use to break out, and is asked about innocent sessions all the while."""
+    target = world.path("made-by-the-script")
+    secret = world.write("secret", "return 1\n")
+    gateway = scripted(world, HOSTILE.format(path=target, secret=secret))
+    server = world.echo_server()
+    world.agent(gateway, "far")
+    innocent = world.agent(gateway, "innocent", f"0:far:127.0.0.1:{server.port}")
+    other = world.agent(gateway, "other", f"0:far:127.0.0.1:{server.port}")
+    workers = workers_of(gateway)
+    for _ in range(5):
+        echo_once(innocent.port())
+    expect_session_reset(other.port())
+    other.wait_for("all of it failed", stream="err")
+    assert workers_of(gateway) == workers
+    assert not os.path.exists(target)
+    with open(secret, encoding="utf-8") as file:
+        assert file.read() == "return 1\n"
+
+
+# ---- as whom it runs ----
+
+ROOT = pytest.mark.skipif(os.getuid() != 0 or shutil.which("setpriv") is None,
+                          reason="needs root and setpriv")
+
+
+def status_of(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+def default_user():
+    try:
+        return pwd.getpwnam("culvert-lua")
+    except KeyError:
+        return pwd.getpwnam("nobody")
+
+
+@ROOT
+@pytest.mark.parametrize("name", [None, "daemon"])
+def test_the_processes_of_root_run_as_another_user(world, name):
+    """The script's file is root's alone; the gateway reads it."""
+    user = pwd.getpwnam(name) if name else default_user()
+    gateway = scripted(world, "function connect() return true end\n",
+                       *(["--lua-user", name] if name else []))
+    server = world.echo_server()
+    world.agent(gateway, "far")
+    near = world.agent(gateway, "near", f"0:far:127.0.0.1:{server.port}")
+    echo_once(near.port())
+    workers = workers_of(gateway)
+    assert len(workers) == 4
+    for worker in workers:
+        status = status_of(worker)
+        assert status["Uid"].split() == [str(user.pw_uid)] * 4
+        assert status["Gid"].split() == [str(user.pw_gid)] * 4
+        assert status["Groups"].split() == []
+        assert int(status["CapPrm"], 16) == int(status["CapEff"], 16) == 0
+    # Those that replace them, and those of a new script, too.
+    os.kill(workers[0], signal.SIGKILL)
+    since = gateway.mark()
+    gateway.signal(signal.SIGHUP)
+    gateway.wait_for(r"policy\.reloaded", since=since, stream="err")
+    eventually(lambda: len(workers_of(gateway)) == 4 and
+               not set(workers_of(gateway)) & set(workers),
+               message="the script's old processes did not end")
+    assert {status_of(worker)["Uid"].split()[1] for worker in workers_of(gateway)} == {
+        str(user.pw_uid)}
+    echo_once(near.port())
+
+
+def test_the_processes_are_confined(world):
+    gateway = scripted(world, "function connect() return true end\n")
+    for worker in workers_of(gateway):
+        status = status_of(worker)
+        assert status["NoNewPrivs"] == "1"
+        if os.path.exists("/proc/sys/kernel/seccomp"):
+            assert status["Seccomp"] == "2"
+        with open(f"/proc/{worker}/limits", encoding="ascii") as file:
+            limits = file.read()
+        assert re.search(r"Max core file size +0 +0 ", limits)
+        assert re.search(r"Max file size +0 +0 ", limits)
+
+
+def test_a_lua_user_that_is_not_there(world):
+    script = world.write("policy.lua", "function connect() return true end\n")
+    result = culvert("gateway", "--listen", "127.0.0.1:0", "--open", "--auth-lua", script,
+                     "--data", world.path("data"), "--lua-user", "no-such-user")
+    assert result.returncode == 1
+    assert 'there is no user "no-such-user"' in result.stderr
+
+
+def test_a_lua_user_needs_a_script():
+    result = culvert("gateway", "--auth-grant", "--lua-user", "nobody")
+    assert result.returncode == 2
+    assert "need --auth-lua" in result.stderr
+
+
+@ROOT
+def test_without_root_only_the_own_user_is_possible():
+    own = pwd.getpwnam("daemon")
+    with tempfile.TemporaryDirectory(prefix="culvert-lua-user-", dir="/tmp") as place:
+        program = shutil.copy(BINARY, place)
+        script = os.path.join(place, "policy.lua")
+        with open(script, "w", encoding="utf-8") as file:
+            file.write("function connect() return true end\n")
+        for path in (place, script):
+            os.chown(path, own.pw_uid, own.pw_gid)
+        as_daemon = ["setpriv", "--reuid", str(own.pw_uid), "--regid", str(own.pw_gid),
+                     "--clear-groups", program, "gateway", "--listen", "127.0.0.1:0", "--open",
+                     "--auth-lua", script, "--data", os.path.join(place, "data")]
+        result = run([*as_daemon, "--lua-user", "nobody"], env=environment(HOME=place))
+        assert result.returncode == 1
+        assert "the script cannot run as nobody" in result.stderr
+        gateway = Process("gateway", [*as_daemon, "--lua-user", "daemon"],
+                          env=environment(HOME=place))
+        try:
+            gateway.wait_for("^listening on ", stream="out")
+        finally:
+            gateway.stop()
