@@ -322,6 +322,26 @@ static void a_request_goes_to_the_loop_of_its_session(void **state)
     end(&client);
 }
 
+/* A connection that waits for its next request leaves the clock of its loop, too. */
+static void an_idle_connection_goes_to_the_loop_of_its_next_request(void **state)
+{
+    (void)state;
+    struct client client;
+    begin(&client);
+    log_in(&client);
+    const struct worker *other = &client.test.gateway->workers[1];
+    int fd = dial_at(&client, 1);
+    assert_int_equal(ask(&client, fd, "Culvert-Poll: open\r\n", NULL, 0, 0), 200);
+    assert_false(list_is_empty(&other->polls.idle));
+    assert_int_equal(other->strangers.count, 2);
+    assert_int_equal(bring(&client, fd, 9, "x", 1, 1), 409);
+    assert_true(list_is_empty(&other->polls.idle));
+    assert_int_equal(other->strangers.count, 1); /* the session that it has left */
+    assert_int_equal(session_of(&client)->connection_count, 2);
+    close(fd);
+    end(&client);
+}
+
 static void who_comes_back_opens_where_its_link_is(void **state)
 {
     (void)state;
@@ -362,6 +382,7 @@ int main(void)
         cmocka_unit_test(a_session_has_few_connections_and_fewer_before_its_login),
         cmocka_unit_test(who_polls_is_a_stranger_until_the_login),
         cmocka_unit_test(a_request_goes_to_the_loop_of_its_session),
+        cmocka_unit_test(an_idle_connection_goes_to_the_loop_of_its_next_request),
         cmocka_unit_test(who_comes_back_opens_where_its_link_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
