@@ -114,11 +114,13 @@ def stop_listening(crossing, traffic):
     return traffic.echo.flowed_since(moment)
 
 
-# What happens, and seconds in which all must flow again (once it can).
+# Seconds in which all must flow again, once it can. The time-outs of an agent add up to 10 s at most;
+# the rest is for a machine that has other work.
+LIMIT = 30.0
 FAULTS = {
-    "the path is silent for 20 s": ((fall_silent,), 10.0),
-    "the address changes": ((forget, change_address), 10.0),
-    "the listener is gone for 10 s": ((stop_listening,), 10.0),
+    "the path is silent for 20 s": (fall_silent,),
+    "the address changes": (forget, change_address),
+    "the listener is gone for 10 s": (stop_listening,),
 }
 
 
@@ -127,7 +129,7 @@ class Scenario:
 
     def __init__(self, world, wide_area, name, secure, size):
         self.name = f"{name}, {'wss' if secure else 'ws'}"
-        self.faults, self.limit = FAULTS[name]
+        self.faults = FAULTS[name]
         self.crossing = Crossing(world, wide_area(round_trip=10), secure,
                                  has_front=stop_listening in self.faults)
         self.traffic = Traffic(self.crossing, size)
@@ -143,7 +145,7 @@ class Scenario:
         report(self.name, self.traffic, took, times)
         self.crossing.check_nobody_registered_anew()
         assert len(self.crossing.told("link.resumed")) >= len(self.faults)
-        assert max(times) < self.limit, self.name
+        assert max(times) < LIMIT, self.name
 
 
 @pytest.mark.limit(300)
