@@ -14,6 +14,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -120,11 +121,27 @@ static void raise_descriptor_limit(void)
         log_warning("the limit of open files stays as it is");
 }
 
+/* Memory holds keys and what sessions carry. A limit of 1 byte is below the least that is written
+ * to a file, and it alone keeps a kernel from starting a program that takes the dump, such as a
+ * crash reporter, which a limit of 0 does not (core(5), "Piping core dumps to a program"). Where
+ * the limit cannot be raised to 1 it is 0. */
+static void forbid_core_dumps(void)
+{
+    const char *allowed = getenv("CULVERT_CORE_DUMPS");
+    const struct rlimit least = {.rlim_cur = 1, .rlim_max = 1};
+    const struct rlimit none = {.rlim_cur = 0, .rlim_max = 0};
+    if (allowed != NULL && strcmp(allowed, "1") == 0)
+        return;
+    if (setrlimit(RLIMIT_CORE, &least) != 0 && setrlimit(RLIMIT_CORE, &none) != 0)
+        log_warning("a crash may leave a core dump with keys in it");
+}
+
 int main(int argc, char **argv)
 {
     output_open();
     log_init(LOG_INFO, LOG_TEXT, "culvert");
     signal(SIGPIPE, SIG_IGN);
+    forbid_core_dumps();
     raise_descriptor_limit();
     /* A link of an older program's name stands for that program. */
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;

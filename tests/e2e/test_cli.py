@@ -2,11 +2,13 @@
 
 import json
 import os
+import resource
+import signal
 
 import pytest
 
 from culvert.peers import connect, echo_once, free_port
-from culvert.world import culvert
+from culvert.world import culvert, environment
 
 COMMANDS = ["gateway", "agent", "key", "version", "help"]
 
@@ -311,3 +313,36 @@ def test_a_missing_file_is_a_failure_and_no_wrong_usage(world, words):
     result = culvert(*(word.format(**places) for word in words))
     assert result.returncode == 1
     assert places["missing"] in result.stderr
+
+
+# ---- core dumps ----
+
+def core_limits(process):
+    with open(f"/proc/{process.pid}/limits", encoding="ascii") as file:
+        line = next(line for line in file if line.startswith("Max core file size"))
+    return line.split()[4:6]
+
+
+@pytest.mark.parametrize("kind", ["gateway", "agent"])
+def test_a_process_that_dies_leaves_no_core(world, kind):
+    """Where the shell and the kernel would have it: the limit counts, and a file in its directory."""
+    allow = ["bash", "-c", "ulimit -c $(ulimit -H -c) && exec \"$@\"", "bash"]
+    place = world.path("cores")
+    os.mkdir(place)
+    gateway = world.gateway(wrapper=allow, cwd=place)
+    agent = world.agent(gateway, "a", wrapper=allow, cwd=place)
+    process = gateway if kind == "gateway" else agent
+    assert core_limits(process) in (["1", "1"], ["0", "0"])
+    process.was_killed = True
+    os.kill(process.pid, signal.SIGABRT)
+    assert process.wait() == -signal.SIGABRT
+    assert os.listdir(place) == []
+
+
+def test_core_dumps_can_be_allowed(world):
+    gateway = world.gateway(env=environment(CULVERT_CORE_DUMPS="1"))
+    assert core_limits(gateway) == [
+        "unlimited" if limit == resource.RLIM_INFINITY else str(limit)
+        for limit in resource.getrlimit(resource.RLIMIT_CORE)]
+    refused = world.gateway(env=environment(CULVERT_CORE_DUMPS="0"))
+    assert core_limits(refused) in (["1", "1"], ["0", "0"])
