@@ -2,6 +2,7 @@
 #include "api/api_test_client.h"
 #include "api/api_test_routes.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "ends/test_loop.h"
 
@@ -169,11 +170,21 @@ static void test_answers_pipelined_requests_in_turn(void **state)
     client_close(&client);
 }
 
+static int warnings;
+
+static bool note_warning(enum log_level level, const char *message)
+{
+    warnings += level == LOG_WARNING && strstr(message, "refused a call from local socket");
+    return true;
+}
+
 static void test_waits_with_a_strangers_refusal(void **state)
 {
     struct fixture *fixture = *state;
     struct client stranger;
     struct client client;
+    warnings = 0;
+    log_set_receiver(note_warning);
     client_open(&stranger, fixture->path);
     client_open(&client, fixture->path);
     client_send(&stranger, "GET /v1/things HTTP/1.1\r\nHost: localhost\r\n"
@@ -183,6 +194,8 @@ static void test_waits_with_a_strangers_refusal(void **state)
     client_read(&stranger);
     assert_int_equal(stranger.size, 0);
     client_await(fixture, &stranger, "HTTP/1.1 401 Unauthorized\r\n", 1);
+    assert_int_equal(warnings, 1);
+    log_set_receiver(NULL);
     client_assert_has(&stranger, "\r\nWWW-Authenticate: Bearer\r\n");
     assert_int_equal(fixture->calls.count, 2);
     client_close(&stranger);
@@ -387,6 +400,10 @@ static void test_socket_is_private_and_replaced_when_stale(void **state)
     assert_non_null(strstr(why, "another process listens on"));
 
     char other[160];
+    memset(other, 'x', sizeof other - 1);
+    other[sizeof other - 1] = '\0';
+    assert_int_equal(open_at(fixture, NULL, 0, other, &second, why), CULVERT_ERROR_INVALID);
+    assert_string_equal(why, "the path of a unix socket has 1 to 107 bytes");
     snprintf(other, sizeof other, "%s/stale", fixture->directory);
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     memcpy(address.sun_path, other, strlen(other));

@@ -353,6 +353,38 @@ static void a_close_before_both_have_ended_sends_rst(void **state)
     assert_int_equal(errno, ECONNRESET);
 }
 
+static bool peer_has_failed(void *context)
+{
+    const struct fixture *fixture = context;
+    int error = 0;
+    socklen_t size = sizeof(error);
+    assert_int_equal(getsockopt(fixture->peer, SOL_SOCKET, SO_ERROR, &error, &size), 0);
+    return error != 0;
+}
+
+static void a_close_after_one_has_ended_sends_rst(void **state)
+{
+    struct fixture *f = *state;
+    char byte;
+    struct stream *stream = open_stream(f);
+    stream->operations->finish(stream);
+    test_loop_until_set(&f->test, &f->holder.finished);
+    test_loop_until(&f->test, something_arrived, f);
+    assert_int_equal(receive(f, &byte, 1), 0);
+    close_stream(f);
+    test_loop_until(&f->test, peer_has_failed, f);
+    close(f->peer);
+    int fds[2];
+    test_tcp_pair(fds);
+    f->peer = fds[0];
+    f->fd = fds[1];
+    open_stream(f);
+    shutdown(f->peer, SHUT_WR);
+    test_loop_until_set(&f->test, &f->holder.fins);
+    close_stream(f);
+    test_loop_until(&f->test, peer_has_failed, f);
+}
+
 static void a_close_after_both_have_ended_sends_none(void **state)
 {
     struct fixture *f = *state;
@@ -454,6 +486,7 @@ int main(void)
         TEST(an_orderly_end_loses_nothing),
         TEST(a_loop_that_ends_first_aborts_the_farewell),
         TEST(a_close_before_both_have_ended_sends_rst),
+        TEST(a_close_after_one_has_ended_sends_rst),
         TEST(a_close_after_both_have_ended_sends_none),
         TEST(a_pending_stream_keeps_what_is_written),
         TEST(a_pending_stream_tells_why_it_failed),

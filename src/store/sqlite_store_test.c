@@ -170,6 +170,8 @@ static void test_a_name_has_one_key_unless_rotated(void **state)
     assert_int_equal(store_add(fixture->store, "", "", NOW, key), CULVERT_ERROR_INVALID);
     assert_int_equal(store_add(fixture->store, "b", "a\nb", NOW, key), CULVERT_ERROR_INVALID);
     assert_true(store_message(fixture->store)[0] != '\0');
+    assert_int_equal(store_rotate(fixture->store, "nobody", NOW, 0, key), CULVERT_ERROR_NOT_FOUND);
+    assert_non_null(strstr(store_message(fixture->store), ": the name has no key"));
 }
 
 static void test_rotation_lets_the_old_key_live_for_the_grace(void **state)

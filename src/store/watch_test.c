@@ -6,6 +6,7 @@
 
 #include <ftw.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -180,6 +181,42 @@ static void test_an_expiry_is_noticed(void **state)
     assert_int_equal(check_key(fixture, "a", new, NULL), 0);
 }
 
+static atomic_int complaints;
+
+static bool note_log(enum log_level level, const char *message)
+{
+    if (level == LOG_ERROR && strncmp(message, "cannot watch for revoked keys: ", 31) == 0)
+        complaints++;
+    return true;
+}
+
+static void wait_until_broken(const struct fixture *fixture, bool is_broken)
+{
+    uint64_t limit = uv_hrtime() / 1000000000 + PATIENCE_SECONDS;
+    while (store_watch_is_broken(fixture->watch) != is_broken) {
+        assert_true(uv_hrtime() / 1000000000 < limit);
+        sched_yield();
+    }
+}
+
+/* While nobody can say whether a key is valid. */
+static void test_a_store_that_breaks_is_told_once(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[128];
+    char moved[128];
+    wait_until_broken(fixture, false);
+    snprintf(path, sizeof path, "%s/culvert.db", fixture->directory);
+    snprintf(moved, sizeof moved, "%s/moved", fixture->directory);
+    complaints = 0;
+    assert_int_equal(rename(path, moved), 0);
+    wait_until_broken(fixture, true);
+    assert_int_equal(complaints, 1);
+    assert_int_equal(rename(moved, path), 0);
+    wait_until_broken(fixture, false);
+    assert_int_equal(complaints, 1);
+}
+
 static void test_what_is_too_long(void **state)
 {
     struct fixture *fixture = *state;
@@ -279,10 +316,12 @@ int main(void)
         WITH_FIXTURE(test_an_answer_tells_the_user),
         WITH_FIXTURE(test_a_revocation_is_noticed),
         WITH_FIXTURE(test_an_expiry_is_noticed),
+        WITH_FIXTURE(test_a_store_that_breaks_is_told_once),
         WITH_FIXTURE(test_what_is_too_long),
         WITH_FIXTURE(test_a_flood_is_bounded_and_all_are_answered),
         cmocka_unit_test(test_a_store_that_cannot_be_opened),
     };
     log_init(LOG_ERROR, LOG_TEXT, "test");
+    log_set_receiver(note_log);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
