@@ -95,6 +95,11 @@ bool authorizer_registers(struct authorizer *authorizer)
     return authorizer->pool != NULL && lua_pool_has_register(authorizer->pool);
 }
 
+bool authorizer_is_ready(struct authorizer *authorizer)
+{
+    return authorizer->pool == NULL || lua_pool_is_manned(authorizer->pool);
+}
+
 int authorizer_ask(struct authorizer *authorizer, struct lua_question *question)
 {
     return lua_pool_ask(authorizer->pool, question);

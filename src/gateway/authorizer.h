@@ -33,6 +33,9 @@ bool authorizer_decide(struct authorizer *authorizer, const struct policy_reques
 /* Whether the script wants to be asked about registrations. */
 bool authorizer_registers(struct authorizer *authorizer);
 
+/* Whether it can decide now: false while the script has no process that could answer. */
+bool authorizer_is_ready(struct authorizer *authorizer);
+
 /* Asks the script: see lua_pool_ask. */
 int authorizer_ask(struct authorizer *authorizer, struct lua_question *question);
 

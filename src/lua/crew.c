@@ -26,6 +26,7 @@ struct seat {
     struct crew *crew;
     enum seat_state state;
     bool is_for_events;
+    bool is_out;       /* its worker has died, and no other has read the script yet */
     bool has_served;   /* this worker has done something */
     unsigned failures; /* workers in a row that have not */
     struct lua_process *process;
@@ -128,6 +129,20 @@ static void fill_later(struct seat *seat, bool is_to_blame)
     loop_timer_start(&seat->restart, delay < CREW_DELAY_MAX ? delay : CREW_DELAY_MAX);
 }
 
+/* Tells the owner when the last worker for questions has died, or the first one is there again. */
+static void set_out(struct seat *seat, bool is_out)
+{
+    struct crew *crew = seat->crew;
+    if (seat->is_out == is_out || seat->is_for_events)
+        return;
+    seat->is_out = is_out;
+    unsigned manned = 0;
+    for (unsigned i = 0; i + 1 < crew->seat_count; i++)
+        manned += !crew->seats[i].is_out;
+    if (manned == (is_out ? 0 : 1))
+        crew->config.owner->manned(crew->config.context, crew, !is_out);
+}
+
 /* The crew cannot start: it ends, and its owner is told. */
 static void break_crew(struct crew *crew, const char *why)
 {
@@ -148,6 +163,8 @@ static void lose(struct seat *seat, const char *why, bool is_to_blame)
         fill_later(seat, is_to_blame);
     else
         bury_if_over(crew);
+    if (crew->state == CREW_WORKING && is_to_blame)
+        set_out(seat, true);
 }
 
 static void feed(struct seat *seat)
@@ -213,6 +230,7 @@ static void has_loaded(struct seat *seat, const struct answer *answer)
     seat->state = SEAT_IDLE;
     lua_process_expect(seat->process, 0);
     if (crew->state != CREW_LOADING) {
+        set_out(seat, false);
         feed(seat);
         return;
     }

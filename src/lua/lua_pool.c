@@ -40,6 +40,7 @@ struct lua_pool {
     uint64_t drops_told;       /* when */
     char why[ANSWER_WHY_SIZE]; /* for what the first crew could not start */
 
+    _Atomic bool is_manned;
     _Atomic bool has_register;
     _Atomic bool has_on_event;
 
@@ -250,6 +251,11 @@ void lua_pool_tell(struct lua_pool *pool, const char *json)
         free_event(event);
 }
 
+bool lua_pool_is_manned(struct lua_pool *pool)
+{
+    return pool->is_manned;
+}
+
 bool lua_pool_has_register(struct lua_pool *pool)
 {
     return pool->has_register;
@@ -278,6 +284,7 @@ static void crew_loaded(void *context, struct crew *crew)
     struct crew *old = pool->crew;
     pool->crew = crew;
     pool->next = NULL;
+    pool->is_manned = true;
     pool->has_register = crew_has_register(crew);
     pool->has_on_event = crew_has_on_event(crew);
     if (old != NULL) {
@@ -285,6 +292,13 @@ static void crew_loaded(void *context, struct crew *crew)
         tell_reloaded(pool, NULL);
     }
     crew_work(crew);
+}
+
+static void crew_manned(void *context, const struct crew *crew, bool is_manned)
+{
+    struct lua_pool *pool = context;
+    if (crew == pool->crew)
+        pool->is_manned = is_manned;
 }
 
 static void crew_broken(void *context, struct crew *crew, const char *why)
@@ -301,6 +315,7 @@ static void crew_broken(void *context, struct crew *crew, const char *why)
 static const struct crew_owner CREW_OWNER = {
     .loaded = crew_loaded,
     .broken = crew_broken,
+    .manned = crew_manned,
     .next_question = next_question,
     .next_event = next_event,
     .gone = crew_gone,

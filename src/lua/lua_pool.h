@@ -66,6 +66,10 @@ int lua_pool_start(struct loop *loop, const struct lua_pool_config *config, stru
  * CULVERT_ERROR_LIMIT if too many wait; then `answered` will not run. */
 int lua_pool_ask(struct lua_pool *pool, struct lua_question *question);
 
+/* Any thread: whether there is a worker that can answer, now or once it is free. False after the
+ * last one has died, until another one has read the script. */
+bool lua_pool_is_manned(struct lua_pool *pool);
+
 /* Any thread: whether the script defines `register` and `on_event`. */
 bool lua_pool_has_register(struct lua_pool *pool);
 bool lua_pool_has_on_event(struct lua_pool *pool);

@@ -6,6 +6,7 @@
 #include "lua/pool_fixture.h"
 
 #include <glob.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -332,6 +333,54 @@ static void test_one_that_dies_idle_is_replaced_ever_later(void **state)
     assert_verdict(pool_fixture_answer(fixture, "good"), true, "the script allows it");
 }
 
+/* Returns its id, or 0 if there was none. */
+static pid_t kill_one_worker(void)
+{
+    pid_t worker = 0;
+    if (pool_fixture_workers(&worker, 1) > 0)
+        kill(worker, SIGKILL);
+    return worker;
+}
+
+static void wait_until_manned(struct pool_fixture *fixture)
+{
+    uint64_t limit = uv_hrtime() + FIXTURE_PATIENCE * UINT64_C(1000000000);
+    while (!lua_pool_is_manned(fixture->pool)) {
+        assert_true(uv_hrtime() < limit);
+        sched_yield();
+    }
+}
+
+static void test_a_pool_without_workers_is_not_manned(void **state)
+{
+    struct pool_fixture *fixture = *state;
+    pool_fixture_start(fixture, ENDLESS);
+    assert_true(lua_pool_is_manned(fixture->pool));
+    while (lua_pool_is_manned(fixture->pool))
+        kill_one_worker();
+    wait_until_manned(fixture);
+    assert_verdict(pool_fixture_answer(fixture, "good"), true, "the script allows it");
+    while (lua_pool_is_manned(fixture->pool))
+        kill_one_worker();
+    pool_fixture_reload(fixture, ENDLESS);
+    assert_true(lua_pool_is_manned(fixture->pool));
+}
+
+static void test_one_of_two_workers_that_dies_leaves_a_pool_manned(void **state)
+{
+    struct pool_fixture *fixture = *state;
+    fixture->config.workers = 2;
+    pool_fixture_start(fixture, ENDLESS);
+    pid_t workers[2];
+    pid_t killed = kill_one_worker();
+    size_t count;
+    do {
+        assert_true(lua_pool_is_manned(fixture->pool));
+        count = pool_fixture_workers(workers, 2);
+    } while (count != 2 || workers[0] == killed || workers[1] == killed);
+    assert_true(lua_pool_is_manned(fixture->pool));
+}
+
 /* ---- start ---- */
 
 static void test_what_cannot_start(void **state)
@@ -538,6 +587,8 @@ int main(void)
         WITH_FIXTURE(test_what_a_worker_is_left_with),
         WITH_FIXTURE(test_a_worker_that_dies_is_replaced),
         WITH_FIXTURE(test_one_that_dies_idle_is_replaced_ever_later),
+        WITH_FIXTURE(test_a_pool_without_workers_is_not_manned),
+        WITH_FIXTURE(test_one_of_two_workers_that_dies_leaves_a_pool_manned),
         WITH_FIXTURE(test_what_cannot_start),
         WITH_FIXTURE(test_what_is_no_file),
         WITH_FIXTURE(test_a_script_with_marks_before_it),

@@ -1,5 +1,6 @@
 """What a gateway answers to load balancers, monitoring and browsers."""
 
+import contextlib
 import glob
 import http.client
 import os
@@ -66,6 +67,22 @@ def test_a_gateway_that_cannot_read_its_store(world):
             file.write(b"no database" * 1000)
     eventually(lambda: get(gateway, "/readyz")[0] == 503, 30.0, "it is still ready")
     assert get(gateway, "/readyz")[1] == "the gateway cannot read its store of keys\n"
+    assert get(gateway, "/healthz") == (200, "ok\n")
+
+
+def test_a_gateway_whose_script_has_no_process(world):
+    """Processes that die as soon as they are there are replaced later and later."""
+    script = world.write("policy.lua", "function connect() return true end\n")
+    gateway = world.gateway("--auth-lua", script, "--lua-workers", "1", policy=None)
+    assert get(gateway, "/readyz") == (200, "ok\n")
+
+    def is_unready():
+        for worker in gateway.children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+        return get(gateway, "/readyz")[0] == 503
+    eventually(is_unready, 30.0, "it is still ready")
+    eventually(lambda: get(gateway, "/readyz") == (200, "ok\n"), 30.0, "it is not ready again")
     assert get(gateway, "/healthz") == (200, "ok\n")
 
 

@@ -31,11 +31,7 @@ def scripted(world, script, *options, **gateway_options):
 
 def workers_of(gateway):
     """The ids of its worker processes."""
-    found = []
-    for task in os.listdir(f"/proc/{gateway.pid}/task"):
-        with open(f"/proc/{gateway.pid}/task/{task}/children", encoding="ascii") as file:
-            found += [int(child) for child in file.read().split()]
-    return found
+    return gateway.children()
 
 
 def runs(pid):

@@ -56,6 +56,14 @@ class Process:
         for reader in self._readers:
             reader.start()
 
+    def children(self):
+        """The ids of the processes that it has started and that are not reaped."""
+        found = []
+        for task in os.listdir(f"/proc/{self.pid}/task"):
+            with open(f"/proc/{self.pid}/task/{task}/children", encoding="ascii") as file:
+                found += [int(child) for child in file.read().split()]
+        return found
+
     def _read(self, stream, pipe):
         for line in pipe:
             with self._changed:
