@@ -1,89 +1,13 @@
 #include "base/map.h"
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/memory.h"
 
 #include <stdbool.h>
 #include <string.h>
 
 enum { FIRST_CAPACITY = 8 };
-
-static uint64_t rotate(uint64_t word, int bits)
-{
-    return (word << bits) | (word >> (64 - bits));
-}
-
-/* SipHash-1-3 (Aumasson, Bernstein: "SipHash: a fast short-input PRF"): without the seed nobody
- * can choose keys that collide. */
-struct sip {
-    uint64_t v[4];
-};
-
-static void sip_round(struct sip *sip)
-{
-    uint64_t *v = sip->v;
-    v[0] += v[1];
-    v[1] = rotate(v[1], 13) ^ v[0];
-    v[0] = rotate(v[0], 32);
-    v[2] += v[3];
-    v[3] = rotate(v[3], 16) ^ v[2];
-    v[0] += v[3];
-    v[3] = rotate(v[3], 21) ^ v[0];
-    v[2] += v[1];
-    v[1] = rotate(v[1], 17) ^ v[2];
-    v[2] = rotate(v[2], 32);
-}
-
-static struct sip sip_start(uint64_t seed)
-{
-    /* The second half of the key is the first one, stirred. */
-    uint64_t second = rotate(seed, 29) * UINT64_C(0x9e3779b97f4a7c15);
-    return (struct sip){{
-        seed ^ UINT64_C(0x736f6d6570736575),
-        second ^ UINT64_C(0x646f72616e646f6d),
-        seed ^ UINT64_C(0x6c7967656e657261),
-        second ^ UINT64_C(0x7465646279746573),
-    }};
-}
-
-static void sip_word(struct sip *sip, uint64_t word)
-{
-    sip->v[3] ^= word;
-    sip_round(sip);
-    sip->v[0] ^= word;
-}
-
-static uint64_t sip_end(struct sip *sip)
-{
-    sip->v[2] ^= 0xff;
-    sip_round(sip);
-    sip_round(sip);
-    sip_round(sip);
-    return sip->v[0] ^ sip->v[1] ^ sip->v[2] ^ sip->v[3];
-}
-
-static uint64_t hash_number(uint64_t seed, uint64_t key)
-{
-    struct sip sip = sip_start(seed);
-    sip_word(&sip, key);
-    return sip_end(&sip);
-}
-
-uint64_t map_hash_text(uint64_t seed, const char *text)
-{
-    struct sip sip = sip_start(seed);
-    size_t size = strlen(text);
-    uint64_t last = (uint64_t)size << 56;
-    for (; size >= sizeof(uint64_t); size -= sizeof(uint64_t), text += sizeof(uint64_t)) {
-        uint64_t word;
-        memcpy(&word, text, sizeof(word));
-        sip_word(&sip, word);
-    }
-    uint64_t rest = 0;
-    memcpy(&rest, text, size);
-    sip_word(&sip, last | rest);
-    return sip_end(&sip);
-}
 
 void map_init(struct map *map, uint64_t seed)
 {
@@ -215,17 +139,17 @@ void *map_remove(struct map *map, uint64_t key)
 
 int map_insert_text(struct map *map, const char *key, void *value)
 {
-    return insert(map, map_hash_text(map->seed, key), key, value);
+    return insert(map, hash_text(map->seed, key), key, value);
 }
 
 void *map_find_text(const struct map *map, const char *key)
 {
-    return find(map, map_hash_text(map->seed, key), key);
+    return find(map, hash_text(map->seed, key), key);
 }
 
 void *map_remove_text(struct map *map, const char *key)
 {
-    return take(map, map_hash_text(map->seed, key), key);
+    return take(map, hash_text(map->seed, key), key);
 }
 
 void *map_next(const struct map *map, size_t *cursor)

@@ -37,9 +37,6 @@ int map_insert_text(struct map *map, const char *key, void *value);
 void *map_find_text(const struct map *map, const char *key);
 void *map_remove_text(struct map *map, const char *key);
 
-/* A hash of the text that nobody can foretell without the seed (SipHash). */
-uint64_t map_hash_text(uint64_t seed, const char *text);
-
 /* Iterates: start with *cursor = 0; returns the next value or NULL at the end. Removing the value
  * just returned is not allowed during the iteration. */
 void *map_next(const struct map *map, size_t *cursor);

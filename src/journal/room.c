@@ -1,5 +1,6 @@
 #include "journal/room.h"
 
+#include "base/hash.h"
 #include "base/memory.h"
 #include "journal/event_cause.h"
 
@@ -31,7 +32,7 @@ struct room_place room_place(const struct event *event, uint64_t seed, size_t by
         .is_refusal = room_is_refusal(event->type),
     };
     if (event_cause(event, cause)[0] != '\0')
-        place.cause = map_hash_text(seed, cause);
+        place.cause = hash_text(seed, cause);
     return place;
 }
 
