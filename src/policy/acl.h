@@ -47,9 +47,13 @@ int acl_check(const char *name, const char *text, size_t size,
 
 /* Sets the verdict, with a reason such as "policy.acl:12 allows it" (the file without its folder).
  * Returns the line that gave it, 0 if none did. Does not change the list: any number of threads may
- * ask. Takes time proportional to the text's size at most, times the length of a name. */
+ * ask. Takes time proportional to the text's size at most, times the length of a name:
+ * acl_question.h is for those who may not wait that long. */
 unsigned acl_ask(const struct acl *acl, const struct policy_request *request,
                  struct policy_verdict *verdict);
+
+/* Sets the verdict that the deny rule in this line gives; 0: that no rule matches. */
+void acl_refuse(const struct acl *acl, unsigned line, struct policy_verdict *verdict);
 
 /* How many rules there are. */
 size_t acl_count(const struct acl *acl);

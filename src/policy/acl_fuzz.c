@@ -1,4 +1,5 @@
 #include "policy/acl.h"
+#include "policy/test_acl_walk.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,8 @@ static const char *const KEYS[] = {"", "k", "s3cret"};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-/* Every verdict has a reason, and one that a rule gave has the rule's line. */
+/* Every verdict has a reason, and one that a rule gave has the rule's line; it is the rule that a
+ * walk through all of them finds. */
 static void check_answer(const struct acl *acl, const struct policy_request *request,
                          unsigned lines)
 {
@@ -23,6 +25,10 @@ static void check_answer(const struct acl *acl, const struct policy_request *req
     unsigned line = acl_ask(acl, request, &verdict);
     if (line > lines || verdict.failed || (line == 0 && verdict.allowed) ||
         memchr(verdict.reason, 0, sizeof verdict.reason) == NULL || verdict.reason[0] == '\0')
+        abort();
+    const struct acl_rule *rule = walk_rules(acl, request);
+    if (line != (rule != NULL ? rule->line : 0) ||
+        verdict.allowed != (rule != NULL && rule->allows))
         abort();
     acl_rule_text(acl, line, text, sizeof text);
     if ((line != 0) != (text[0] != '\0') ||

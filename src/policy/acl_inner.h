@@ -7,6 +7,7 @@
 #define POLICY_ACL_INNER_H
 
 #include "policy/acl.h"
+#include "policy/acl_index.h"
 #include "policy/network.h"
 #include "policy/port_range.h"
 
@@ -24,24 +25,22 @@ struct acl_rule {
     uint32_t from;
     uint32_t to;
     uint32_t host; /* place of a pattern in lower case without its last dot, or a network's index */
-    uint32_t ports; /* index of the first of the ranges */
+    uint32_t ports; /* index of the first of the ranges, which ascend and do not touch */
     uint32_t port_count;
     uint32_t key; /* place; 0: none */
     uint8_t host_kind;
     bool allows;
-    /* The pairs that a name which matches must have; 0 for a group, and for a host that is no name.
-     * Most rules of a long list are passed over by these alone. */
-    uint64_t from_pairs;
-    uint64_t to_pairs;
-    uint64_t host_pairs;
 };
 
 struct acl_group {
     uint32_t name;      /* place */
     uint32_t line;      /* where it is defined; 0: nowhere yet */
     uint32_t mentioned; /* the line that named it first */
-    uint32_t members;   /* index of the first */
-    uint32_t member_count;
+};
+
+struct acl_member {
+    uint32_t pattern; /* place */
+    uint32_t group;   /* index */
 };
 
 struct acl {
@@ -56,12 +55,10 @@ struct acl {
     size_t range_count;
     struct acl_group *groups;
     size_t group_count;
-    uint32_t *members; /* places of patterns */
+    struct acl_member *members;
     size_t member_count;
+    struct acl_index rule_index;
+    struct acl_index member_index; /* under ACL_FROM, whatever they are looked up for */
 };
-
-/* The pairs of neighbouring characters of a pattern or a name, `*` and `?` aside, each as one of 64
- * bits: what a pattern matches has all of its pairs. */
-uint64_t acl_pairs(const char *text);
 
 #endif

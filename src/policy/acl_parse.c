@@ -6,6 +6,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -177,9 +178,10 @@ static int find_group(struct parser *parser, const char *name, uint32_t *index)
 }
 
 /* Takes a member, which ends with a zero, without the blanks around it. */
-static int add_member(struct parser *parser, const char *group, char *member)
+static int add_member(struct parser *parser, uint32_t index, char *member)
 {
     struct acl *acl = parser->acl;
+    const char *group = acl->text + acl->groups[index].name;
     char what[REASON_SIZE];
     member = skip_blanks(member);
     char *end = member + strcspn(member, " \t");
@@ -196,7 +198,7 @@ static int add_member(struct parser *parser, const char *group, char *member)
         return error;
     if (!make_room((void **)&acl->members, acl->member_count, sizeof *acl->members))
         return complain_of_memory(parser);
-    acl->members[acl->member_count++] = place_of(parser, member);
+    acl->members[acl->member_count++] = (struct acl_member){place_of(parser, member), index};
     return 0;
 }
 
@@ -218,15 +220,13 @@ static int parse_group(struct parser *parser, char *line)
         return complain(parser, "@%.100s is defined in line %u already", name,
                         acl->groups[index].line);
     acl->groups[index].line = parser->line;
-    acl->groups[index].members = (uint32_t)acl->member_count;
     for (char *member = equals + 1; error == 0 && member != NULL;) {
         char *comma = strchr(member, ',');
         if (comma != NULL)
             *comma++ = '\0';
-        error = add_member(parser, name, member);
+        error = add_member(parser, index, member);
         member = comma;
     }
-    acl->groups[index].member_count = (uint32_t)acl->member_count - acl->groups[index].members;
     return error;
 }
 
@@ -345,6 +345,27 @@ static int parse_host(struct parser *parser, char *word, struct acl_rule *rule)
     return 0;
 }
 
+static int compare_ranges(const void *a, const void *b)
+{
+    return (int)((const struct port_range *)a)->low - (int)((const struct port_range *)b)->low;
+}
+
+/* Puts the rule's ranges into order and joins those that touch. */
+static void join_ranges(struct acl *acl, struct acl_rule *rule)
+{
+    struct port_range *ranges = acl->ranges + rule->ports;
+    uint32_t last = 0;
+    qsort(ranges, rule->port_count, sizeof *ranges, compare_ranges);
+    for (uint32_t i = 1; i < rule->port_count; i++) {
+        if (ranges[i].low > (uint32_t)ranges[last].high + 1)
+            ranges[++last] = ranges[i];
+        else if (ranges[i].high > ranges[last].high)
+            ranges[last].high = ranges[i].high;
+    }
+    rule->port_count = last + 1;
+    acl->range_count = rule->ports + rule->port_count;
+}
+
 static int parse_ports(struct parser *parser, const char *word, struct acl_rule *rule)
 {
     struct acl *acl = parser->acl;
@@ -364,6 +385,7 @@ static int parse_ports(struct parser *parser, const char *word, struct acl_rule 
         rule->port_count++;
         c = c[part.size] == ',' ? c + part.size + 1 : NULL;
     }
+    join_ranges(acl, rule);
     return 0;
 }
 
@@ -417,12 +439,6 @@ static int parse_rule(struct parser *parser, char *line)
         error = parse_ports(parser, words.word[PORTS], &rule);
     if (error != 0)
         return error;
-    if ((rule.from & ACL_IS_GROUP) == 0)
-        rule.from_pairs = acl_pairs(acl->text + rule.from);
-    if ((rule.to & ACL_IS_GROUP) == 0)
-        rule.to_pairs = acl_pairs(acl->text + rule.to);
-    if (rule.host_kind == ACL_HOST_NAME)
-        rule.host_pairs = acl_pairs(acl->text + rule.host);
     if (words.count > KEY)
         rule.key = place_of(parser, words.word[KEY]);
     if (!make_room((void **)&acl->rules, acl->rule_count, sizeof *acl->rules))
@@ -483,6 +499,46 @@ static int copy_text(struct parser *parser, const char *text, size_t size)
     return 0;
 }
 
+/* ---- the indexes ---- */
+
+static void add_name_keys(struct acl_keys *keys, const struct acl *acl, enum acl_field field,
+                          uint32_t reference)
+{
+    if ((reference & ACL_IS_GROUP) != 0)
+        acl_keys_add_group(keys, field, reference & ~ACL_IS_GROUP);
+    else
+        acl_keys_add_pattern(keys, field, acl->text + reference);
+}
+
+static void add_rule_keys(const void *context, uint32_t item, struct acl_keys *keys)
+{
+    const struct acl *acl = context;
+    const struct acl_rule *rule = &acl->rules[item];
+    add_name_keys(keys, acl, ACL_FROM, rule->from);
+    add_name_keys(keys, acl, ACL_TO, rule->to);
+    if (rule->host_kind == ACL_HOST_NAME)
+        acl_keys_add_pattern(keys, ACL_HOST, acl->text + rule->host);
+    else if (rule->host_kind == ACL_HOST_NETWORK)
+        acl_keys_add_network(keys, acl->networks[rule->host].address,
+                             acl->networks[rule->host].prefix);
+}
+
+static void add_member_keys(const void *context, uint32_t item, struct acl_keys *keys)
+{
+    const struct acl *acl = context;
+    acl_keys_add_pattern(keys, ACL_FROM, acl->text + acl->members[item].pattern);
+}
+
+static int build_indexes(const struct parser *parser)
+{
+    struct acl *acl = parser->acl;
+    int error = acl_index_build(&acl->rule_index, (uint32_t)acl->rule_count, add_rule_keys, acl);
+    if (error == 0)
+        error =
+            acl_index_build(&acl->member_index, (uint32_t)acl->member_count, add_member_keys, acl);
+    return error == 0 ? 0 : complain_of_memory(parser);
+}
+
 /* Parses into the parser's list; on an error that is freed. */
 static int parse_text(struct parser *parser, const char *text, size_t size)
 {
@@ -499,6 +555,8 @@ static int parse_text(struct parser *parser, const char *text, size_t size)
     int error = copy_text(parser, text, size);
     if (error == 0)
         error = parse_lines(parser);
+    if (error == 0 && parser->complaints == NULL)
+        error = build_indexes(parser);
     map_deinit(&parser->groups);
     if (error != 0)
         acl_free(parser->acl);

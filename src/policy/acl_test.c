@@ -1,5 +1,4 @@
 #include "policy/acl.h"
-#include "policy/acl_inner.h"
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -547,28 +546,10 @@ static void addresses_are_compared_as_what_they_reach(void **state)
     assert_int_equal(decide(text, request_of("a", "b", "11.1.2.3", 1)), 3);
 }
 
-static void what_matches_has_the_pairs(void **state)
-{
-    (void)state;
-    static const char *const patterns[] = {"*",    "a",    "ab",   "*ab*", "a?b", "?",
-                                           "ba*a", "*b-a", "a*b*", "--*",  "b?-"};
-    char name[6] = "";
-    for (unsigned n = 0; n < 3 * 3 * 3 * 3 * 3; n++) {
-        for (unsigned i = 0, rest = n; i < 5; i++, rest /= 3)
-            name[i] = "ab-"[rest % 3];
-        for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++) {
-            if (policy_matches(patterns[i], name))
-                assert_true((acl_pairs(patterns[i]) & ~acl_pairs(name)) == 0);
-        }
-    }
-    assert_true((acl_pairs("*team7-*") & ~acl_pairs("evil-team-team")) != 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_are_compared_as_what_they_reach),
-        cmocka_unit_test(what_matches_has_the_pairs),
         cmocka_unit_test(test_nothing_is_allowed_by_itself),
         cmocka_unit_test(test_the_first_that_matches_decides),
         cmocka_unit_test(test_names),

@@ -16,8 +16,7 @@ bool network_is_mapped(const uint8_t *address)
     return memcmp(address, mapped_prefix, sizeof mapped_prefix) == 0;
 }
 
-/* Clears the bits behind the prefix; returns whether any was set. */
-static bool mask_address(uint8_t *address, unsigned prefix)
+bool network_mask(uint8_t *address, unsigned prefix)
 {
     bool had_bits = false;
     for (unsigned i = 0; i < HOST_ADDRESS_SIZE; i++) {
@@ -35,7 +34,7 @@ bool network_covers(const struct network *network, const uint8_t *address)
     if (network_is_mapped(address) && network->prefix < MAPPED_BITS)
         return false;
     memcpy(masked, address, sizeof masked);
-    mask_address(masked, network->prefix);
+    network_mask(masked, network->prefix);
     return memcmp(masked, network->address, sizeof masked) == 0;
 }
 
@@ -86,7 +85,7 @@ int network_parse(const struct network_parts *parts, struct network *network, ch
         return CULVERT_ERROR_INVALID;
     }
     network->prefix = (uint8_t)(kind == HOST_IPV4 ? prefix + MAPPED_BITS : prefix);
-    if (mask_address(network->address, network->prefix)) {
+    if (network_mask(network->address, network->prefix)) {
         char right[64];
         network_text(network, right, sizeof right);
         snprintf(why, why_size,

@@ -37,12 +37,21 @@ void policy_fail(struct policy_verdict *verdict, const char *reason, ...)
 
 bool policy_matches(const char *pattern, const char *value)
 {
+    size_t work = 0;
+    return policy_match(pattern, value, &work);
+}
+
+bool policy_match(const char *pattern, const char *value, size_t *work)
+{
     const char *star = NULL; /* behind the last `*` */
     const char *mark = NULL; /* how much of the value that one stands for */
     while (*value != '\0') {
+        ++*work;
         if (*pattern == '*') {
             star = ++pattern;
             mark = value;
+            if (*star == '\0')
+                return true;
         } else if (*pattern == '?' || *pattern == *value) {
             pattern++;
             value++;
