@@ -23,12 +23,6 @@ struct others {
     bool are_all_writers; /* whoever is on the machine may write it */
 };
 
-/* The rules as they were read at one time, kept by the file and by those who are asking. */
-struct version {
-    atomic_uint references;
-    struct acl *acl;
-};
-
 /* What tells a file that was changed or replaced from the one before. */
 struct signature {
     int error; /* of looking at it, and then the rest is zero */
@@ -77,14 +71,14 @@ struct acl_file {
     bool is_timer_closed;
 
     pthread_mutex_t mutex; /* guards what follows */
-    struct version *current;
+    struct acl_version *current;
 };
 
 /* ---- versions ---- */
 
-static struct version *version_new(struct acl *acl)
+static struct acl_version *version_new(struct acl *acl)
 {
-    struct version *version = memory_allocate(sizeof *version);
+    struct acl_version *version = memory_allocate(sizeof *version);
     if (version == NULL)
         return NULL;
     atomic_init(&version->references, 1);
@@ -92,7 +86,7 @@ static struct version *version_new(struct acl *acl)
     return version;
 }
 
-static void version_drop(struct version *version)
+void acl_version_drop(struct acl_version *version)
 {
     if (version == NULL || atomic_fetch_sub(&version->references, 1) != 1)
         return;
@@ -335,7 +329,7 @@ static void run_look(uv_work_t *work)
 
 static void free_file(struct acl_file *file)
 {
-    version_drop(file->current);
+    acl_version_drop(file->current);
     acl_free(file->look.acl);
     pthread_mutex_destroy(&file->mutex);
     memory_free(file->path);
@@ -350,14 +344,15 @@ static void free_if_closed(struct acl_file *file)
 
 static int use(struct acl_file *file, struct acl *acl)
 {
-    struct version *version = version_new(acl);
+    struct acl_version *version = version_new(acl);
     if (version == NULL)
         return CULVERT_ERROR_NO_MEMORY;
     pthread_mutex_lock(&file->mutex);
-    struct version *old = file->current;
+    struct acl_version *old = file->current;
+    version->number = old != NULL ? old->number + 1 : 1;
     file->current = version;
     pthread_mutex_unlock(&file->mutex);
-    version_drop(old);
+    acl_version_drop(old);
     return 0;
 }
 
@@ -487,14 +482,11 @@ void acl_file_close(struct acl_file *file)
         uv_cancel((uv_req_t *)&file->work);
 }
 
-unsigned acl_file_ask(struct acl_file *file, const struct policy_request *request,
-                      struct policy_verdict *verdict)
+struct acl_version *acl_file_hold(struct acl_file *file)
 {
     pthread_mutex_lock(&file->mutex);
-    struct version *version = file->current;
+    struct acl_version *version = file->current;
     atomic_fetch_add(&version->references, 1);
     pthread_mutex_unlock(&file->mutex);
-    unsigned line = acl_ask(version->acl, request, verdict);
-    version_drop(version);
-    return line;
+    return version;
 }

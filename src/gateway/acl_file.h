@@ -14,6 +14,8 @@
 #include "net/loop.h"
 #include "policy/acl.h"
 
+#include <stdatomic.h>
+
 enum { ACL_FILE_LOOK_MILLISECONDS = 500 };
 
 struct acl_file;
@@ -42,8 +44,16 @@ void acl_file_reload(struct acl_file *file);
  * more, and `reloaded` is not called. NULL: nothing. */
 void acl_file_close(struct acl_file *file);
 
-/* Any thread. As acl_ask. */
-unsigned acl_file_ask(struct acl_file *file, const struct policy_request *request,
-                      struct policy_verdict *verdict);
+/* The rules as they were read at one time, kept by the file and by those who are asking. */
+struct acl_version {
+    atomic_uint references;
+    uint64_t number; /* that no other version of the file has */
+    struct acl *acl;
+};
+
+/* Any thread: the rules of now, for one who asks them. */
+struct acl_version *acl_file_hold(struct acl_file *file);
+/* Any thread. NULL: nothing. */
+void acl_version_drop(struct acl_version *version);
 
 #endif

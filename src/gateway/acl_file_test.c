@@ -110,7 +110,9 @@ static bool allows(struct acl_file *file)
                                      .port = 80,
                                      .key = ""};
     struct policy_verdict verdict;
-    acl_file_ask(file, &request, &verdict);
+    struct acl_version *version = acl_file_hold(file);
+    acl_ask(version->acl, &request, &verdict);
+    acl_version_drop(version);
     assert_false(verdict.failed);
     return verdict.allowed;
 }

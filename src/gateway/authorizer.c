@@ -72,10 +72,23 @@ void authorizer_close(struct authorizer *authorizer)
     authorizer->pool = NULL;
 }
 
-bool authorizer_decide(struct authorizer *authorizer, const struct policy_request *request,
-                       struct policy_verdict *verdict)
+bool authorizer_has_rules(const struct authorizer *authorizer)
+{
+    return authorizer->acl != NULL && !authorizer->config->deny;
+}
+
+bool authorizer_has_script(const struct authorizer *authorizer)
+{
+    return authorizer->pool != NULL;
+}
+
+bool authorizer_begin(struct authorizer *authorizer, struct authorizer_question *question,
+                      const struct policy_request *request, const struct denials *denials,
+                      struct policy_verdict *verdict)
 {
     const struct gateway_config *config = authorizer->config;
+    unsigned line = 0;
+    question->version = NULL;
     if (config->deny) {
         policy_refuse(verdict, "the gateway denies every session");
         return true;
@@ -85,9 +98,39 @@ bool authorizer_decide(struct authorizer *authorizer, const struct policy_reques
         return true;
     }
     policy_allow(verdict, "the gateway grants every session");
-    if (authorizer->acl != NULL)
-        acl_file_ask(authorizer->acl, request, verdict);
-    return !verdict->allowed || authorizer->pool == NULL;
+    if (authorizer->acl == NULL)
+        return true;
+    question->version = acl_file_hold(authorizer->acl);
+    question->hash = denials_hash(denials, question->version->number, request);
+    bool is_denied = denials_find(denials, question->hash, &line);
+    if (is_denied)
+        acl_refuse(question->version->acl, line, verdict);
+    else if (acl_question_start(&question->rules, question->version->acl, request) == 0)
+        return false;
+    else
+        policy_fail(verdict, "the gateway has no memory to look through its rules");
+    acl_version_drop(question->version);
+    question->version = NULL;
+    return true;
+}
+
+bool authorizer_work(struct authorizer_question *question, size_t work, struct denials *denials,
+                     struct policy_verdict *verdict)
+{
+    if (!acl_question_work(&question->rules, work, verdict))
+        return false;
+    if (!verdict->allowed)
+        denials_add(denials, question->hash, question->rules.line);
+    return true;
+}
+
+void authorizer_end(struct authorizer_question *question)
+{
+    if (question->version == NULL)
+        return;
+    acl_question_end(&question->rules);
+    acl_version_drop(question->version);
+    question->version = NULL;
 }
 
 bool authorizer_registers(struct authorizer *authorizer)

@@ -7,8 +7,10 @@
 #define GATEWAY_AUTHORIZER_H
 
 #include "gateway/acl_file.h"
+#include "gateway/denials.h"
 #include "gateway/gateway.h"
 #include "lua/lua_pool.h"
+#include "policy/acl_question.h"
 
 struct authorizer {
     const struct gateway_config *config;
@@ -25,10 +27,30 @@ void authorizer_reload(struct authorizer *authorizer);
 /* After the loop has ended, before it is deinitialised: answers all questions. Repeatable. */
 void authorizer_close(struct authorizer *authorizer);
 
-/* Asks all that answer at once. Returns whether the verdict is final; if not, the script has the
- * last word, and authorizer_ask asks it. */
-bool authorizer_decide(struct authorizer *authorizer, const struct policy_request *request,
-                       struct policy_verdict *verdict);
+/* A question to all that comes before the script, which may take long where there is an access
+ * list. All zero: none. */
+struct authorizer_question {
+    struct acl_version *version; /* NULL: no list is asked */
+    struct acl_question rules;
+    uint64_t hash; /* under which a refusal is kept */
+};
+
+/* Whether there is an access list, so that questions may take long. */
+bool authorizer_has_rules(const struct authorizer *authorizer);
+
+/* Begins a question; `request` is borrowed until authorizer_end. Returns whether it is answered
+ * already. Without a list it always is. `denials` are the calling thread's. */
+bool authorizer_begin(struct authorizer *authorizer, struct authorizer_question *question,
+                      const struct policy_request *request, const struct denials *denials,
+                      struct policy_verdict *verdict);
+/* Works on it as acl_question_work does; returns whether it is answered. */
+bool authorizer_work(struct authorizer_question *question, size_t work, struct denials *denials,
+                     struct policy_verdict *verdict);
+/* Answered or not; repeatable. */
+void authorizer_end(struct authorizer_question *question);
+
+/* Whether what all others allow is for the script to decide: authorizer_ask asks it. */
+bool authorizer_has_script(const struct authorizer *authorizer);
 
 /* Whether the script wants to be asked about registrations. */
 bool authorizer_registers(struct authorizer *authorizer);

@@ -60,6 +60,7 @@ void member_end(struct member *member, int code, const char *reason)
         unregister(member, reason);
     map_remove(&worker->members, member->id);
     probe_answer(member, false);
+    asking_leave(member);
     tunnel_close(member->tunnel, code, reason);
     loop_timer_close(&member->timer, &member->burial);
 }

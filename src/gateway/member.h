@@ -23,6 +23,7 @@ enum {
     MEMBER_LEFT_PATIENCE = 60,   /* seconds for what they sent last to be acknowledged */
 };
 
+struct asking_agent;
 struct payer;
 struct dialect;
 struct native_tunnel;
@@ -52,8 +53,9 @@ struct member {
     uint64_t open_second;
     unsigned opens;
     struct refusal_budget refusals;
-    unsigned questions; /* of its sessions that wait for the policy script */
-    uint64_t since;     /* microseconds */
+    unsigned questions;          /* of its sessions that wait for the policy script */
+    struct asking_agent *asking; /* of those that wait for the access list; NULL: none does */
+    uint64_t since;              /* microseconds */
     bool is_over;
 };
 

@@ -4,8 +4,6 @@ enum { SECOND = 1000 * 1000 };
 
 bool refusal_budget_has(const struct refusal_budget *budget, uint64_t now)
 {
-    if (budget->turn == now && budget->spent >= REFUSAL_BUDGET_TURN)
-        return false;
     return budget->full_at < now + SECOND;
 }
 
@@ -14,10 +12,5 @@ void refusal_budget_charge(struct refusal_budget *budget, uint64_t now, uint64_t
     uint64_t cost = spent * REFUSAL_BUDGET_SHARE;
     if (cost < SECOND / REFUSAL_BUDGET_PER_SECOND)
         cost = SECOND / REFUSAL_BUDGET_PER_SECOND;
-    if (budget->turn != now) {
-        budget->turn = now;
-        budget->spent = 0;
-    }
-    budget->spent += spent;
     budget->full_at = (budget->full_at > now ? budget->full_at : now) + cost;
 }

@@ -12,14 +12,11 @@
 enum {
     REFUSAL_BUDGET_PER_SECOND = 200, /* and as many at once after a quiet second */
     REFUSAL_BUDGET_SHARE = 20,       /* one part in so many of the time */
-    REFUSAL_BUDGET_TURN = 5000,      /* microseconds in one turn of the loop */
 };
 
 /* All zero at first. */
 struct refusal_budget {
     uint64_t full_at; /* microseconds: when all of it is available again */
-    uint64_t turn;    /* when the turn of the last refusal began */
-    uint64_t spent;   /* microseconds in that turn */
 };
 
 /* Whether there is some left. `now` is when the loop's turn began, in microseconds. */

@@ -31,14 +31,6 @@ static void so_many_a_second(void **state)
     assert_int_equal(refuse_all(&budget, 60 * (uint64_t)SECOND, 0), REFUSAL_BUDGET_PER_SECOND);
 }
 
-static void a_turn_takes_so_long_at_most(void **state)
-{
-    (void)state;
-    struct refusal_budget budget = {0};
-    assert_int_equal(refuse_all(&budget, 9 * SECOND, 1000), REFUSAL_BUDGET_TURN / 1000);
-    assert_int_equal(refuse_all(&budget, 9 * SECOND + 1, 1000), REFUSAL_BUDGET_TURN / 1000);
-}
-
 static void long_ones_take_a_share_of_the_time(void **state)
 {
     (void)state;
@@ -54,7 +46,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(so_many_a_second),
-        cmocka_unit_test(a_turn_takes_so_long_at_most),
         cmocka_unit_test(long_ones_take_a_share_of_the_time),
     };
     return cmocka_run_group_tests_name("refusal_budget", tests, NULL, NULL);

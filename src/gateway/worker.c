@@ -109,7 +109,7 @@ static void look_whether_quiet(struct loop_timer *timer)
 
 int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
 {
-    uint64_t seed[4];
+    uint64_t seed[5];
     if (getrandom(seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
         return CULVERT_ERROR_NO_MEMORY;
     memset(worker, 0, sizeof(*worker));
@@ -118,6 +118,8 @@ int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
     list_init(&worker->sessions);
     strangers_init(&worker->strangers, seed[3]);
     worker->eviction.run = evict;
+    asking_queue_init(&worker->asking);
+    denials_init(&worker->denials, seed[4]);
     map_init(&worker->visitor_ids, seed[0]);
     map_init(&worker->members, seed[1]);
     int error = loop_init(&worker->loop, index, &gateway->account);
@@ -144,6 +146,7 @@ void worker_deinit(struct worker *worker)
     loop_timer_close(&worker->sweep, NULL);
     worker->polls.is_over = true; /* what is still on its way here finds nobody */
     polls_deinit(worker);
+    asking_queue_deinit(&worker->asking);
     loop_deinit(&worker->loop);
     loop_task_cancel(&worker->eviction);
     strangers_deinit(&worker->strangers);
@@ -329,6 +332,7 @@ static void end_links(struct loop *loop, struct loop_message *message)
     close_listeners(worker);
     while ((member = any_member(worker)) != NULL)
         member_end(member, REASON_SHUTDOWN, "the gateway is stopping");
+    asking_queue_deinit(&worker->asking);
     session_abort_all(worker, REASON_SHUTDOWN, "the gateway is stopping");
     end_visitors(worker, true);
     polls_end(worker);

@@ -9,8 +9,10 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "gateway/admission.h"
+#include "gateway/asking.h"
 #include "gateway/authorizer.h"
 #include "gateway/chains.h"
+#include "gateway/denials.h"
 #include "gateway/gateway.h"
 #include "gateway/polls.h"
 #include "gateway/pressure.h"
@@ -85,6 +87,8 @@ struct worker {
     struct map members;
     struct list sessions;
     struct polls polls;
+    struct asking_queue asking; /* questions to the access list that wait */
+    struct denials denials;
     struct loop_timer sweep;      /* ends visitors that are too slow */
     struct loop_timer quiet_look; /* while draining */
     struct pressure_gauge pressure;

@@ -110,20 +110,23 @@ static void add_piece(struct acl_keys *keys, enum acl_field field, struct text p
 void acl_keys_add_pattern(struct acl_keys *keys, enum acl_field field, const char *pattern)
 {
     size_t most = keys->count + ACL_PIECES;
-    const char *at = pattern;
-    while (*at != '\0') {
-        struct text piece = {at, strcspn(at, "*?")};
+    size_t at = 0;
+    while (pattern[at] != '\0') {
+        struct text piece = {pattern + at, strcspn(pattern + at, "*?")};
+        bool is_first = at == 0;
         at += piece.size;
-        bool is_last = *at == '\0';
-        if (piece.data == pattern && is_last)
-            add_key(keys, field, ACL_KEY_WHOLE, piece);
-        else if (piece.size > 0 && piece.data == pattern)
-            add_key(keys, field, ACL_KEY_BEGINNING, piece);
-        else if (piece.size > 0 && is_last)
-            add_key(keys, field, ACL_KEY_END, piece);
-        else if (piece.size > 0 && keys->count + 2 <= most)
+        bool is_last = pattern[at] == '\0';
+        at += strspn(pattern + at, "*?");
+        if (piece.size == 0)
+            continue;
+        if (is_first || is_last)
+            add_key(keys, field,
+                    !is_first  ? ACL_KEY_END
+                    : !is_last ? ACL_KEY_BEGINNING
+                               : ACL_KEY_WHOLE,
+                    piece);
+        else if (keys->count + 2 <= most)
             add_piece(keys, field, piece);
-        at += strspn(at, "*?");
     }
 }
 

@@ -35,11 +35,16 @@ enum { LOOK_UP = 16, LOOK_AT = 4 };
 
 /* ---- whether a rule matches ---- */
 
+static uint8_t *group_of(struct acl_question *question, uint32_t index)
+{
+    return question->many != NULL ? &question->many[index] : &question->few[index];
+}
+
 static bool name_matches(struct acl_question *question, uint32_t reference, const char *name,
                          uint8_t has)
 {
     if ((reference & ACL_IS_GROUP) != 0)
-        return (question->groups[reference & ~ACL_IS_GROUP] & has) != 0;
+        return (*group_of(question, reference & ~ACL_IS_GROUP) & has) != 0;
     return policy_match(question->acl->text + reference, name, &question->work);
 }
 
@@ -129,7 +134,7 @@ static void look_at_member(struct acl_question *question)
 {
     const struct acl *acl = question->acl;
     const struct acl_member *member = &acl->members[take(&question->members)];
-    uint8_t *group = &question->groups[member->group];
+    uint8_t *group = group_of(question, member->group);
     bool is_source = question->stage <= REST_OF_SOURCE || question->stage == RULES_FROM_GROUPS ||
                      question->stage == RULES_FROM_REST;
     uint8_t has = is_source ? HAS_SOURCE : HAS_AGENT;
@@ -260,11 +265,11 @@ int acl_question_start(struct acl_question *question, const struct acl *acl,
                        const struct policy_request *request)
 {
     *question = (struct acl_question){.acl = acl, .request = request, .best = NO_RULE};
-    question->groups = question->few;
-    if (acl->group_count > ACL_QUESTION_GROUPS)
-        question->groups = memory_allocate_zero(acl->group_count);
-    if (question->groups == NULL)
-        return CULVERT_ERROR_NO_MEMORY;
+    if (acl->group_count > ACL_QUESTION_GROUPS) {
+        question->many = memory_allocate_zero(acl->group_count);
+        if (question->many == NULL)
+            return CULVERT_ERROR_NO_MEMORY;
+    }
     take_request(question, request);
     return 0;
 }
@@ -292,7 +297,6 @@ bool acl_question_work(struct acl_question *question, size_t work, struct policy
 void acl_question_end(struct acl_question *question)
 {
     explicit_bzero(question->key, sizeof question->key);
-    if (question->groups != question->few)
-        memory_free(question->groups);
-    question->groups = NULL;
+    memory_free(question->many);
+    question->many = NULL;
 }

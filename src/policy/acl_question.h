@@ -23,8 +23,8 @@ struct acl_question {
     uint8_t reached[HOST_ADDRESS_SIZE]; /* what a connection to the address reaches */
     char host[HOST_NAME_SIZE];          /* of a name; in lower case, without its last dot */
     char key[ACL_MAX_KEY + 1];          /* zeros behind it */
-    uint8_t few[ACL_QUESTION_GROUPS];
-    uint8_t *groups; /* what is known of each */
+    uint8_t few[ACL_QUESTION_GROUPS];   /* what is known of each group */
+    uint8_t *many;                      /* where that is if `few` are too few */
     unsigned stage;
     struct acl_probe probe;
     struct acl_run members; /* still to be looked at */
@@ -33,7 +33,8 @@ struct acl_question {
     size_t work;   /* done in this piece */
 };
 
-/* `acl` and `request` are borrowed until it ends. Returns 0 or CULVERT_ERROR_NO_MEMORY. */
+/* `acl` and `request` are borrowed until it ends; it may be moved to another place. Returns 0 or
+ * CULVERT_ERROR_NO_MEMORY. */
 int acl_question_start(struct acl_question *question, const struct acl *acl,
                        const struct policy_request *request);
 
