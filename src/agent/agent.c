@@ -101,23 +101,23 @@ static void stop(struct agent *agent, unsigned seconds)
     look_at_stop(&agent->stop_timer);
 }
 
-/* A second signal ends at once. */
-static void signalled(uv_signal_t *handle, int number)
+static void hung_up(struct agent *agent)
 {
-    struct agent *agent = handle->data;
-    (void)number;
-    stop(agent, agent->is_stopping ? 0 : STOP_GRACE);
-}
-
-static void hung_up(uv_signal_t *handle, int number)
-{
-    struct agent *agent = handle->data;
-    (void)number;
     uplink_reload_files(&agent->uplink);
     if (agent->rest != NULL)
         rest_reload_token(agent->rest);
     if (agent->config.forwards_file != NULL)
         agent_reload_forwards(agent);
+}
+
+/* A second signal that asks to end does not wait. */
+static void signalled(void *holder, int number)
+{
+    struct agent *agent = holder;
+    if (number == SIGHUP)
+        hung_up(agent);
+    else
+        stop(agent, agent->is_stopping ? 0 : STOP_GRACE);
 }
 
 static void stop_as_asked(struct control_request *request)
@@ -274,24 +274,6 @@ static struct tunnel *largest_tunnel(struct relief *relief)
 
 /* ---- life ---- */
 
-static int watch_signals(struct agent *agent)
-{
-    static const struct {
-        int number;
-        uv_signal_cb run;
-    } watched[] = {{SIGTERM, signalled}, {SIGINT, signalled}, {SIGHUP, hung_up}};
-    int error = 0;
-    for (size_t i = 0; i < sizeof watched / sizeof *watched && error == 0; i++) {
-        error = uv_signal_init(&agent->loop.uv, &agent->signals[i]);
-        if (error != 0)
-            break;
-        agent->signal_count++;
-        agent->signals[i].data = agent;
-        error = uv_signal_start(&agent->signals[i], watched[i].run, watched[i].number);
-    }
-    return error;
-}
-
 static int prepare(struct agent *agent)
 {
     int error = control_init(&agent->control, &agent->loop);
@@ -303,7 +285,7 @@ static int prepare(struct agent *agent)
         agent->has_relief = error == 0;
     }
     if (error == 0 && agent->config.takes_signals)
-        error = watch_signals(agent);
+        error = signals_take(&agent->signals, &agent->loop, signalled, agent);
     if (error != 0)
         log_error("the agent cannot start: %s", error_text(error));
     return error;
@@ -383,6 +365,7 @@ int agent_run(struct agent *agent)
     control_begin(&agent->control);
     uplink_start(&agent->uplink);
     int error = loop_run(&agent->loop);
+    signals_release(&agent->signals);
     control_end(&agent->control);
     log_info("the agent has ended");
     return error != 0 ? EXIT_CODE_FAILURE : agent->exit_code;
@@ -405,8 +388,7 @@ void agent_free(struct agent *agent)
         relief_deinit(&agent->relief);
     if (agent->stop_timer.is_open)
         loop_timer_close(&agent->stop_timer, NULL);
-    for (int i = 0; i < agent->signal_count; i++)
-        uv_close((uv_handle_t *)&agent->signals[i], NULL);
+    signals_release(&agent->signals);
     loop_deinit(&agent->loop);
     askers_deinit(&agent->askers);
     if (agent->has_control)

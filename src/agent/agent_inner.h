@@ -8,6 +8,7 @@
 #include "agent/session.h"
 #include "agent/uplink.h"
 #include "net/asker.h"
+#include "net/signals.h"
 #include "tunnel/relief.h"
 
 enum { AGENT_WHY_SIZE = 1536 };
@@ -24,8 +25,7 @@ struct agent {
     struct askers askers; /* other agents, and what is dialled for them */
     struct uplink uplink;
     struct relief relief;
-    uv_signal_t signals[3];
-    int signal_count;
+    struct signals signals;
     struct loop_timer stop_timer;
     struct rest *rest;    /* NULL without an API */
     const char *dialect;  /* of the link; NULL while there is none */

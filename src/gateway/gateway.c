@@ -334,6 +334,7 @@ int gateway_run(struct gateway *gateway)
         for (unsigned i = 1; i < gateway->worker_count; i++)
             loop_stop(&gateway->workers[i].loop);
     }
+    shutdown_release_signals(&gateway->shutdown);
     join_threads(gateway);
     return error == 0 ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
 }

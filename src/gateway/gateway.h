@@ -47,7 +47,9 @@ struct gateway_config {
     unsigned resume_window; /* seconds that a link waits for another carrier; 0: not at all */
     unsigned drain;         /* seconds that open sessions get to finish after a signal */
 
-    bool takes_signals; /* SIGTERM, SIGINT and SIGHUP are the gateway's (a program of its own) */
+    /* SIGTERM, SIGINT and SIGHUP are the gateway's (a program of its own), also when it has ended
+     * (net/signals.h). */
+    bool takes_signals;
     struct journal *journal; /* where events go; may be NULL. Borrowed */
 };
 

@@ -178,8 +178,14 @@ static void test_leaves_signals_to_the_program(void **state)
     sigaction(SIGTERM, NULL, &during);
     assert_ptr_not_equal(during.sa_handler, before.sa_handler);
     gateway_free(gateway);
+    /* Not the default action, which does not end the process with an exit code. */
     sigaction(SIGTERM, NULL, &during);
-    assert_ptr_equal(during.sa_handler, before.sa_handler);
+    assert_ptr_not_equal(during.sa_handler, SIG_DFL);
+    sigaction(SIGHUP, NULL, &during);
+    assert_ptr_equal(during.sa_handler, SIG_IGN);
+    sigaction(SIGTERM, &before, NULL);
+    sigaction(SIGINT, &before, NULL);
+    sigaction(SIGHUP, &before, NULL);
 }
 
 static void test_each_allocation_may_fail(void **state)

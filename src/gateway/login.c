@@ -338,7 +338,7 @@ void login_take_handshake(struct visitor *visitor, const struct message_handshak
     bool is_named = text_copy(handshake->name, visitor->name, sizeof(visitor->name)) == 0;
     if (!is_named || !str_is_legacy_name(handshake->name))
         snprintf(visitor->name, sizeof(visitor->name), "(malformed)");
-    if (objection == NULL && visitor->worker->is_draining) {
+    if (objection == NULL && shutdown_has_begun(&visitor->worker->gateway->shutdown)) {
         code = REASON_SHUTDOWN;
         objection = "the gateway is stopping";
     }

@@ -124,21 +124,21 @@ static void drain(struct shutdown *shutdown, unsigned seconds)
 {
     struct gateway *gateway = shutdown->gateway;
     size_t sessions = atomic_load(&gateway->sessions);
+    atomic_store(&shutdown->is_draining, true); /* from the log's line on nobody logs in */
     log_info("stopping; %zu session%s %u s to finish", sessions, sessions == 1 ? " has" : "s have",
              seconds);
-    shutdown->is_draining = true;
     shutdown->deadline = loop_now(&gateway->workers[0].loop) + (uint64_t)seconds * 1000000;
     for (unsigned i = 0; i < gateway->worker_count; i++)
         worker_drain(&gateway->workers[i], seconds);
     loop_timer_start(&shutdown->timer, 1);
 }
 
-static void signalled(uv_signal_t *handle, int number)
+static void signalled(void *holder, int number)
 {
-    struct shutdown *shutdown = handle->data;
+    struct shutdown *shutdown = holder;
     if (number == SIGHUP)
         shutdown->reload(shutdown->gateway);
-    else if (shutdown->is_draining)
+    else if (shutdown_has_begun(shutdown))
         end_now(shutdown);
     else
         drain(shutdown, shutdown->gateway->config->drain);
@@ -160,7 +160,7 @@ static void told_to_stop(struct loop *loop, struct loop_message *message)
     unsigned seconds = atomic_load(&shutdown->seconds);
     if (shutdown->is_over || shutdown->is_ending)
         return;
-    if (!shutdown->is_draining) {
+    if (!shutdown_has_begun(shutdown)) {
         drain(shutdown, seconds);
         return;
     }
@@ -208,26 +208,23 @@ void shutdown_init(struct shutdown *shutdown, struct gateway *gateway,
 
 int shutdown_take_signals(struct shutdown *shutdown)
 {
-    static const int numbers[SHUTDOWN_SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
-    struct loop *loop = &shutdown->gateway->workers[0].loop;
-    for (unsigned i = 0; i < SHUTDOWN_SIGNALS; i++) {
-        uv_signal_t *handle = &shutdown->signals[i];
-        int error = uv_signal_init(&loop->uv, handle);
-        if (error != 0)
-            return error;
-        shutdown->signal_count++;
-        handle->data = shutdown;
-        error = uv_signal_start(handle, signalled, numbers[i]);
-        if (error != 0)
-            return error;
-    }
-    return 0;
+    return signals_take(&shutdown->signals, &shutdown->gateway->workers[0].loop, signalled,
+                        shutdown);
+}
+
+void shutdown_release_signals(struct shutdown *shutdown)
+{
+    signals_release(&shutdown->signals);
+}
+
+bool shutdown_has_begun(const struct shutdown *shutdown)
+{
+    return atomic_load(&shutdown->is_draining);
 }
 
 void shutdown_deinit(struct shutdown *shutdown)
 {
     shutdown->is_over = true;
     loop_timer_close(&shutdown->timer, NULL);
-    for (unsigned i = 0; i < shutdown->signal_count; i++)
-        uv_close((uv_handle_t *)&shutdown->signals[i], NULL);
+    signals_release(&shutdown->signals);
 }

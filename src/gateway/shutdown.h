@@ -7,12 +7,11 @@
 #define GATEWAY_SHUTDOWN_H
 
 #include "net/loop.h"
+#include "net/signals.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-
-enum { SHUTDOWN_SIGNALS = 3 };
 
 struct gateway;
 struct shutdown;
@@ -27,14 +26,13 @@ struct shutdown_order {
 struct shutdown {
     struct gateway *gateway;
     void (*reload)(struct gateway *gateway); /* on SIGHUP or the order */
-    uv_signal_t signals[SHUTDOWN_SIGNALS];
-    unsigned signal_count;
+    struct signals signals;
     struct shutdown_order stop_order;
     struct shutdown_order reload_order;
     _Atomic unsigned seconds; /* the fewest that an order to stop gave */
     struct loop_timer timer;
     uint64_t deadline; /* microseconds */
-    bool is_draining;
+    _Atomic bool is_draining;
     bool is_ending;
     bool is_over; /* orders come too late */
 };
@@ -44,6 +42,11 @@ void shutdown_init(struct shutdown *shutdown, struct gateway *gateway,
                    void (*reload)(struct gateway *));
 /* From here on SIGTERM, SIGINT and SIGHUP are ours. Returns 0 or an error. */
 int shutdown_take_signals(struct shutdown *shutdown);
+/* When the main loop has ended: from here on they end the process at once (net/signals.h). */
+void shutdown_release_signals(struct shutdown *shutdown);
+/* Any thread: whether the gateway is stopping. A worker learns of it a little later, when it begins
+ * to drain. */
+bool shutdown_has_begun(const struct shutdown *shutdown);
 /* After the main loop has ended, before it is deinitialised. */
 void shutdown_deinit(struct shutdown *shutdown);
 

@@ -99,7 +99,7 @@ static void answer_http(struct visitor *visitor, const char *status, const char 
 static const char *find_objection(const struct worker *worker)
 {
     const struct gateway *gateway = worker->gateway;
-    if (worker->is_draining)
+    if (shutdown_has_begun(&gateway->shutdown))
         return "the gateway is stopping\n";
     if (gateway->watch != NULL && store_watch_is_broken(gateway->watch))
         return "the gateway cannot read its store of keys\n";

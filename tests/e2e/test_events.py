@@ -381,6 +381,27 @@ def test_a_receiver_that_says_nothing(world, file):
     assert tunnel.gateway.count(r"\d+ events were not delivered to the webhook") == 1
 
 
+def test_a_second_signal_does_not_wait_for_a_receiver(world, file):
+    """It ends the gateway with 0, also when the loops have ended and events are being delivered."""
+    hold = Hold()
+    receiver = world.keep(Receiver(hold))
+    world.keep(hold)
+    gateway = world.gateway("--events", file, "--events-webhook", receiver.url)
+    world.agent(gateway, "a")
+    eventually(lambda: receiver.posts)
+    gateway.signal(signal.SIGTERM)
+    gateway.wait_for("the gateway has ended")
+
+    def is_gone():
+        if gateway.is_running():
+            gateway.signal(signal.SIGTERM)
+        return not gateway.is_running()
+
+    eventually(is_gone)
+    assert gateway.returncode() == 0
+    assert gateway.count("not delivered") == 0
+
+
 def test_a_receiver_that_is_not_there(world, file):
     port = free_port()
     tunnel = tunnel_with(world, "--events", file, "--events-webhook",
