@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -67,9 +68,8 @@ static int ask(struct client *client, int fd, const char *fields, const void *bo
         send_bytes(client, fd, body, size);
     ssize_t got = recv(fd, client->answer, sizeof(client->answer) - 1, 0);
     client->answer[got > 0 ? got : 0] = '\0';
-    int status = 0;
-    (void)sscanf(client->answer, "HTTP/1.1 %d", &status);
-    return status;
+    bool is_answer = strncmp(client->answer, "HTTP/1.1 ", 9) == 0;
+    return is_answer ? (int)strtol(client->answer + 9, NULL, 10) : 0;
 }
 
 static int ask_down(struct client *client, int fd, unsigned number)

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -55,9 +55,7 @@ static const char *hear(int fd, bool *is_closed)
 
 static int status_of(const char *answer)
 {
-    int status = 0;
-    (void)sscanf(answer, "HTTP/1.1 %d", &status);
-    return status;
+    return strncmp(answer, "HTTP/1.1 ", 9) == 0 ? (int)strtol(answer + 9, NULL, 10) : 0;
 }
 
 /* Sends a request on a connection of its own; checks the answer's status, and whether the
