@@ -154,13 +154,19 @@ static struct carrier *dial(struct test_agent *agent)
     return carrier_on(agent->test->loop, fds[0], WEBSOCKET_CLIENT);
 }
 
+static const char *key_of(const struct test_agent *agent)
+{
+    return agent->key != NULL ? agent->key : "";
+}
+
 void test_agent_dial(struct test_agent *agent, struct test_gateway *test, const char *name)
 {
     agent->test = test;
     agent->name = name;
     assert_int_equal(native_tunnel_new(&owner, agent, test->loop, true, &agent->tunnel), 0);
     struct carrier *carrier = dial(agent);
-    const struct native_credentials credentials = {.name = name, .key = "", .boot = agent->boot};
+    const struct native_credentials credentials = {
+        .name = name, .key = key_of(agent), .boot = agent->boot};
     assert_int_equal(native_tunnel_register(agent->tunnel, carrier, &credentials), 0);
 }
 
@@ -193,8 +199,9 @@ void test_agent_cut(struct test_agent *agent)
 void test_agent_rejoin(struct test_agent *agent)
 {
     struct carrier *carrier = dial(agent);
-    assert_int_equal(
-        native_tunnel_rejoin(agent->tunnel, carrier, agent->name, "", agent->visitor->nonce), 0);
+    assert_int_equal(native_tunnel_rejoin(agent->tunnel, carrier, agent->name, key_of(agent),
+                                          agent->visitor->nonce),
+                     0);
     test_gateway_settle(agent->test);
 }
 

@@ -36,6 +36,7 @@ enum { TEST_AGENT_STREAMS = 8 };
 struct test_agent {
     struct test_gateway *test;
     const char *name;
+    const char *key; /* NULL: none */
     unsigned worker; /* where its connections arrive */
     uint8_t boot[MESSAGE_BOOT_SIZE];
     struct native_tunnel *tunnel;
