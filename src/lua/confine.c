@@ -81,14 +81,17 @@ static void set_limits(void)
 #endif
 }
 
+/* Under a sanitizer a thread's own variables alone may take more. */
 static void set_thread_stack(void)
 {
+#ifndef IS_SANITIZED
     pthread_attr_t attributes;
     if (pthread_attr_init(&attributes) == 0) {
         pthread_attr_setstacksize(&attributes, THREAD_STACK);
         pthread_setattr_default_np(&attributes);
         pthread_attr_destroy(&attributes);
     }
+#endif
 }
 
 int confine_process(int last, const struct worker_user *user, char *why, size_t why_size)

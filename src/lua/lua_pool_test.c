@@ -544,6 +544,7 @@ static void test_too_many_questions(void **state)
     static struct fixture_question questions[LUA_POOL_QUESTIONS + 2];
     size_t asked = 0;
     int error = 0;
+    fixture->config.timeout = FIXTURE_PATIENCE * 1000; /* so that the first is not over */
     pool_fixture_start(fixture, ENDLESS);
     /* One is with the worker, sooner or later. */
     while (asked < LUA_POOL_QUESTIONS) {

@@ -325,7 +325,7 @@ def core_limits(process):
 
 @pytest.mark.parametrize("kind", ["gateway", "agent"])
 def test_a_process_that_dies_leaves_no_core(world, kind):
-    """Where the shell and the kernel would have it: the limit counts, and a file in its directory."""
+    """Also where the shell would have one, in its directory."""
     allow = ["bash", "-c", "ulimit -c $(ulimit -H -c) && exec \"$@\"", "bash"]
     place = world.path("cores")
     os.mkdir(place)
