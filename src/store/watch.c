@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "store/expiry_clock.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -13,7 +14,11 @@
 #include <string.h>
 #include <time.h>
 
-enum { STACK_SIZE = 256 * 1024, NANOSECONDS = 1000000000 };
+enum {
+    STACK_SIZE = 256 * 1024,
+    NANOSECONDS = 1000000000,
+    SETBACK_TOLD = 60 * 1000, /* milliseconds that a clock may be set back without a warning */
+};
 
 struct store_watch {
     struct store *store; /* the thread's, once it runs */
@@ -32,6 +37,8 @@ struct store_watch {
     bool is_stopping;
 
     /* The thread's */
+    struct expiry_clock clock;
+    bool is_setback_told;
     int64_t version;
     int64_t next_expiry;
 
@@ -68,7 +75,7 @@ static struct store_question *take_question(struct store_watch *watch, bool *is_
 
 static void answer(struct store_watch *watch, struct store_question *question, bool is_check)
 {
-    int64_t now = time(NULL);
+    int64_t now = expiry_clock_now(&watch->clock);
     int error;
     if (is_check) {
         struct store_finding finding = {0};
@@ -96,11 +103,24 @@ static int note_state(struct store_watch *watch, int64_t now)
     return error != 0 ? error : store_next_expiry(watch->store, now, &watch->next_expiry);
 }
 
+/* Once for each time that the clock is set back by much. */
+static void tell_setback(struct store_watch *watch)
+{
+    bool is_back = watch->clock.setback >= SETBACK_TOLD;
+    if (is_back && !watch->is_setback_told)
+        log_warning(
+            "the clock was set back by %lld s; keys expire as if it had not been, until the "
+            "gateway starts again",
+            (long long)(watch->clock.setback / 1000));
+    watch->is_setback_told = is_back;
+}
+
 static void look(struct store_watch *watch)
 {
-    int64_t now = time(NULL);
+    int64_t now = expiry_clock_now(&watch->clock);
     int64_t version = 0;
     int error = store_version(watch->store, &version);
+    tell_setback(watch);
     bool has_changed = error == 0 && (version != watch->version || now >= watch->next_expiry);
     if (has_changed)
         error = note_state(watch, now);
@@ -222,9 +242,10 @@ static int open_store(struct store_watch *watch, const char *directory, char *wh
     error = store_open(watch->directory, &watch->store, why, why_size);
     if (error != 0)
         return error;
-    error = note_state(watch, time(NULL));
+    int64_t now = expiry_clock_now(&watch->clock);
+    error = note_state(watch, now);
     if (error == 0)
-        error = store_count(watch->store, time(NULL), &watch->count);
+        error = store_count(watch->store, now, &watch->count);
     if (error != 0)
         snprintf(why, why_size, "%s", store_message(watch->store));
     return error;
@@ -242,6 +263,7 @@ int store_watch_start(const char *directory, void (*changed)(void *context), voi
     }
     watch->changed = changed;
     watch->context = context;
+    watch->clock = EXPIRY_CLOCK_NULL;
     list_init(&watch->rechecks);
     list_init(&watch->checks);
     error = open_store(watch, directory, why, why_size);

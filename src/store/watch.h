@@ -1,7 +1,8 @@
 /*
  * The store's own thread in a gateway: it answers the loops' questions by message, so that no loop
  * waits for a disk, and it notices within a quarter of a second what any process has changed in
- * the store and which keys have expired.
+ * the store and which keys have expired, also by a
+ * clock that was set back (store/expiry_clock.h).
  */
 #ifndef STORE_WATCH_H
 #define STORE_WATCH_H

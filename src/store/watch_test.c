@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,6 +34,32 @@ struct fixture {
     atomic_bool is_held; /* the watch's thread stays in `changed` until `held` is posted */
     sem_t held;
 };
+
+/* ---- a clock that is set back, for all threads but the test's ---- */
+
+static pthread_t test_thread;
+static _Atomic int64_t setback; /* seconds */
+
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name): the system's are reserved */
+int clock_gettime(clockid_t clock, struct timespec *time)
+{
+    long result = syscall(SYS_clock_gettime, clock, time);
+    if (result == 0 && clock == CLOCK_REALTIME && !pthread_equal(pthread_self(), test_thread))
+        time->tv_sec -= setback;
+    return (int)result;
+}
+
+time_t time(time_t *out)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (out != NULL)
+        *out = now.tv_sec;
+    return now.tv_sec;
+}
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */
+
+/* ---- the fixture ---- */
 
 static void note_change(void *context)
 {
@@ -55,6 +82,8 @@ static int set_up(void **state)
     char why[1024];
     fixture = (struct fixture){.directory = "/tmp/culvert-watch-XXXXXX"};
     *state = &fixture;
+    test_thread = pthread_self();
+    setback = 0;
     account_init(&fixture.account, SIZE_MAX);
     if (mkdtemp(fixture.directory) == NULL || sem_init(&fixture.changed, 0, 0) != 0 ||
         sem_init(&fixture.answered, 0, 0) != 0 || sem_init(&fixture.held, 0, 0) != 0 ||
@@ -217,6 +246,26 @@ static void test_a_store_that_breaks_is_told_once(void **state)
     assert_int_equal(complaints, 1);
 }
 
+static void test_a_clock_set_back_delays_no_expiry(void **state)
+{
+    struct fixture *fixture = *state;
+    char old[STORE_KEY_TEXT_SIZE];
+    char new[STORE_KEY_TEXT_SIZE];
+    int64_t id = 0;
+    assert_int_equal(store_add(fixture->store, "a", "", time(NULL), old), 0);
+    wait_for(&fixture->changed);
+    assert_int_equal(check_key(fixture, "a", old, &id), 0);
+    assert_int_equal(store_rotate(fixture->store, "a", time(NULL), 2, new), 0);
+    setback = 24 * 60 * 60;
+    uint64_t limit = uv_hrtime() / 1000000000 + PATIENCE_SECONDS;
+    while (recheck_key(fixture, id) == 0)
+        assert_true(uv_hrtime() / 1000000000 < limit);
+    /* Whose links are ended. */
+    wait_for(&fixture->changed);
+    assert_int_equal(check_key(fixture, "a", old, NULL), CULVERT_ERROR_REFUSED);
+    assert_int_equal(check_key(fixture, "a", new, NULL), 0);
+}
+
 static void test_what_is_too_long(void **state)
 {
     struct fixture *fixture = *state;
@@ -317,6 +366,7 @@ int main(void)
         WITH_FIXTURE(test_a_revocation_is_noticed),
         WITH_FIXTURE(test_an_expiry_is_noticed),
         WITH_FIXTURE(test_a_store_that_breaks_is_told_once),
+        WITH_FIXTURE(test_a_clock_set_back_delays_no_expiry),
         WITH_FIXTURE(test_what_is_too_long),
         WITH_FIXTURE(test_a_flood_is_bounded_and_all_are_answered),
         cmocka_unit_test(test_a_store_that_cannot_be_opened),
