@@ -2,15 +2,13 @@
 #include "base/reason.h"
 #include "gateway/probe.h"
 #include "gateway/test_gateway.h"
+#include "net/test_certificates.h"
 #include "store/store.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -18,7 +16,7 @@ struct keys {
     struct test_gateway test;
     struct test_agent agent, other;
     struct store *store;
-    char directory[64];
+    char directory[TEST_PATH_SIZE];
     char key[STORE_KEY_TEXT_SIZE];
     char key_of_other[STORE_KEY_TEXT_SIZE];
 };
@@ -27,8 +25,7 @@ static void begin(struct keys *keys)
 {
     char why[512];
     memset(keys, 0, sizeof(*keys));
-    snprintf(keys->directory, sizeof(keys->directory), "/tmp/culvert-test-XXXXXX");
-    assert_non_null(mkdtemp(keys->directory));
+    test_certificates_open(keys->directory);
     assert_int_equal(store_open(keys->directory, &keys->store, why, sizeof(why)), 0);
     assert_int_equal(store_add(keys->store, "one", "alice", time(NULL), keys->key), 0);
     assert_int_equal(store_add(keys->store, "two", "bob", time(NULL), keys->key_of_other), 0);
@@ -41,13 +38,11 @@ static void begin(struct keys *keys)
 
 static void end(struct keys *keys)
 {
-    char command[128];
     test_agent_close(&keys->other);
     test_agent_close(&keys->agent);
     test_gateway_close(&keys->test);
     store_close(keys->store);
-    snprintf(command, sizeof(command), "rm -r %s", keys->directory);
-    assert_int_equal(system(command), 0);
+    test_certificates_close(keys->directory);
 }
 
 static void register_it(struct keys *keys)

@@ -455,6 +455,20 @@ static void what_comes_after_the_end_means_nothing(void **state)
     assert_int_equal(f->relay.ended_by, RELAY_OWNER);
 }
 
+static void what_would_have_been_the_last_comes_after_the_end(void **state)
+{
+    struct fixture *f = *state;
+    opened(f);
+    fin(f, 0);
+    fin(f, 1);
+    finished(f, 0);
+    relay_abort(&f->relay, REASON_SHUTDOWN, NULL);
+    memset(&f->journal, 0, sizeof(f->journal));
+    finished(f, 1);
+    assert_journal(f, "");
+    assert_int_equal(f->ended, 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -471,6 +485,7 @@ int main(void)
         TEST(a_reset_after_a_half_close),
         TEST(an_abort_resets_both),
         TEST(what_comes_after_the_end_means_nothing),
+        TEST(what_would_have_been_the_last_comes_after_the_end),
         TEST(data_before_opened_counts_as_opened),
         TEST(opened_by_the_asking_side_accepts_nothing),
         TEST(the_end_comes_inside_an_event),
