@@ -432,6 +432,7 @@ static void a_resumed_link_belongs_to_who_resumed_it(void **state)
     assert_int_equal(room.agent.welcomes, 2);
     assert_string_equal(room.member->user, "");
     assert_string_equal(room.member->address, "192.0.2.1:1234");
+    assert_int_equal(room.member->probes.next, 0); /* nobody asked for its name */
     end(&room);
 }
 

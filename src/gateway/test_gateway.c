@@ -196,12 +196,17 @@ void test_agent_cut(struct test_agent *agent)
     test_gateway_settle(agent->test);
 }
 
-void test_agent_rejoin(struct test_agent *agent)
+void test_agent_begin_rejoin(struct test_agent *agent)
 {
     struct carrier *carrier = dial(agent);
     assert_int_equal(native_tunnel_rejoin(agent->tunnel, carrier, agent->name, key_of(agent),
                                           agent->visitor->nonce),
                      0);
+}
+
+void test_agent_rejoin(struct test_agent *agent)
+{
+    test_agent_begin_rejoin(agent);
     test_gateway_settle(agent->test);
 }
 

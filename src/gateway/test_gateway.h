@@ -57,7 +57,9 @@ void test_agent_dial(struct test_agent *agent, struct test_gateway *test, const 
 void test_agent_register(struct test_agent *agent, struct test_gateway *test, const char *name);
 /* Its carrier is lost on both sides. */
 void test_agent_cut(struct test_agent *agent);
-/* It dials and resumes its link. */
+/* It dials to resume its link; its handshake is under way. */
+void test_agent_begin_rejoin(struct test_agent *agent);
+/* The same, and it is answered. */
 void test_agent_rejoin(struct test_agent *agent);
 void test_agent_close(struct test_agent *agent);
 
