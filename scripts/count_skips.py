@@ -9,21 +9,18 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
+
+# The harness of the end-to-end tests asks the same.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "e2e"))
+
+from culvert.peers import has_ipv6
 
 
 def has_namespaces():
     return subprocess.run(["unshare", "--user", "--net", "--map-root-user", "true"],
                           capture_output=True, check=False).returncode == 0
-
-
-def has_ipv6():
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-            return True
-    except OSError:
-        return False
 
 
 def has_access_lists():

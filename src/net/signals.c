@@ -51,8 +51,9 @@ void signals_release(struct signals *signals)
     for (unsigned i = 0; i < SIGNALS_COUNT; i++)
         sigaddset(&ours, numbers[i]);
     pthread_sigmask(SIG_BLOCK, &ours, &before);
-    for (unsigned i = 0; i < signals->count; i++) {
-        uv_close((uv_handle_t *)&signals->handles[i], NULL);
+    for (unsigned i = 0; i < SIGNALS_COUNT; i++) {
+        if (i < signals->count)
+            uv_close((uv_handle_t *)&signals->handles[i], NULL);
         signal(numbers[i], numbers[i] == SIGHUP ? SIG_IGN : end_process);
     }
     signals->count = 0;

@@ -13,7 +13,7 @@ import threading
 import pytest
 
 from culvert.fronts import SBIN, Nginx, nginx_command
-from culvert.peers import connect, expect_gone, free_port, has_ipv6
+from culvert.peers import connect, expect_gone, free_port, has_ipv6, pass_on
 from culvert.polls import Poll
 from culvert.process import eventually
 from culvert.wire import ACK, DATA, FIN, OPEN, Link, encode
@@ -300,21 +300,14 @@ def test_a_proxy_that_adds_many_fields(world, count, size):
                 assert piece
                 head += piece
             near.sendall(head.replace(b"\r\n\r\n", b"\r\n" + fields + b"\r\n", 1))
-            copies = [threading.Thread(target=copy, args=pair, daemon=True)
+            near.settimeout(None)
+            far.settimeout(None)
+            copies = [threading.Thread(target=pass_on, args=pair, daemon=True)
                       for pair in ((near, far), (far, near))]
             for one in copies:
                 one.start()
             for one in copies:
                 one.join()
-
-    def copy(source, sink):
-        try:
-            source.settimeout(None)
-            while data := source.recv(65536):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
 
     world.agent(None, "a", url=f"ws://127.0.0.1:{world.server(relay).port}",
                 options=("--transport", "websocket"))

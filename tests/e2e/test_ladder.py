@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from culvert.fronts import Nginx
-from culvert.peers import Server, connect, echo_bulk, echo_once, receive_exactly
+from culvert.peers import Server, connect, echo_bulk, echo_once, pass_on, receive_exactly
 from culvert.process import eventually
 from culvert.proxies import Tinyproxy
 from culvert.world import MEGABYTE
@@ -63,19 +63,10 @@ class Censor:
                     timer = threading.Timer(self.lifetime, self._cut, [(near, far)])
                     timer.daemon = True
                     timer.start()
-            back = threading.Thread(target=self._copy, args=(far, near), daemon=True)
+            back = threading.Thread(target=pass_on, args=(far, near), daemon=True)
             back.start()
-            self._copy(near, far)
+            pass_on(near, far)
             back.join()
-
-    @staticmethod
-    def _copy(source, sink):
-        try:
-            while data := source.recv(65536):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
 
     def _cut(self, pair):
         with self._lock:

@@ -2,12 +2,11 @@
 
 import base64
 import re
-import socket
 import threading
 
 import pytest
 
-from culvert.peers import connect, echo_bulk, expect_session_reset, free_port
+from culvert.peers import connect, echo_bulk, expect_session_reset, free_port, pass_on
 from culvert.process import eventually
 from culvert.proxies import (ENCODED, FORBIDDEN_PORT, PASSWORD, USER, Microsocks, SecureFront,
                              Squid, Tinyproxy)
@@ -240,23 +239,14 @@ def test_who_is_not_logged_in_to_kerberos_uses_the_password(world):
             return
         with connect(gateway.port) as far:
             connection.sendall(b"HTTP/1.1 200 yes\r\n\r\n")
-            back = threading.Thread(target=copy, args=(far, connection), daemon=True)
+            back = threading.Thread(target=pass_on, args=(far, connection), daemon=True)
             back.start()
-            copy(connection, far)
+            pass_on(connection, far)
             back.join()
 
     proxy = world.server(handle)
     world.agent(gateway, "agent1", options=["--proxy", f"http://127.0.0.1:{proxy.port}",
                                             "--proxy-user-file", login_file(world)])
-
-
-def copy(source, sink):
-    try:
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
 
 
 def test_a_silent_proxy_does_not_hold_up_the_end(world):

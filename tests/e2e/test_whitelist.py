@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from culvert.peers import connect, echo_once, expect_session_reset, free_port, has_ipv6
+from culvert.peers import (connect, echo_once, expect_session_reset, free_port, has_ipv6,
+                           pass_on)
 from culvert.process import PATIENCE, eventually, run
 from culvert.task import Task
 
@@ -320,15 +321,6 @@ def test_no_name_of_loopback_leads_to_a_gateway_on_loopback(world, transport):
     eventually(lambda: far.count("refused .* for agent1: .* never dialled") == len(hosts))
 
 
-def copy(source, sink):
-    try:
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
-
-
 def tunnel_to_gateway(connection, port):
     """A proxy's part: whatever is asked for, the gateway it is."""
     head = b""
@@ -336,8 +328,8 @@ def tunnel_to_gateway(connection, port):
         head += connection.recv(65536)
     with connect(port) as gateway:
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        back = Task(copy, gateway, connection)
-        copy(connection, gateway)
+        back = Task(pass_on, gateway, connection)
+        pass_on(connection, gateway)
         back.finish(PATIENCE)
 
 

@@ -54,6 +54,16 @@ def connect(port, address="127.0.0.1", timeout=TIMEOUT):
     return socket.create_connection((address, port), timeout=timeout)
 
 
+def pass_on(source, sink):
+    """Sends on what comes, and the half-close, until either side is gone."""
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
 def echo(connection):
     """A handler that sends everything back, the half-close too."""
     while data := connection.recv(256 * 1024):
