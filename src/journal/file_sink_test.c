@@ -151,6 +151,49 @@ static void a_directory_that_is_gone_for_a_while(void **state)
     expect_content(fixture->path, "one\ntwo\n");
 }
 
+static char warning[256];
+
+static bool note_warning(enum log_level level, const char *message)
+{
+    if (level == LOG_WARNING)
+        snprintf(warning, sizeof warning, "%s", message);
+    return true;
+}
+
+/* Closes while two lines wait and the directory is gone, or is back. */
+static void close_with_lines(struct fixture *fixture, bool is_back)
+{
+    char sub[80];
+    snprintf(sub, sizeof sub, "%s/sub", fixture->directory);
+    warning[0] = '\0';
+    log_set_level(LOG_WARNING);
+    log_set_receiver(note_warning);
+    open_sink(fixture);
+    assert_int_equal(unlink(fixture->path), 0);
+    assert_int_equal(rmdir(sub), 0);
+    add(fixture, "one");
+    file_sink_flush(fixture->sink, 10000);
+    add(fixture, "two");
+    if (is_back)
+        assert_int_equal(mkdir(sub, 0700), 0);
+    file_sink_close(fixture->sink);
+    fixture->sink = NULL;
+    log_set_receiver(NULL);
+    log_set_level(LOG_ERROR + 1);
+}
+
+static void what_waits_at_the_end_is_written_or_told(void **state)
+{
+    struct fixture *fixture = *state;
+    char expected[256];
+    close_with_lines(fixture, true);
+    expect_content(fixture->path, "one\ntwo\n");
+    assert_string_equal(warning, "");
+    close_with_lines(fixture, false);
+    snprintf(expected, sizeof expected, "2 events could not be written to %s", fixture->path);
+    assert_string_equal(warning, expected);
+}
+
 static void reopening_that_fails_keeps_the_old_file(void **state)
 {
     struct fixture *fixture = *state;
@@ -290,6 +333,7 @@ int main(void)
         WITH_FIXTURE(a_file_that_cannot_be_opened),
         WITH_FIXTURE(a_moved_file_is_written_until_it_is_reopened),
         WITH_FIXTURE(a_directory_that_is_gone_for_a_while),
+        WITH_FIXTURE(what_waits_at_the_end_is_written_or_told),
         WITH_FIXTURE(reopening_that_fails_keeps_the_old_file),
         WITH_FIXTURE(a_full_disk_leaves_whole_lines),
         WITH_FIXTURE(what_others_wrote_is_not_cut),
