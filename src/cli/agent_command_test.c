@@ -1,6 +1,8 @@
 #include "cli/agent_command.h"
 
 #include "base/error.h"
+#include "base/exit_code.h"
+#include "base/log.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -257,6 +259,41 @@ static void test_a_key_never_crosses_in_clear(void **state)
     agent_command_deinit(&command);
 }
 
+static char warning[256];
+
+static bool note_warning(enum log_level level, const char *message)
+{
+    if (level == LOG_WARNING && warning[0] == '\0')
+        snprintf(warning, sizeof warning, "%s", message);
+    return true;
+}
+
+/* Serves until the state file cannot be written. */
+static void check_warning(char *const *words, const char *expected)
+{
+    parse(words);
+    command.config.state_file = "/nonexistent/state";
+    warning[0] = '\0';
+    log_set_receiver(note_warning);
+    assert_int_equal(agent_command_serve(&command), EXIT_CODE_FAILURE);
+    log_set_receiver(NULL);
+    assert_string_equal(warning, expected);
+    agent_command_deinit(&command);
+}
+
+static void test_what_an_insecure_agent_is_warned_of(void **state)
+{
+    (void)state;
+    check_warning(WORDS(SECURE), "");
+    check_warning(WORDS(SECURE, "--insecure"),
+                  "INSECURE: the gateway's certificate is not verified, anybody on the way can "
+                  "read and change everything");
+    check_warning(WORDS(PLAIN, "--insecure"),
+                  "INSECURE: everything, the key as well, crosses the network in clear");
+    check_warning(WORDS(SECURE, "--url=ws://b.example", "--insecure"),
+                  "INSECURE: everything, the key as well, crosses the network in clear");
+}
+
 static void test_forwards_that_come_and_go(void **state)
 {
     (void)state;
@@ -440,6 +477,7 @@ int main(void)
         cmocka_unit_test(test_the_key_and_the_environment),
         cmocka_unit_test(test_a_key_file),
         cmocka_unit_test(test_a_key_never_crosses_in_clear),
+        cmocka_unit_test(test_what_an_insecure_agent_is_warned_of),
         cmocka_unit_test(test_forwards_that_come_and_go),
         cmocka_unit_test(test_dialects),
         cmocka_unit_test(test_several_gateways),

@@ -1,5 +1,6 @@
 #include "base/error.h"
 #include "cli/api_client.h"
+#include "net/test_http_server.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -189,6 +190,49 @@ static void test_nobody_there(void **state)
     api_client_close(&client);
 }
 
+/* A list of so many numbers, with the head of a request to be checked. */
+enum { MANY = 40000 };
+
+static bool answer_with_many(struct test_http_server *server,
+                             const struct test_http_request *request)
+{
+    static char body[8 * MANY];
+    char field[256];
+    size_t size = 0;
+    for (int i = 0; i < MANY; i++)
+        size += (size_t)snprintf(body + size, sizeof body - size, "%c%d", i == 0 ? '[' : ',', i);
+    body[size++] = ']';
+    (void)server;
+    test_http_field(request, "Authorization", field);
+    bool is_ours = strcmp(field, "Bearer " STATE_TOKEN) == 0;
+    test_http_answer(request, is_ours ? "200 OK" : "401 Unauthorized",
+                     "Content-Type: application/json\r\n", body, size);
+    return true;
+}
+
+/* It comes in many pieces. */
+static void test_a_large_answer(void **state)
+{
+    (void)state;
+    struct test_http_server server;
+    struct api_client client;
+    char url[64];
+    char why[OPTIONS_WHY_SIZE] = "";
+    json_t *answer = NULL;
+    test_http_start(&server, answer_with_many, NULL);
+    snprintf(url, sizeof url, "http://127.0.0.1:%u", server.port);
+    assert_int_equal(api_client_open(&client, url, NULL, why), 0);
+    int error = api_client_call(&client, "GET", "/v1/forwards", NULL, &answer, why);
+    api_client_close(&client);
+    test_http_stop(&server);
+    if (error != 0)
+        fail_msg("%s", why);
+    assert_int_equal(json_array_size(answer), MANY);
+    for (size_t i = 0; i < MANY; i++)
+        assert_int_equal(json_integer_value(json_array_get(answer, i)), i);
+    json_decref(answer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +245,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_missing_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nobody_there, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_large_answer, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
