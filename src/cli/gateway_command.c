@@ -214,6 +214,7 @@ static int take_events_webhook_secret(void *settings, const char *value, char *w
     if (error != 0)
         snprintf(why, OPTIONS_WHY_SIZE, "%.900s", reason);
     command->journal.webhook_secret = command->webhook_secret;
+    command->journal.webhook_secret_file = value;
     return error != 0 ? OPTIONS_BAD_FILE : 0;
 }
 

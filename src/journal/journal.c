@@ -383,8 +383,13 @@ static int start_sinks(struct journal *journal, const struct journal_config *con
         return no_random_numbers(why, why_size);
     for (size_t i = 0; i < sizeof random; i++)
         snprintf(name + 2 * i, 3, "%02x", random[i]);
-    return webhook_start(config->webhook, config->webhook_secret, name, &journal->webhook, why,
-                         why_size);
+    const struct webhook_config webhook = {
+        .url = config->webhook,
+        .secret = config->webhook_secret,
+        .secret_file = config->webhook_secret_file,
+        .journal = name,
+    };
+    return webhook_start(&webhook, &journal->webhook, why, why_size);
 }
 
 static void free_journal(struct journal *journal, int64_t deadline)

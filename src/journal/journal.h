@@ -30,6 +30,8 @@ struct journal_config {
     const char *file;           /* append JSON lines to this file; NULL: none */
     const char *webhook;        /* POST JSON to this URL; NULL: none */
     const char *webhook_secret; /* of the HMAC-SHA256 signature; NULL: none */
+    /* The file of that secret, which is read again when it has changed; NULL: none. */
+    const char *webhook_secret_file;
 };
 
 /* Starts the threads. Texts are copied. Returns 0, or an error with a sentence in `why` (a file

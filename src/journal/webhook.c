@@ -1,6 +1,8 @@
 #include "journal/webhook.h"
 
 #include "base/error.h"
+#include "base/file_version.h"
+#include "base/key_source.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "journal/clock.h"
@@ -47,6 +49,8 @@ struct webhook {
     uint64_t dropped; /* that no delivered body has told yet */
 
     /* The thread's */
+    char *secret_file; /* NULL: none */
+    struct file_version secret_version;
     bool is_failing;
     uint64_t told; /* dropped, as the body under way says */
 };
@@ -175,12 +179,34 @@ static enum verdict judge(struct webhook *webhook, long status)
     return TRY_AGAIN;
 }
 
+/* The first look finds what was read at the start. */
+static void refresh_secret(struct webhook *webhook)
+{
+    char secret[WEBHOOK_SECRET_SIZE];
+    char why[512] = "";
+    if (webhook->secret_file == NULL ||
+        !file_version_update(&webhook->secret_version, webhook->secret_file))
+        return;
+    int error = secret_source_file(webhook->secret_file, secret, sizeof secret, why, sizeof why);
+    if (error == 0 && !webhook_post_has_secret(&webhook->post, secret)) {
+        error = webhook_post_set_secret(&webhook->post, secret);
+        if (error == 0)
+            log_info("read the webhook's secret in %s again", webhook->secret_file);
+        else
+            snprintf(why, sizeof why, "%s: %s", webhook->secret_file, error_text(error));
+    }
+    explicit_bzero(secret, sizeof secret);
+    if (error != 0)
+        log_warning("the webhook's secret stays as it was: %s", why);
+}
+
 static enum verdict attempt(struct webhook *webhook, const struct queue *items, int64_t *after)
 {
     struct webhook_limit limit = {.deadline = &webhook->deadline, .changed = webhook->wake};
     size_t size = 0;
     long status = 0;
     *after = 0;
+    refresh_secret(webhook);
     char *body = make_body(webhook, items, &size);
     enum webhook_result result = WEBHOOK_FAILED;
     if (body == NULL)
@@ -279,13 +305,14 @@ static void free_webhook(struct webhook *webhook)
     free_items(&webhook->queue);
     room_deinit(&webhook->room);
     webhook_post_deinit(&webhook->post);
+    memory_free(webhook->secret_file);
     close(webhook->wake);
     pthread_mutex_destroy(&webhook->mutex);
     memory_free(webhook);
 }
 
-int webhook_start(const char *url, const char *secret, const char *journal, struct webhook **out,
-                  char *why, size_t why_size)
+int webhook_start(const struct webhook_config *config, struct webhook **out, char *why,
+                  size_t why_size)
 {
     struct webhook *webhook = memory_allocate_zero(sizeof *webhook);
     int error =
@@ -297,11 +324,15 @@ int webhook_start(const char *url, const char *secret, const char *journal, stru
     }
     queue_init(&webhook->queue);
     room_init(&webhook->room, 0); /* the keys are hashes */
-    snprintf(webhook->journal, sizeof webhook->journal, "%s", journal);
+    snprintf(webhook->journal, sizeof webhook->journal, "%s", config->journal);
     webhook->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     error = webhook->wake < 0 ? -errno : 0;
+    if (error == 0 && config->secret_file != NULL) {
+        webhook->secret_file = memory_copy_text(config->secret_file);
+        error = webhook->secret_file != NULL ? 0 : CULVERT_ERROR_NO_MEMORY;
+    }
     if (error == 0) {
-        error = webhook_post_init(&webhook->post, url, secret, why, why_size);
+        error = webhook_post_init(&webhook->post, config->url, config->secret, why, why_size);
         if (error == 0)
             error = thread_start(&webhook->thread, run_thread, webhook);
         else

@@ -19,10 +19,17 @@ enum {
 
 struct webhook;
 
-/* `journal` names this run to the receiver; texts are copied. Returns 0, or an error with a
- * sentence in `why`. */
-int webhook_start(const char *url, const char *secret, const char *journal, struct webhook **out,
-                  char *why, size_t why_size);
+struct webhook_config {
+    const char *url;
+    const char *secret;      /* of the signature; NULL: none */
+    const char *secret_file; /* looked at before each POST and read again when it has changed; a
+                                file that cannot be read leaves the secret as it was. NULL: none */
+    const char *journal;     /* names this run to the receiver */
+};
+
+/* Texts are copied. Returns 0, or an error with a sentence in `why`. */
+int webhook_start(const struct webhook_config *config, struct webhook **out, char *why,
+                  size_t why_size);
 
 /* Takes a copy of an event's JSON, which takes this place; never waits for the network. */
 void webhook_push(struct webhook *webhook, const char *json, size_t size, struct room_place place);

@@ -103,6 +103,29 @@ int webhook_post_init(struct webhook_post *post, const char *url, const char *se
     return 0;
 }
 
+static void forget_secret(struct webhook_post *post)
+{
+    if (post->secret != NULL)
+        explicit_bzero(post->secret, strlen(post->secret));
+    memory_free(post->secret);
+    post->secret = NULL;
+}
+
+int webhook_post_set_secret(struct webhook_post *post, const char *secret)
+{
+    char *copy = memory_copy_text(secret);
+    if (copy == NULL)
+        return CULVERT_ERROR_NO_MEMORY;
+    forget_secret(post);
+    post->secret = copy;
+    return 0;
+}
+
+bool webhook_post_has_secret(const struct webhook_post *post, const char *secret)
+{
+    return post->secret != NULL && strcmp(post->secret, secret) == 0;
+}
+
 void webhook_post_deinit(struct webhook_post *post)
 {
     if (post->curl == NULL)
@@ -111,9 +134,7 @@ void webhook_post_deinit(struct webhook_post *post)
         post->curl->easy_cleanup(post->easy);
     if (post->multi != NULL)
         post->curl->multi_cleanup(post->multi);
-    if (post->secret != NULL)
-        explicit_bzero(post->secret, strlen(post->secret));
-    memory_free(post->secret);
+    forget_secret(post);
     *post = (struct webhook_post){.curl = NULL};
 }
 

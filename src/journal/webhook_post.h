@@ -14,6 +14,7 @@
 
 enum {
     WEBHOOK_TIMEOUT = 10000,    /* milliseconds for a whole POST */
+    WEBHOOK_SECRET_SIZE = 257,  /* that a file may hold, with the final zero */
     WEBHOOK_ANSWER = 64 * 1024, /* bytes of an answer's body, which is not looked at */
 };
 
@@ -44,6 +45,11 @@ struct webhook_limit {
  * sentence in `why`. */
 int webhook_post_init(struct webhook_post *post, const char *url, const char *secret, char *why,
                       size_t why_size);
+/* Signs with this from the next POST on. Returns 0, or CULVERT_ERROR_NO_MEMORY: then with the one
+ * before. */
+int webhook_post_set_secret(struct webhook_post *post, const char *secret);
+/* Whether it signs with this. */
+bool webhook_post_has_secret(const struct webhook_post *post, const char *secret);
 /* Repeatable, also after a failed init. */
 void webhook_post_deinit(struct webhook_post *post);
 

@@ -44,7 +44,8 @@ static int tear_down(void **state)
 static void start_at(struct fixture *fixture, const char *url, const char *secret)
 {
     char why[256] = "";
-    assert_int_equal(webhook_start(url, secret, "0123abcd", &fixture->webhook, why, sizeof why), 0);
+    struct webhook_config config = {.url = url, .secret = secret, .journal = "0123abcd"};
+    assert_int_equal(webhook_start(&config, &fixture->webhook, why, sizeof why), 0);
 }
 
 static void start(struct fixture *fixture, const char *secret)
@@ -276,13 +277,16 @@ static void urls(void **state)
     char why[256];
     struct webhook *webhook = NULL;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        assert_true(webhook_start(wrong[i][0], NULL, "j", &webhook, why, sizeof why) < 0);
+        struct webhook_config config = {.url = wrong[i][0], .journal = "j"};
+        assert_true(webhook_start(&config, &webhook, why, sizeof why) < 0);
         if (strstr(why, wrong[i][1]) == NULL)
             fail_msg("%s: %s", wrong[i][0], why);
     }
-    for (size_t n = 1; n <= 2; n++) {
+    const struct webhook_config right = {
+        .url = "http://127.0.0.1:1/", .secret = "s", .secret_file = "f", .journal = "j"};
+    for (size_t n = 1; n <= 3; n++) {
         memory_fail_after(n);
-        assert_true(webhook_start("http://127.0.0.1:1/", "s", "j", &webhook, why, sizeof why) < 0);
+        assert_true(webhook_start(&right, &webhook, why, sizeof why) < 0);
         assert_false(memory_fail_is_pending());
     }
     assert_null(webhook);

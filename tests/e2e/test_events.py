@@ -241,6 +241,32 @@ def test_the_signature(busy, receiver):
         assert headers["Content-Type"] == "application/json"
 
 
+def test_a_secret_that_is_rotated(world, receiver):
+    """The next POST is signed with what the file holds then; a file that is wrong changes nothing."""
+    secret = world.write("secret", "the-first-one\n")
+    gateway = world.gateway("--events-webhook", receiver.url,
+                            "--events-webhook-secret-file", secret)
+
+    def signer(count):
+        """Which of the secrets signs the POST of one more agent."""
+        world.agent(gateway, f"agent{count}")
+        receiver.wait("agent.registered", count)
+        headers, body = receiver.posts[-1]
+        return [word for word in ("the-first-one", "the-second-one") if headers[
+            "Culvert-Signature"] == "sha256=" + hmac.new(word.encode(), body, "sha256").hexdigest()]
+
+    assert signer(1) == ["the-first-one"]
+    replace(world, "secret", "the-second-one\n")
+    gateway.signal(signal.SIGHUP)
+    assert signer(2) == ["the-second-one"]
+    replace(world, "secret", "")
+    assert signer(3) == ["the-second-one"]
+    gateway.wait_for("the webhook's secret stays as it was: .*secret", stream="err")
+    assert gateway.count("read the webhook's secret in .* again") == 1
+    for word in ("the-first-one", "the-second-one"):
+        assert word not in gateway.output()
+
+
 def test_no_key_is_told(busy, file, receiver):
     receiver.wait("agent.unregistered")
     with open(file, encoding="ascii") as opened:
