@@ -163,6 +163,16 @@ static int append_from_chunk(struct fixture *fixture, uint8_t byte, size_t size)
     return link_append(&fixture->link, head, 4, body, false, 0);
 }
 
+static void test_what_has_no_body_does_not_wait_to_be_copied(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    set_up(&fixture);
+    assert_int_equal(append(&fixture, 0, true, 0), 0);
+    assert_true(list_is_empty(&fixture.pool.parked));
+    tear_down(&fixture);
+}
+
 /* Small bodies are copied at once, larger ones when they have waited. */
 static void test_what_waits_pins_no_large_chunks(void **state)
 {
@@ -196,6 +206,11 @@ static void test_bound_and_reserve(void **state)
     struct fixture fixture;
     set_up(&fixture);
     struct link *link = &fixture.link;
+    link->bound = LINK_MAX_DATA_COST - 1; /* a whole message must fit */
+    assert_false(link_has_room(link));
+    link->bound++;
+    assert_true(link_has_room(link));
+    link->bound = LINK_MIN_KEPT;
     while (link_has_room(link)) {
         assert_int_equal(append(&fixture, MESSAGE_MAX_DATA, false, 0), 0);
         assert_in_range(link->kept, 1, link->bound);
@@ -575,6 +590,7 @@ int main(void)
         cmocka_unit_test(test_take_drops_replays),
         cmocka_unit_test(test_knows_for_how_long_it_is_quiet),
         cmocka_unit_test(test_what_waits_pins_no_large_chunks),
+        cmocka_unit_test(test_what_has_no_body_does_not_wait_to_be_copied),
         cmocka_unit_test(test_take_skip),
         cmocka_unit_test(test_attach_refuses),
         cmocka_unit_test(test_memory_runs_out),

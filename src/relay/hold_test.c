@@ -119,6 +119,8 @@ static void a_reset_lets_go(void **state)
     f->stream.events->reset(&f->stream, REASON_RESET, NULL);
     assert_int_equal(f->closed, 1);
     assert_int_equal(f->gone, 1);
+    assert_int_equal(f->hold.data.bytes, 0); /* at once */
+    assert_true(list_is_empty(&f->pool.parked));
     assert_null(hold_release(&f->hold));
 }
 

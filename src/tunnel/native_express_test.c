@@ -407,7 +407,9 @@ static bool is_kept_after_use(uint64_t silence, uint64_t looked)
     express->carrier->operations = &silent;
     express->looked = loop_now(&pair.loop) - looked;
     fill(&pair.agent);
+    say(&pair.agent, SMALL);
     assert_int_equal(native_express_flush(pair.agent.tunnel), 0);
+    assert_int_equal(express->batch.bytes, 0); /* it has left, or waits for the first carrier */
     bool is_kept = express->carrier != NULL;
     if (is_kept)
         express->carrier->operations = before;

@@ -91,6 +91,25 @@ static void garbage_is_a_protocol_error(void **state)
     test_tunnels_end(&pair);
 }
 
+static bool agent_was_told(struct test_tunnels *pair)
+{
+    return pair->agent.goodbyes > 0;
+}
+
+static void an_announced_stop_is_told_once(void **state)
+{
+    (void)state;
+    struct test_tunnels pair;
+    test_tunnels_start(&pair, 0);
+    test_tunnels_settle(&pair);
+    tunnel_announce_stop(&pair.gateway.tunnel->base, "it is late", 5);
+    test_tunnels_run(&pair, agent_was_told);
+    assert_int_equal(pair.agent.goodbyes, 1);
+    assert_int_equal(pair.gateway.goodbyes, 0);
+    assert_int_equal(pair.agent.lost, 0);
+    test_tunnels_end(&pair);
+}
+
 /* ---- how far the peer is, and whether it is there ---- */
 
 static bool agent_was_ponged(struct test_tunnels *pair)
@@ -327,6 +346,7 @@ int main(void)
         cmocka_unit_test(answers_pings),
         cmocka_unit_test(a_cut_is_noticed_by_both),
         cmocka_unit_test(garbage_is_a_protocol_error),
+        cmocka_unit_test(an_announced_stop_is_told_once),
         cmocka_unit_test(only_the_pong_that_waits_counts),
         cmocka_unit_test(the_least_round_trip_counts),
         cmocka_unit_test(a_gateway_gives_a_silent_agent_up),

@@ -138,6 +138,7 @@ static void went_away(struct tunnel *tunnel, const struct message_goaway *goaway
 {
     assert_true(goaway->reason.size > 0);
     side_of(tunnel)->goodbyes++;
+    look(side_of(tunnel)->pair);
 }
 
 static void ponged(struct tunnel *tunnel)

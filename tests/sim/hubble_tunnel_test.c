@@ -225,6 +225,66 @@ static void one_ping_is_under_way(void **state)
     hubble_world_end(&world);
 }
 
+static void write_some(struct hubble_world *world)
+{
+    struct slice slice;
+    struct slice_queue queue = SLICE_QUEUE_NULL;
+    static const uint8_t bytes[100];
+    assert_int_equal(slice_copy(&world->loop.loop.pool, bytes, sizeof(bytes), &slice), 0);
+    assert_int_equal(slice_queue_push(&queue, slice), 0);
+    world->stream->operations->write(world->stream, &queue);
+    slice_queue_deinit(&queue);
+    hubble_world_turn(world);
+}
+
+static void our_session_is_accepted(struct hubble_world *world)
+{
+    struct message message = {.type = MESSAGE_ACK, .guid = text_of("our-one")};
+    message.ack.ok = true;
+    hubble_world_arrive_message(world, &message);
+}
+
+/* An original takes no data before the pong that follows its ack. */
+static void data_waits_for_a_pong_after_the_ack(void **state)
+{
+    (void)state;
+    struct hubble_world world;
+    hubble_world_gateway(&world);
+    hubble_world_open_as(&world, "our-one");
+    write_some(&world);
+    assert_int_equal(world.sent, 2);
+    our_session_is_accepted(&world);
+    assert_true(world.is_opened);
+    assert_int_equal(world.pings, 1);
+    assert_int_equal(world.sent, 2);
+    world.carrier.events->ponged(&world.carrier);
+    hubble_world_turn(&world);
+    assert_int_equal(world.sent, 3);
+    hubble_world_end(&world);
+}
+
+/* A ping that was under way before is another's: its pong says nothing about the ack. */
+static void a_pong_of_an_earlier_ping_is_not_enough(void **state)
+{
+    (void)state;
+    struct hubble_world world;
+    hubble_world_gateway(&world);
+    hubble_world_open_as(&world, "our-one");
+    write_some(&world);
+    tunnel_ping(world.tunnel);
+    our_session_is_accepted(&world);
+    assert_int_equal(world.pings, 1);
+    world.carrier.events->ponged(&world.carrier);
+    hubble_world_turn(&world);
+    assert_int_equal(world.pings, 2);
+    assert_int_equal(world.sent, 2);
+    world.carrier.events->ponged(&world.carrier);
+    hubble_world_turn(&world);
+    assert_int_equal(world.pings, 2);
+    assert_int_equal(world.sent, 3);
+    hubble_world_end(&world);
+}
+
 static void a_peer_that_is_not_read_is_not_lost(void **state)
 {
     (void)state;
@@ -339,6 +399,8 @@ int main(void)
         cmocka_unit_test(a_silent_peer_is_pinged_and_then_lost),
         cmocka_unit_test(a_peer_that_is_heard_lives),
         cmocka_unit_test(one_ping_is_under_way),
+        cmocka_unit_test(data_waits_for_a_pong_after_the_ack),
+        cmocka_unit_test(a_pong_of_an_earlier_ping_is_not_enough),
         cmocka_unit_test(a_peer_that_is_not_read_is_not_lost),
         cmocka_unit_test(a_lost_carrier_loses_the_tunnel_once),
         cmocka_unit_test(a_carrier_that_takes_nothing_holds_messages_back),

@@ -241,7 +241,7 @@ void hubble_world_arrive(struct hubble_world *world, const uint8_t *bytes, size_
     hubble_world_turn(world);
 }
 
-static void arrive_message(struct hubble_world *world, const struct message *message)
+void hubble_world_arrive_message(struct hubble_world *world, const struct message *message)
 {
     uint8_t bytes[4096];
     int size = hubble_encode(message, bytes, sizeof(bytes));
@@ -255,7 +255,7 @@ void hubble_world_answer(struct hubble_world *world, bool ok, const char *text)
     message.welcome.ok = ok;
     message.welcome.message = text_of(text);
     message.welcome.code = ok ? 0 : REASON_UNREACHABLE;
-    arrive_message(world, &message);
+    hubble_world_arrive_message(world, &message);
 }
 
 void hubble_world_peer_opens(struct hubble_world *world, const char *guid)
@@ -266,7 +266,7 @@ void hubble_world_peer_opens(struct hubble_world *world, const char *guid)
                                          .host = text_of("db.example"),
                                          .port = 80,
                                          .guid = text_of(guid)};
-    arrive_message(world, &message);
+    hubble_world_arrive_message(world, &message);
 }
 
 void hubble_world_peer_sends(struct hubble_world *world, const char *guid, int64_t order,
@@ -285,8 +285,16 @@ void hubble_world_peer_sends(struct hubble_world *world, const char *guid, int64
 
 void hubble_world_open(struct hubble_world *world)
 {
-    const struct message_open open = {
-        .kind = text_of("tcp"), .agent = text_of("far"), .host = text_of("db.example"), .port = 80};
+    hubble_world_open_as(world, "");
+}
+
+void hubble_world_open_as(struct hubble_world *world, const char *guid)
+{
+    const struct message_open open = {.guid = text_of(guid),
+                                      .kind = text_of("tcp"),
+                                      .agent = text_of("far"),
+                                      .host = text_of("db.example"),
+                                      .port = 80};
     struct stream *stream = NULL;
     assert_int_equal(tunnel_open(world->tunnel, &open, &stream), 0);
     hold(world, stream);

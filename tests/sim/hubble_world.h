@@ -42,12 +42,14 @@ void hubble_world_pass(struct hubble_world *world, uint64_t microseconds);
 
 /* The peer's bytes arrive as one message. */
 void hubble_world_arrive(struct hubble_world *world, const uint8_t *bytes, size_t size);
+void hubble_world_arrive_message(struct hubble_world *world, const struct message *message);
 /* The gateway's answer to an agent's handshake. */
 void hubble_world_answer(struct hubble_world *world, bool ok, const char *text);
 void hubble_world_peer_opens(struct hubble_world *world, const char *guid);
 void hubble_world_peer_sends(struct hubble_world *world, const char *guid, int64_t order,
                              uint32_t size);
-/* We open. */
+/* We open; under this name. */
 void hubble_world_open(struct hubble_world *world);
+void hubble_world_open_as(struct hubble_world *world, const char *guid);
 
 #endif
