@@ -9,6 +9,7 @@
 #include <openssl/hmac.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -100,9 +101,20 @@ static void a_secret_signs(void **state)
                         strstr(request, "sha256=") + 7);
 }
 
+static atomic_int warnings;
+
+static bool note_warning(enum log_level level, const char *message)
+{
+    warnings += level == LOG_WARNING && strstr(message, " takes no events: ") != NULL;
+    return true;
+}
+
 static void failures_are_tried_again(void **state)
 {
     struct fixture *fixture = *state;
+    warnings = 0;
+    log_set_level(LOG_WARNING);
+    log_set_receiver(note_warning);
     static const int answers[] = {503, RECEIVER_CLOSES};
     for (size_t i = 0; i < 2; i++)
         receiver_answer_next(&fixture->receiver, answers[i]);
@@ -113,8 +125,11 @@ static void failures_are_tried_again(void **state)
         expect_body(fixture, i, BODY("0", "1"));
     /* Half of 1 s and of 2 s at least. */
     assert_in_range(clock_milliseconds() - since, 1500, 60000);
+    assert_int_equal(warnings, 1);
     push(fixture, "2");
     expect_body(fixture, 3, BODY("0", "2"));
+    log_set_receiver(NULL);
+    log_set_level(LOG_ERROR + 1);
 }
 
 static void an_answer_says_when_to_come_again(void **state)
