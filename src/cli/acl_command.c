@@ -104,6 +104,12 @@ static int run_check(const struct acl_command *command)
     if (acl == NULL)
         return EXIT_CODE_FAILURE;
     printf("%zu rule%s\n", acl_count(acl), acl_count(acl) == 1 ? "" : "s");
+    unsigned line = acl_network_denial(acl);
+    if (line != 0)
+        fprintf(stderr,
+                "%s:%u: note: this denies addresses, not names that resolve to them; what holds is "
+                "the --allow of the agent that dials\n",
+                command->file, line);
     acl_free(acl);
     return fflush(stdout) == 0 ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
 }

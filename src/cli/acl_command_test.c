@@ -97,6 +97,12 @@ static void test_check(void **state)
     write_rules(fixture, "deny * -> * * *");
     assert_int_equal(run(fixture, WORDS("check", fixture->path)), EXIT_CODE_OK);
     assert_string_equal(fixture->output[0], "1 rule\n");
+    assert_string_equal(fixture->output[1], "");
+    write_rules(fixture, "allow a -> b 10.0.0.1 *\ndeny * -> * 127.0.0.0/8 *\ndeny * -> * ::1 *\n");
+    assert_int_equal(run(fixture, WORDS("check", fixture->path)), EXIT_CODE_OK);
+    assert_string_equal(fixture->output[0], "3 rules\n");
+    assert_non_null(strstr(fixture->output[1], ":2: note: this denies addresses, not names"));
+    assert_null(strstr(fixture->output[1], ":3:"));
     write_rules(fixture, "");
     assert_int_equal(run(fixture, WORDS("check", fixture->path)), EXIT_CODE_OK);
     assert_string_equal(fixture->output[0], "0 rules\n");

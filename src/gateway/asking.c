@@ -129,6 +129,10 @@ static void ask_script(struct asking *asking, struct member *member)
                "too many of this agent's sessions wait for the policy script");
         return;
     }
+    if (host_parse(text_of(asking->request->asks.host), NULL) == HOST_INVALID) {
+        refuse(asking, REASON_FORBIDDEN, "the host is neither a name nor an address");
+        return;
+    }
     asking->question.kind = LUA_CONNECT;
     asking->question.loop = &worker->loop;
     asking->question.answered = answered;

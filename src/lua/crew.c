@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "lua/answer.h"
 #include "lua/excerpt.h"
+#include "policy/host.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -82,10 +83,12 @@ static int pack_question(const struct lua_question *question, struct frame *fram
     if (question->kind == LUA_REGISTER) {
         frame_member(frame, "ask", "register");
     } else {
+        char host[HOST_NAME_SIZE];
+        host_canonical_text(text_of(request->host), host);
         frame_member(frame, "ask", "connect");
         frame_member(frame, "kind", request->kind);
         frame_member(frame, "agent", request->agent);
-        frame_member(frame, "host", request->host);
+        frame_member(frame, "host", host);
         frame_number(frame, "port", request->port);
         frame_member(frame, "key", request->key);
     }

@@ -39,6 +39,15 @@ bool acl_has_keys(const struct acl *acl)
     return false;
 }
 
+unsigned acl_network_denial(const struct acl *acl)
+{
+    for (size_t i = 0; i < acl->rule_count; i++) {
+        if (acl->rules[i].host_kind == ACL_HOST_NETWORK && !acl->rules[i].allows)
+            return acl->rules[i].line;
+    }
+    return 0;
+}
+
 void acl_refuse(const struct acl *acl, unsigned line, struct policy_verdict *verdict)
 {
     if (line != 0)

@@ -61,6 +61,10 @@ size_t acl_count(const struct acl *acl);
 /* Whether a rule names a key. */
 bool acl_has_keys(const struct acl *acl);
 
+/* The line of the first rule that denies by an address or a network, which says nothing about names
+ * that resolve into it; 0: none does. */
+unsigned acl_network_denial(const struct acl *acl);
+
 /* Writes the rule that stands in a line, its words one blank apart and its key hidden, cut if it is
  * too long; "" if there is none. */
 void acl_rule_text(const struct acl *acl, unsigned line, char *out, size_t size);

@@ -246,15 +246,7 @@ static void take_request(struct acl_question *question, const struct policy_requ
     memcpy(question->reached, question->address, sizeof question->reached);
     if (question->kind != HOST_NAME && question->kind != HOST_INVALID)
         host_canonical(question->reached);
-    if (question->kind == HOST_NAME) {
-        if (host.size > 1 && host.data[host.size - 1] == '.')
-            host.size--;
-        for (size_t i = 0; i < host.size; i++) {
-            char c = host.data[i];
-            question->host[i] = (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-        }
-        question->host[host.size] = '\0';
-    }
+    host_canonical_text(host, question->host);
     /* One that is longer than any in a rule stays empty, and is none. */
     size_t key_size = strlen(request->key);
     if (key_size <= ACL_MAX_KEY)

@@ -21,7 +21,7 @@ struct acl_question {
     enum host_kind kind;
     uint8_t address[HOST_ADDRESS_SIZE];
     uint8_t reached[HOST_ADDRESS_SIZE]; /* what a connection to the address reaches */
-    char host[HOST_NAME_SIZE];          /* of a name; in lower case, without its last dot */
+    char host[HOST_NAME_SIZE];          /* as host_canonical_text */
     char key[ACL_MAX_KEY + 1];          /* zeros behind it */
     uint8_t few[ACL_QUESTION_GROUPS];   /* what is known of each group */
     uint8_t *many;                      /* where that is if `few` are too few */

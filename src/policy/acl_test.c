@@ -306,6 +306,23 @@ static void test_a_rule_is_told_without_its_key(void **state)
     acl_free(acl);
 }
 
+static void test_denials_by_network_are_known(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        unsigned line;
+    } lists[] = {{"", 0},
+                 {"deny * -> * * *\ndeny a -> b localhost *\nallow a -> b 10.0.0.0/8 *", 0},
+                 {"allow a -> b 10.0.0.1 *\n\ndeny a -> b 10.0.0.0/8 *\ndeny a -> b ::1 *", 3},
+                 {"deny a -> b ::1 *", 1}};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        struct acl *acl = acl_of(lists[i].text);
+        assert_int_equal(acl_network_denial(acl), lists[i].line);
+        acl_free(acl);
+    }
+}
+
 static void check_wrong(const char *text, const char *wanted)
 {
     struct acl *acl = NULL;
@@ -566,6 +583,7 @@ int main(void)
         cmocka_unit_test(test_the_longest_key),
         cmocka_unit_test(test_reasons),
         cmocka_unit_test(test_a_rule_is_told_without_its_key),
+        cmocka_unit_test(test_denials_by_network_are_known),
         cmocka_unit_test(test_wrong_rules),
         cmocka_unit_test(test_wrong_groups),
         cmocka_unit_test(test_no_complaint_holds_a_key),

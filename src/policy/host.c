@@ -113,6 +113,28 @@ void host_canonical(uint8_t address[static HOST_ADDRESS_SIZE])
         memcpy(ipv4, loopback, sizeof loopback);
 }
 
+enum host_kind host_canonical_text(struct text host, char out[static HOST_NAME_SIZE])
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    uint8_t address[HOST_ADDRESS_SIZE];
+    enum host_kind kind = host_parse(host, address);
+    if (kind == HOST_IPV4 || kind == HOST_IPV6) {
+        host_canonical(address);
+        bool is_ipv4 = memcmp(address, mapped, sizeof mapped) == 0;
+        inet_ntop(is_ipv4 ? AF_INET : AF_INET6, is_ipv4 ? address + sizeof mapped : address, out,
+                  HOST_NAME_SIZE);
+        return kind;
+    }
+    if (kind == HOST_NAME)
+        host = without_last_dot(host);
+    if (host.size >= HOST_NAME_SIZE)
+        host.size = HOST_NAME_SIZE - 1;
+    for (size_t i = 0; i < host.size; i++)
+        out[i] = kind == HOST_NAME ? lower(host.data[i]) : host.data[i];
+    out[host.size] = '\0';
+    return kind;
+}
+
 bool host_same_name(struct text a, struct text b)
 {
     a = without_last_dot(a);

@@ -25,6 +25,11 @@ enum host_kind host_parse(struct text text, uint8_t *address);
  * 64:ff9b::/96 (RFC 6052 §2.1) become the IPv4 address in them; 0.0.0.0 becomes 127.0.0.1. */
 void host_canonical(uint8_t address[static HOST_ADDRESS_SIZE]);
 
+/* Writes a host in the one form that all its spellings have: an address as that which a connection
+ * to it reaches, IPv4 as a dotted quad, IPv6 as in RFC 5952; a name in lower case without its last
+ * dot. What is neither is copied, cut if it is too long. Returns what it is. */
+enum host_kind host_canonical_text(struct text host, char out[static HOST_NAME_SIZE]);
+
 /* Whether both are the same name: ASCII case and a dot at the end aside. */
 bool host_same_name(struct text a, struct text b);
 

@@ -104,6 +104,38 @@ static void test_addresses(void **state)
     assert_int_equal(host_parse((struct text){"::1\0x", 5}, NULL), HOST_INVALID);
 }
 
+static void check_canonical(const char *host, const char *wanted, enum host_kind kind)
+{
+    char text[HOST_NAME_SIZE];
+    assert_int_equal(host_canonical_text(text_of(host), text), kind);
+    assert_string_equal(text, wanted);
+}
+
+static void test_a_host_has_one_form(void **state)
+{
+    (void)state;
+    static const char *const loopback[] = {"::",        "::1",        "::ffff:0.0.0.0", "::0.0.0.0",
+                                           "64:ff9b::", "0:0::0:0:1", "64:ff9b::7f00:1"};
+    char name[300];
+    for (size_t i = 0; i < sizeof loopback / sizeof *loopback; i++)
+        check_canonical(loopback[i], "127.0.0.1", HOST_IPV6);
+    check_canonical("0.0.0.0", "127.0.0.1", HOST_IPV4);
+    check_canonical("127.0.0.2", "127.0.0.2", HOST_IPV4);
+    check_canonical("::ffff:a01:203", "10.1.2.3", HOST_IPV6);
+    check_canonical("2001:DB8:0::1", "2001:db8::1", HOST_IPV6);
+    check_canonical("DB.Internal.", "db.internal", HOST_NAME);
+    check_canonical("localhost", "localhost", HOST_NAME);
+    check_canonical("127.1", "127.1", HOST_INVALID);
+    check_canonical("[::1]", "[::1]", HOST_INVALID);
+    check_canonical("A B.", "A B.", HOST_INVALID);
+    check_canonical("", "", HOST_INVALID);
+    memset(name, 'A', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    char text[HOST_NAME_SIZE];
+    assert_int_equal(host_canonical_text(text_of(name), text), HOST_INVALID);
+    assert_int_equal(strlen(text), HOST_NAME_SIZE - 1);
+}
+
 static void test_same_name(void **state)
 {
     (void)state;
@@ -143,6 +175,7 @@ int main(void)
         cmocka_unit_test(test_a_host_with_its_port),
         cmocka_unit_test(test_lengths),
         cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_a_host_has_one_form),
         cmocka_unit_test(test_same_name),
         cmocka_unit_test(test_parts),
     };

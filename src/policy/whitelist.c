@@ -20,6 +20,7 @@ static const uint8_t UNSPECIFIED[HOST_ADDRESS_SIZE];
 /* Where a connection would go. */
 struct target {
     uint8_t address[HOST_ADDRESS_SIZE];
+    uint8_t reached[HOST_ADDRESS_SIZE]; /* what a connection to the address reaches */
     uint16_t port;
 };
 
@@ -42,15 +43,16 @@ static bool target_of(const struct sockaddr_storage *address, struct target *tar
         memcpy(target->address, MAPPED_PREFIX, sizeof MAPPED_PREFIX);
         memcpy(target->address + sizeof MAPPED_PREFIX, &in->sin_addr, sizeof in->sin_addr);
         target->port = ntohs(in->sin_port);
-        return true;
-    }
-    if (address->ss_family == AF_INET6) {
+    } else if (address->ss_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)address;
         memcpy(target->address, &in6->sin6_addr, sizeof in6->sin6_addr);
         target->port = ntohs(in6->sin6_port);
-        return true;
+    } else {
+        return false;
     }
-    return false;
+    memcpy(target->reached, target->address, sizeof target->reached);
+    host_canonical(target->reached);
+    return true;
 }
 
 static bool is_unspecified(const uint8_t *address)
@@ -208,33 +210,56 @@ void whitelist_allow_again(struct whitelist *list, const struct sockaddr_storage
         *denial = list->denied[--list->denied_count];
 }
 
+/* The address as the one that a connection to it reaches. */
+static struct sockaddr_storage reached_address(const struct target *target,
+                                               const struct sockaddr_storage *address)
+{
+    if (!network_is_mapped(target->reached))
+        return *address;
+    struct sockaddr_storage reached = {0};
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(target->port)};
+    memcpy(&in.sin_addr, target->reached + sizeof MAPPED_PREFIX, sizeof in.sin_addr);
+    memcpy(&reached, &in, sizeof in);
+    return reached;
+}
+
 static bool is_denied(const struct whitelist *list, const struct target *target,
                       const struct sockaddr_storage *address)
 {
-    bool reaches_us = is_loopback(target->address) || is_unspecified(target->address);
+    struct sockaddr_storage reached = reached_address(target, address);
+    bool reaches_us = is_loopback(target->reached) || is_unspecified(target->address);
     for (size_t i = 0; i < list->denied_count; i++) {
         struct target denied;
         if (!target_of(&list->denied[i].address, &denied) || denied.port != target->port)
             continue;
-        if (memcmp(denied.address, target->address, HOST_ADDRESS_SIZE) == 0 ||
+        if (memcmp(denied.reached, target->reached, HOST_ADDRESS_SIZE) == 0 ||
             is_unspecified(target->address))
             return true;
         if (is_unspecified(denied.address) &&
-            (reaches_us || (list->is_local != NULL && list->is_local(address))))
+            (reaches_us || (list->is_local != NULL && list->is_local(&reached))))
             return true;
     }
     return false;
 }
 
 static bool name_rule_allows(const struct whitelist_rule *rule, struct text host,
-                             const uint8_t *address)
+                             const struct target *target)
 {
+    const uint8_t *address = target->address;
     bool is_named = host_same_name(host, text_of(rule->host));
     if (strcmp(rule->host, "localhost") != 0)
-        return is_named && !is_special(address);
+        return is_named && !is_special(address) && !is_special(target->reached);
     return (is_named && is_loopback(address)) ||
            memcmp(address, LOOPBACK4, HOST_ADDRESS_SIZE) == 0 ||
            memcmp(address, LOOPBACK6, HOST_ADDRESS_SIZE) == 0;
+}
+
+/* An IPv4 address that is written as an IPv6 one is allowed with it. The addresses of this machine
+ * are told apart: others may listen on 127.0.0.1 than on ::1. */
+static bool network_allows(const struct network *network, const struct target *target)
+{
+    return network_covers(network, target->address) ||
+           (!is_loopback(target->reached) && network_covers(network, target->reached));
 }
 
 bool whitelist_allows(const struct whitelist *list, const char *host,
@@ -249,8 +274,8 @@ bool whitelist_allows(const struct whitelist *list, const char *host,
             continue;
         if (rule->any)
             return true;
-        if (rule->host[0] != '\0' ? name_rule_allows(rule, text_of(host), target.address)
-                                  : network_covers(&rule->network, target.address))
+        if (rule->host[0] != '\0' ? name_rule_allows(rule, text_of(host), &target)
+                                  : network_allows(&rule->network, &target))
             return true;
     }
     return false;
@@ -302,6 +327,7 @@ static bool is_loopback_host(const char *host)
         return host_same_name(text_of(host), text_of("localhost"));
     case HOST_IPV4:
     case HOST_IPV6:
+        host_canonical(address);
         return is_loopback(address);
     case HOST_INVALID:
         break;

@@ -149,6 +149,7 @@ static const char *const SPECIAL[] = {
     "::ffff:0.0.0.0",   "169.254.169.254", "169.254.0.1",      "::ffff:169.254.169.254",
     "224.0.0.1",        "239.255.255.255", "::ffff:224.0.0.1", "255.255.255.255",
     "fe80::1",          "febf::1",         "ff02::1",          "::127.0.0.1",
+    "64:ff9b::7f00:1",  "64:ff9b::",       "::ffff:0.0.0.1",   "64:ff9b::a9fe:a9fe",
 };
 
 static const char *const ORDINARY[] = {
@@ -317,6 +318,53 @@ static void test_what_was_denied_may_be_allowed_again(void **state)
     whitelist_deinit(&fixture.list);
 }
 
+static void test_no_spelling_of_a_denied_address_is_dialled(void **state)
+{
+    (void)state;
+    static const char *const loopback[] = {"127.0.0.1",
+                                           "0.0.0.0",
+                                           "::",
+                                           "::1",
+                                           "::127.0.0.1",
+                                           "::ffff:0.0.0.0",
+                                           "::ffff:127.0.0.1",
+                                           "64:ff9b::",
+                                           "64:ff9b::7f00:1"};
+    static const char *const other[] = {"192.0.2.7", "::ffff:192.0.2.7", "::192.0.2.7",
+                                        "64:ff9b::c000:207"};
+    struct fixture fixture = list_of("*", NULL, NULL);
+    struct sockaddr_storage listeners[] = {address_of("::1", 8080), address_of("192.0.2.7", 8081)};
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(whitelist_deny(&fixture.list, &listeners[i]), 0);
+    for (size_t i = 0; i < sizeof loopback / sizeof *loopback; i++) {
+        if (allows(&fixture, loopback[i], loopback[i], 8080) ||
+            whitelist_may_resolve(&fixture.list, loopback[i], 8080))
+            fail_msg("%s is dialled", loopback[i]);
+        assert_true(allows(&fixture, loopback[i], loopback[i], 8082));
+    }
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+        if (allows(&fixture, other[i], other[i], 8081))
+            fail_msg("%s is dialled", other[i]);
+        assert_true(allows(&fixture, other[i], other[i], 8080));
+    }
+    for (size_t i = 0; i < 2; i++)
+        whitelist_allow_again(&fixture.list, &listeners[i]);
+    assert_int_equal(fixture.list.denied_count, 0);
+    whitelist_deinit(&fixture.list);
+}
+
+static void test_other_spellings_are_allowed_as_what_they_reach(void **state)
+{
+    (void)state;
+    assert_true(rule_allows("10.0.0.0/8:22", "64:ff9b::a01:203", "64:ff9b::a01:203", 22));
+    assert_true(rule_allows("10.0.0.0/8:22", "::10.1.2.3", "::10.1.2.3", 22));
+    assert_false(rule_allows("10.0.0.0/8:22", "64:ff9b::b01:203", "64:ff9b::b01:203", 22));
+    assert_true(rule_allows("[::/0]:22", "64:ff9b::b01:203", "64:ff9b::b01:203", 22));
+    /* This machine's addresses are told apart. */
+    assert_false(rule_allows("127.0.0.0/8:22", "64:ff9b::7f00:1", "64:ff9b::7f00:1", 22));
+    assert_false(rule_allows("127.0.0.0/8:22", "::1", "::1", 22));
+}
+
 static bool is_192_0_2_7(const struct sockaddr_storage *address)
 {
     struct sockaddr_storage local = address_of("192.0.2.7", 0);
@@ -341,6 +389,8 @@ static void test_the_unspecified_address_denies_every_local_one(void **state)
         assert_true(allows(&fixture, "192.0.2.7", "192.0.2.7", 8080));
         fixture.list.is_local = is_192_0_2_7;
         assert_false(allows(&fixture, "192.0.2.7", "192.0.2.7", 8080));
+        assert_false(allows(&fixture, "x", "64:ff9b::c000:207", 8080));
+        assert_false(allows(&fixture, "x", "64:ff9b::7f00:1", 8080));
         assert_true(allows(&fixture, "192.0.2.8", "192.0.2.8", 8080));
         assert_true(allows(&fixture, "192.0.2.7", "192.0.2.7", 8081));
         whitelist_deinit(&fixture.list);
@@ -504,6 +554,8 @@ int main(void)
         cmocka_unit_test(test_may_resolve),
         cmocka_unit_test(test_loopback_rules_resolve_localhost_only),
         cmocka_unit_test(test_a_denied_listener_is_never_dialled),
+        cmocka_unit_test(test_no_spelling_of_a_denied_address_is_dialled),
+        cmocka_unit_test(test_other_spellings_are_allowed_as_what_they_reach),
         cmocka_unit_test(test_the_unspecified_address_denies_every_local_one),
         cmocka_unit_test(test_what_is_denied_again_takes_no_room),
         cmocka_unit_test(test_what_was_denied_may_be_allowed_again),
