@@ -4,6 +4,7 @@
 #include "journal/event_field.h"
 #include "journal/event_record.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -103,4 +104,16 @@ int event_record_to_json(const struct event_record *record, struct event_text *t
         error = CULVERT_ERROR_NO_MEMORY;
     json_decref(object);
     return error;
+}
+
+size_t event_dropped_json(uint64_t dropped, char out[static EVENT_DROPPED_SIZE])
+{
+    struct timespec now;
+    char time[TIME_SIZE];
+    clock_gettime(CLOCK_REALTIME, &now);
+    format_time(&now, time);
+    int size = snprintf(out, EVENT_DROPPED_SIZE,
+                        "{\"event\":\"%s\",\"time\":\"%s\",\"dropped\":%" PRIu64 "}",
+                        event_name(EVENT_EVENTS_DROPPED), time, dropped);
+    return (size_t)size;
 }

@@ -42,4 +42,10 @@ int event_record_to_json(const struct event_record *record, struct event_text *t
  * ends, terminated. Control characters are left to the log. */
 void event_record_to_line(const struct event_record *record, char *out, size_t size);
 
+enum { EVENT_DROPPED_SIZE = 160 };
+
+/* The JSON of an events.dropped that has no number, since it is told to one sink alone: of so many
+ * events that this sink has lost. Returns its size. */
+size_t event_dropped_json(uint64_t dropped, char out[static EVENT_DROPPED_SIZE]);
+
 #endif

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "journal/event_record.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,7 @@ struct file_sink {
     size_t size;
     size_t capacity;
     uint64_t lost;     /* lines, since the failure began */
+    uint64_t untold;   /* of these, those that no line of the file tells yet */
     int64_t next_look; /* whether the file still has a name */
     int64_t next_try;  /* 0: nothing has failed */
     bool must_reopen;
@@ -139,30 +141,6 @@ static int write_pending(struct file_sink *sink)
     return error;
 }
 
-void file_sink_flush(struct file_sink *sink, int64_t now)
-{
-    if (sink->next_try != 0 && now < sink->next_try)
-        return;
-    look_at_name(sink, now);
-    int error = 0;
-    if (sink->file < 0 || sink->must_reopen)
-        error = replace(sink);
-    if (sink->file >= 0) {
-        int failure = write_pending(sink);
-        error = failure != 0 ? failure : error;
-    }
-    if (error != 0) {
-        fail(sink, error, now);
-        return;
-    }
-    recover(sink);
-    if (sink->capacity > PENDING_KEPT) {
-        memory_free(sink->pending);
-        sink->pending = NULL;
-        sink->capacity = 0;
-    }
-}
-
 static int make_room(struct file_sink *sink, size_t size)
 {
     size_t needed = sink->size + size;
@@ -179,15 +157,65 @@ static int make_room(struct file_sink *sink, size_t size)
     return 0;
 }
 
-void file_sink_add(struct file_sink *sink, const char *line, size_t size)
+static int append(struct file_sink *sink, const char *line, size_t size)
 {
-    if (make_room(sink, size + 1) != 0) {
-        sink->lost++;
-        return;
-    }
+    int error = make_room(sink, size + 1);
+    if (error != 0)
+        return error;
     memcpy(sink->pending + sink->size, line, size);
     sink->pending[sink->size + size] = '\n';
     sink->size += size + 1;
+    return 0;
+}
+
+/* Tells of lost lines in their place, as soon as there is room for that. */
+static int tell_lost(struct file_sink *sink)
+{
+    char line[EVENT_DROPPED_SIZE];
+    int error = sink->untold > 0 ? append(sink, line, event_dropped_json(sink->untold, line)) : 0;
+    if (error == 0)
+        sink->untold = 0;
+    return error;
+}
+
+void file_sink_add(struct file_sink *sink, const char *line, size_t size)
+{
+    if (tell_lost(sink) == 0 && append(sink, line, size) == 0)
+        return;
+    sink->lost++;
+    sink->untold++;
+}
+
+static int write_all(struct file_sink *sink)
+{
+    int error = write_pending(sink);
+    if (error == 0 && sink->untold > 0)
+        error = tell_lost(sink);
+    return error != 0 ? error : write_pending(sink);
+}
+
+void file_sink_flush(struct file_sink *sink, int64_t now)
+{
+    if (sink->next_try != 0 && now < sink->next_try)
+        return;
+    look_at_name(sink, now);
+    int error = 0;
+    if (sink->file < 0 || sink->must_reopen)
+        error = replace(sink);
+    if (sink->file >= 0) {
+        int failure = write_all(sink);
+        error = failure != 0 ? failure : error;
+    }
+    if (error != 0) {
+        fail(sink, error, now);
+        return;
+    }
+    recover(sink);
+    if (sink->capacity > PENDING_KEPT) {
+        memory_free(sink->pending);
+        sink->pending = NULL;
+        sink->capacity = 0;
+    }
 }
 
 void file_sink_reopen(struct file_sink *sink, int64_t now)
@@ -210,7 +238,7 @@ void file_sink_close(struct file_sink *sink)
     if (sink->file < 0)
         sink->file = open_file(sink->path);
     if (sink->file >= 0)
-        write_pending(sink);
+        write_all(sink);
     for (size_t i = 0; i < sink->size; i++)
         sink->lost += sink->pending[i] == '\n';
     if (sink->lost > 0)

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "journal/event_record.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -283,16 +284,43 @@ static void what_waits_is_bounded(void **state)
     open_sink(fixture);
     snprintf(sub, sizeof sub, "%s/sub", fixture->directory);
     assert_int_equal(rename(sub, fixture->moved), 0);
-    memory_fail_after(1);
-    add(fixture, "lost");
-    memory_fail_after(0);
     for (int i = 0; i < 10; i++)
         add(fixture, line);
+    char notice[EVENT_DROPPED_SIZE];
+    size_t size = event_dropped_json(6, notice) + 1;
     file_sink_reopen(fixture->sink, 1);
     char old[160];
     snprintf(old, sizeof old, "%s/events", fixture->moved);
     assert_int_equal(stat(old, &status), 0);
-    assert_int_equal(status.st_size, FILE_SINK_PENDING);
+    assert_int_equal(status.st_size, FILE_SINK_PENDING + size);
+    FILE *file = fopen(old, "r");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, FILE_SINK_PENDING, SEEK_SET), 0);
+    assert_non_null(fgets(notice, sizeof notice, file));
+    fclose(file);
+    assert_ptr_equal(strstr(notice, "{\"event\":\"events.dropped\",\"time\":\""), notice);
+    assert_non_null(strstr(notice, "Z\",\"dropped\":6}\n"));
+}
+
+/* Before the next line, which has come through. */
+static void a_line_that_is_lost_is_told(void **state)
+{
+    struct fixture *fixture = *state;
+    open_sink(fixture);
+    memory_fail_after(1);
+    add(fixture, "lost");
+    assert_false(memory_fail_is_pending());
+    add(fixture, "next");
+    file_sink_flush(fixture->sink, 1);
+    char content[EVENT_DROPPED_SIZE] = "";
+    FILE *file = fopen(fixture->path, "r");
+    assert_non_null(file);
+    assert_non_null(fgets(content, sizeof content, file));
+    assert_non_null(strstr(content, "\"dropped\":1}\n"));
+    assert_non_null(fgets(content, sizeof content, file));
+    assert_string_equal(content, "next\n");
+    assert_null(fgets(content, sizeof content, file));
+    fclose(file);
 }
 
 /* Neither one that nobody reads, nor one that is full, blocks. */
@@ -338,6 +366,7 @@ int main(void)
         WITH_FIXTURE(a_full_disk_leaves_whole_lines),
         WITH_FIXTURE(what_others_wrote_is_not_cut),
         WITH_FIXTURE(what_waits_is_bounded),
+        WITH_FIXTURE(a_line_that_is_lost_is_told),
         WITH_FIXTURE(a_named_pipe),
     };
     log_init(LOG_ERROR + 1, LOG_TEXT, "test");
