@@ -266,12 +266,6 @@ static const struct uplink_owner uplink_handlers = {
     .peer_opened = peer_opened,
 };
 
-static struct tunnel *largest_tunnel(struct relief *relief)
-{
-    struct agent *agent = CONTAINER_OF(relief, struct agent, relief);
-    return uplink_largest(&agent->uplink);
-}
-
 /* ---- life ---- */
 
 static int prepare(struct agent *agent)
@@ -281,8 +275,9 @@ static int prepare(struct agent *agent)
     if (error == 0)
         error = loop_timer_init(&agent->loop, &agent->stop_timer, look_at_stop, agent);
     if (error == 0) {
-        error = relief_init(&agent->relief, &agent->loop, largest_tunnel);
-        agent->has_relief = error == 0;
+        agent->has_relief = true;
+        error = relief_init(&agent->relief, &agent->loop, &agent->sessions, &agent->uplink,
+                            &agent->payers);
     }
     if (error == 0 && agent->config.takes_signals)
         error = signals_take(&agent->signals, &agent->loop, signalled, agent);
@@ -314,7 +309,8 @@ static int open_api(struct agent *agent)
 static int open_all(struct agent *agent)
 {
     /* First, for it makes the table whole even when it fails. */
-    session_table_init(&agent->sessions, &agent->loop, agent->config.name, agent->config.journal);
+    session_table_init(&agent->sessions, &agent->loop, agent->config.name, agent->config.journal,
+                       &agent->payers);
     agent->sessions.emptied = sessions_emptied;
     int error = forward_table_init(&agent->forwards, &agent->loop, &agent->sessions,
                                    &agent->config.whitelist, agent->config.announces);
@@ -337,9 +333,13 @@ int agent_open(const struct agent_config *config, struct agent **agent)
     uint64_t seed = 0;
     if (error == 0 && getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
         error = -errno;
+    if (error == 0)
+        error = payers_init(&opened->payers, ~seed);
     if (error == 0) {
         account_init(&opened->account, config->max_memory);
         error = loop_init(&opened->loop, 0, &opened->account);
+        if (error != 0)
+            payers_deinit(&opened->payers);
     }
     if (error != 0) {
         log_error("the agent cannot start: %s", error_text(error));
@@ -391,6 +391,7 @@ void agent_free(struct agent *agent)
     signals_release(&agent->signals);
     loop_deinit(&agent->loop);
     askers_deinit(&agent->askers);
+    payers_deinit(&agent->payers);
     if (agent->has_control)
         control_deinit(&agent->control);
     whitelist_deinit(&agent->config.whitelist);

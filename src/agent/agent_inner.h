@@ -5,11 +5,11 @@
 #include "agent/agent.h"
 #include "agent/control.h"
 #include "agent/forward.h"
+#include "agent/relief.h"
 #include "agent/session.h"
 #include "agent/uplink.h"
 #include "net/asker.h"
 #include "net/signals.h"
-#include "tunnel/relief.h"
 
 enum { AGENT_WHY_SIZE = 1536 };
 
@@ -23,6 +23,7 @@ struct agent {
     struct session_table sessions;
     struct forward_table forwards;
     struct askers askers; /* other agents, and what is dialled for them */
+    struct payers payers; /* for the sessions' memory */
     struct uplink uplink;
     struct relief relief;
     struct signals signals;

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/reason.h"
+#include "codec/message.h"
 #include "policy/host.h"
 
 #include <inttypes.h>
@@ -17,9 +18,10 @@ void session_tally_release(struct session_tally *tally)
 }
 
 void session_table_init(struct session_table *table, struct loop *loop, const char *name,
-                        struct journal *journal)
+                        struct journal *journal, struct payers *payers)
 {
-    *table = (struct session_table){.loop = loop, .name = name, .journal = journal};
+    *table =
+        (struct session_table){.loop = loop, .name = name, .journal = journal, .payers = payers};
     list_init(&table->sessions);
 }
 
@@ -31,6 +33,20 @@ uint64_t session_sent(const struct session *session)
 uint64_t session_received(const struct session *session)
 {
     return session->relay.side[1].received;
+}
+
+uint64_t session_held(const struct session *session)
+{
+    const struct relay_side *side = session->relay.side;
+    return side[0].received - side[1].written + side[1].received - side[0].written;
+}
+
+void session_note_progress(struct session *session, uint64_t now, bool is_first)
+{
+    uint64_t moved = session->relay.side[0].written + session->relay.side[1].written;
+    if (moved != session->moved || is_first)
+        session->moved_at = now;
+    session->moved = moved;
 }
 
 /* ---- telling ---- */
@@ -135,6 +151,9 @@ static void ended(struct relay *relay, int code, const char *reason)
     }
     if (session->subject.asker != NULL)
         asker_drop_socket(session->subject.asker);
+    if (session->payer != NULL)
+        payers_leave(table->payers, session->payer);
+    session->payer = NULL;
     list_remove(&session->node);
     loop_bury(table->loop, &session->burial);
     if (--table->count == 0 && table->emptied != NULL)
@@ -182,11 +201,25 @@ static struct session *new_session(const struct session_subject *subject)
     return session;
 }
 
+/* The agent that asks for it, or the local clients together. */
+static int find_payer(struct session *session, struct payers *payers)
+{
+    char name[MESSAGE_MAX_NAME + sizeof("agent ")];
+    if (payers == NULL)
+        return 0;
+    bool is_in = session->subject.direction == SESSION_IN;
+    snprintf(name, sizeof(name), "%s%s", is_in ? "agent " : "clients",
+             is_in ? session->subject.agent : "");
+    session->payer = payers_join(payers, name);
+    return session->payer != NULL ? 0 : CULVERT_ERROR_NO_MEMORY;
+}
+
 void session_start(struct session_table *table, struct stream *asking, struct stream *answering,
                    const struct session_subject *subject)
 {
     struct session *session = new_session(subject);
-    if (session == NULL) {
+    if (session == NULL || find_payer(session, table->payers) != 0) {
+        memory_free(session);
         stream_refuse(asking, REASON_NO_MEMORY, NULL);
         stream_refuse(answering, REASON_NO_MEMORY, NULL);
         return;
@@ -195,6 +228,7 @@ void session_start(struct session_table *table, struct stream *asking, struct st
     session->burial.run = bury;
     session->id = ++table->last_id;
     session->since = loop_now(table->loop);
+    session->moved_at = session->since;
     list_append(&table->sessions, &session->node);
     table->count++;
     if (subject->asker != NULL)
@@ -227,14 +261,20 @@ void session_table_add_up(struct session_table *table)
     }
 }
 
-int session_table_end(struct session_table *table, uint64_t id, const char *reason)
+struct session *session_find(const struct session_table *table, uint64_t id)
 {
     struct list_node *node = list_first(&table->sessions);
     while (node != NULL && session_at(node)->id != id)
         node = list_next(&table->sessions, node);
-    if (node == NULL)
+    return node != NULL ? session_at(node) : NULL;
+}
+
+int session_table_end(struct session_table *table, uint64_t id, const char *reason)
+{
+    struct session *session = session_find(table, id);
+    if (session == NULL)
         return CULVERT_ERROR_NOT_FOUND;
-    relay_abort(&session_at(node)->relay, REASON_SHUTDOWN, reason);
+    relay_abort(&session->relay, REASON_SHUTDOWN, reason);
     return 0;
 }
 

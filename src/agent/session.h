@@ -7,6 +7,7 @@
 
 #include "base/list.h"
 #include "base/log_limit.h"
+#include "base/payer.h"
 #include "journal/journal.h"
 #include "net/asker.h"
 #include "net/loop.h"
@@ -54,7 +55,10 @@ struct session {
     struct list_node node;
     struct loop_task burial;
     uint64_t id;
-    uint64_t since; /* microseconds of the loop's clock */
+    uint64_t since;      /* microseconds of the loop's clock */
+    struct payer *payer; /* for the memory that it holds; NULL: nobody */
+    uint64_t moved;      /* bytes that had left it at moved_at */
+    uint64_t moved_at;   /* microseconds of the loop's clock */
     struct session_subject subject;
     size_t text_size;
     char texts[]; /* what the subject points to */
@@ -64,6 +68,7 @@ struct session_table {
     struct loop *loop;
     const char *name;        /* of this agent */
     struct journal *journal; /* may be NULL */
+    struct payers *payers;   /* who pays for the sessions; borrowed; NULL: nobody */
     struct list sessions;    /* in the order of their numbers */
     size_t count;
     uint64_t last_id;
@@ -72,9 +77,9 @@ struct session_table {
     void (*emptied)(struct session_table *table); /* the last session has ended; may be NULL */
 };
 
-/* `name` and `journal` are borrowed. */
+/* All is borrowed. */
 void session_table_init(struct session_table *table, struct loop *loop, const char *name,
-                        struct journal *journal);
+                        struct journal *journal, struct payers *payers);
 
 /* Joins the streams and takes them, also when it fails. The subject's texts are copied. */
 void session_start(struct session_table *table, struct stream *asking, struct stream *answering,
@@ -83,6 +88,13 @@ void session_start(struct session_table *table, struct stream *asking, struct st
 /* The bytes so far. */
 uint64_t session_sent(const struct session *session);
 uint64_t session_received(const struct session *session);
+/* The bytes of both directions that came and have not left yet. */
+uint64_t session_held(const struct session *session);
+/* Notes when bytes left it since the last call, or, with `is_first`, that they did. */
+void session_note_progress(struct session *session, uint64_t now, bool is_first);
+
+/* NULL if there is none of this number. */
+struct session *session_find(const struct session_table *table, uint64_t id);
 
 /* Counts the bytes of the sessions that are open into their tallies, whose open_sent and
  * open_received must be 0. */

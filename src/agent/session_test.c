@@ -104,7 +104,7 @@ static int set_up(void **state)
     assert_int_equal(loop_init(&fixture.loop, 0, &fixture.account), 0);
     assert_int_equal(journal_start(&config, &fixture.journal, why, sizeof why), 0);
     assert_int_equal(journal_add_callback(fixture.journal, note_event, NULL), 0);
-    session_table_init(&fixture.table, &fixture.loop, "agent1", fixture.journal);
+    session_table_init(&fixture.table, &fixture.loop, "agent1", fixture.journal, NULL);
     fixture.table.emptied = note_emptied;
     fixture.tally = (struct session_tally){.holders = 1, .released = note_release};
     return 0;
@@ -306,6 +306,70 @@ static void test_out_of_memory(void **state)
     assert_int_equal(fixture.tally.holders, 1);
 }
 
+static void report_written(struct fake *fake, size_t bytes)
+{
+    fake->stream.events->written(&fake->stream, bytes);
+}
+
+static void what_came_and_has_not_left_is_held(void **state)
+{
+    (void)state;
+    struct fake *pair = begin(&IN);
+    const struct session *session = session_find(&fixture.table, 1);
+    assert_non_null(session);
+    assert_null(session_find(&fixture.table, 2));
+    open_it(pair);
+    assert_int_equal(session_held(session), 0);
+    deliver(&pair[0], "question");
+    deliver(&pair[1], "ans");
+    assert_int_equal(session_held(session), 8 + 3);
+    report_written(&pair[1], 6);
+    assert_int_equal(session_held(session), 2 + 3);
+    report_written(&pair[0], 3);
+    report_written(&pair[1], 2);
+    assert_int_equal(session_held(session), 0);
+}
+
+static void progress_is_what_left_since_the_look_before(void **state)
+{
+    (void)state;
+    struct fake *pair = begin(&IN);
+    struct session *session = session_find(&fixture.table, 1);
+    open_it(pair);
+    session_note_progress(session, 1000, true);
+    assert_int_equal(session->moved_at, 1000);
+    deliver(&pair[0], "question");
+    session_note_progress(session, 2000, false);
+    assert_int_equal(session->moved_at, 1000);
+    report_written(&pair[1], 8);
+    session_note_progress(session, 3000, false);
+    assert_int_equal(session->moved_at, 3000);
+    session_note_progress(session, 4000, false);
+    assert_int_equal(session->moved_at, 3000);
+}
+
+static void those_who_ask_pay_and_local_clients_pay_together(void **state)
+{
+    (void)state;
+    struct session_subject other = IN;
+    struct payers payers;
+    assert_int_equal(payers_init(&payers, 1), 0);
+    fixture.table.payers = &payers;
+    other.agent = "agent4";
+    begin(&IN);
+    begin(&IN);
+    begin(&other);
+    begin(&OUT);
+    const struct payer *payer = session_find(&fixture.table, 1)->payer;
+    assert_ptr_equal(session_find(&fixture.table, 2)->payer, payer);
+    assert_ptr_not_equal(session_find(&fixture.table, 3)->payer, payer);
+    assert_ptr_not_equal(session_find(&fixture.table, 4)->payer, payer);
+    assert_int_equal(payers.by_name.count, 3);
+    session_table_abort(&fixture.table, REASON_SHUTDOWN, NULL);
+    assert_int_equal(payers.by_name.count, 0);
+    payers_deinit(&payers);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -315,6 +379,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_events_of_one_that_we_asked_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_events_of_one_that_was_asked_of_us, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_out_of_memory, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_came_and_has_not_left_is_held, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(progress_is_what_left_since_the_look_before, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(those_who_ask_pay_and_local_clients_pay_together, set_up,
+                                        tear_down),
     };
     log_init(LOG_ERROR, LOG_TEXT, "test");
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include "base/reason.h"
 #include "gateway/asking.h"
 #include "gateway/dialect.h"
+#include "gateway/payer_name.h"
 #include "gateway/session.h"
 #include "tunnel/native_tunnel.h"
 

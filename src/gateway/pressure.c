@@ -30,7 +30,7 @@ static void act(struct loop *loop, struct loop_message *message)
     struct member *member = member_find(worker, pressure->victim.id);
     if (member != NULL && account_level(loop->account) == ACCOUNT_FULL)
         end_largest(member);
-    loop_timer_start(&worker->pressure.look_again, PRESSURE_PAUSE);
+    loop_timer_start(&worker->pressure.look_again, PAYER_PAUSE);
     round_ends(pressure);
 }
 
@@ -38,13 +38,10 @@ static void choose(struct worker *worker)
 {
     struct gateway *gateway = worker->gateway;
     struct pressure *pressure = &gateway->pressure;
-    const struct account *account = &gateway->account;
-    size_t used = atomic_load_explicit(&account->used, memory_order_relaxed);
-    size_t bytes = payers_choose(&pressure->payers, account->limit, &pressure->victim);
-    pressure->next = loop_now(&worker->loop) + (uint64_t)PRESSURE_PAUSE * 1000;
-    pressure->next_used = used > bytes ? used - bytes : 0;
+    size_t bytes = payers_choose(&pressure->payers, &gateway->account, loop_now(&worker->loop),
+                                 &pressure->victim);
     if (bytes == 0) {
-        loop_timer_start(&worker->pressure.look_again, PRESSURE_PAUSE);
+        loop_timer_start(&worker->pressure.look_again, PAYER_PAUSE);
         round_ends(pressure);
         return;
     }
@@ -56,9 +53,10 @@ static void add(struct member *member, uint64_t now)
 {
     struct tunnel_holding holding = {0};
     tunnel_measure(member->tunnel, now, &holding);
-    uint64_t silence = (uint64_t)PRESSURE_SILENCE * 1000;
+    uint64_t silence = (uint64_t)PAYER_SILENCE * 1000;
     bool is_silent = holding.unacknowledged > 0 && holding.silence >= silence;
-    payer_add(member->payer, member_ref(member), holding.bytes,
+    struct member_ref ref = member_ref(member);
+    payer_add(member->payer, (struct payer_part){ref.worker, ref.id}, holding.bytes,
               is_silent ? holding.unacknowledged : 0);
 }
 
@@ -94,17 +92,15 @@ static void begin(struct gateway *gateway)
 static void try_round(struct worker *worker)
 {
     struct pressure *pressure = &worker->gateway->pressure;
-    const struct account *account = worker->loop.account;
     bool is_running = false;
     if (!atomic_compare_exchange_strong(&pressure->is_running, &is_running, true))
         return; /* whoever acts looks again */
     uint64_t now = loop_now(&worker->loop);
-    if (now >= pressure->next ||
-        atomic_load_explicit(&account->used, memory_order_relaxed) <= pressure->next_used) {
+    if (payers_are_due(&pressure->payers, worker->loop.account, now)) {
         begin(worker->gateway);
         return;
     }
-    loop_timer_start(&worker->pressure.look_again, (pressure->next - now) / 1000 + 1);
+    loop_timer_start(&worker->pressure.look_again, (pressure->payers.next - now) / 1000 + 1);
     round_ends(pressure);
 }
 

@@ -1,24 +1,19 @@
 /*
  * What a gateway does at its memory limit (--max-memory). Workers give cached chunks back. While
  * that is not enough one round at a time, process-wide, counts what each member holds on each
- * worker, and ends the largest stream, or the link, of one of them (gateway/payer.h). The next
- * round begins when that memory has been given back, or after PRESSURE_PAUSE.
+ * worker, and ends the largest stream, or the link, of one of them (base/payer.h). The next
+ * round begins when that memory has been given back, or after PAYER_PAUSE.
  */
 #ifndef GATEWAY_PRESSURE_H
 #define GATEWAY_PRESSURE_H
 
-#include "gateway/payer.h"
+#include "base/payer.h"
 #include "net/loop.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-enum {
-    PRESSURE_PAUSE = 100,         /* milliseconds between two rounds */
-    PRESSURE_SILENCE = 10 * 1000, /* milliseconds without an acknowledgement */
-};
 
 struct worker;
 
@@ -28,9 +23,7 @@ struct pressure {
     _Atomic(bool) is_running;  /* a round: the rest is that round's alone */
     _Atomic(unsigned) missing; /* workers that have not counted yet */
     _Atomic(bool) is_over;     /* the workers have ended */
-    uint64_t next;             /* microseconds: when a round may begin again, */
-    size_t next_used;          /* or when no more bytes than these are in use */
-    struct member_ref victim;
+    struct payer_part victim;
 };
 
 /* A worker's part, embedded there. */

@@ -147,7 +147,6 @@ int loop_init(struct loop *loop, unsigned index, struct account *account)
     list_init(&loop->burial);
     list_init(&loop->next);
     list_init(&loop->endings);
-    list_init(&loop->delivering);
     list_init(&loop->resets);
     loop->reset_count = 0;
     loop->max_resets = LOOP_MAX_RESETS;

@@ -55,7 +55,6 @@ struct loop {
     struct list burial;      /* frees; run after all tasks */
     struct list next;        /* for the next turn */
     struct list endings;     /* for when the loop has ended */
-    struct list delivering;  /* of closed tunnels: their streams still deliver what came before */
     uint64_t reset_patience; /* microseconds without progress that a reset waits for data before it
                                 to be taken: LOOP_RESET_PATIENCE at least */
     struct list resets;      /* of ends/lingering_reset.h, oldest first */

@@ -124,6 +124,7 @@ static void on_written(struct stream *stream, size_t bytes)
     struct relay_side *side = side_of(stream);
     if (side->relay->is_over)
         return;
+    side->written += bytes;
     struct stream *other = other_of(side)->stream;
     other->operations->consumed(other, bytes);
 }

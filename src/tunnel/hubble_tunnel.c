@@ -312,7 +312,6 @@ static void close_when_empty(struct hubble_tunnel *tunnel)
         arm_timer(tunnel);
         return;
     }
-    list_remove(&tunnel->base.delivering);
     hubble_mux_deinit(&tunnel->mux);
     loop_task_cancel(&tunnel->flush);
     loop_timer_close(&tunnel->timer, &tunnel->burial);
@@ -501,7 +500,6 @@ static void close_tunnel(struct tunnel *base, int code, const char *reason)
     hubble_inbound_deinit(&tunnel->inbound);
     slice_queue_deinit(&tunnel->payload);
     slice_queue_deinit(&tunnel->message);
-    list_append(&base->loop->delivering, &base->delivering);
     close_when_empty(tunnel);
 }
 

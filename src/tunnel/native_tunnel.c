@@ -276,7 +276,6 @@ void native_close_when_empty(struct native_tunnel *tunnel)
         native_arm_timer(tunnel);
         return;
     }
-    list_remove(&tunnel->base.delivering);
     loop_task_cancel(&tunnel->flush);
     mux_deinit(&tunnel->mux);
     loop_timer_close(&tunnel->timer, &tunnel->burial);
@@ -300,7 +299,6 @@ static void close_tunnel(struct tunnel *base, int code, const char *reason)
     slice_queue_deinit(&tunnel->express.batch);
     slice_arena_deinit(&tunnel->arena);
     explicit_bzero(&tunnel->identity, sizeof(tunnel->identity));
-    list_append(&base->loop->delivering, &base->delivering);
     native_close_when_empty(tunnel);
 }
 

@@ -80,7 +80,6 @@ struct tunnel {
     const struct tunnel_owner *owner;
     void *holder; /* for the owner's use */
     struct loop *loop;
-    struct list_node delivering; /* on loop->delivering, once it is closed */
 };
 
 /* Opens a stream towards the peer; `open` is copied, and data may be written at once. Returns 0,

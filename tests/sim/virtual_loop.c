@@ -14,7 +14,6 @@ void virtual_loop_init(struct virtual_loop *loop, struct trial *trial, struct ac
     list_init(&loop->loop.tasks);
     list_init(&loop->loop.burial);
     list_init(&loop->loop.endings);
-    list_init(&loop->loop.delivering);
 }
 
 static void run_list(struct list *list)

@@ -1,31 +1,12 @@
-#include "gateway/payer.h"
+#include "base/payer.h"
 
-#include "base/error.h"
 #include "base/memory.h"
 
-#include <stdio.h>
 #include <string.h>
-
-enum { IPV4_NETWORK = 15, IPV6_NETWORK = 7 }; /* bytes of a 16-byte address */
-
-void payer_name(int64_t key_id, const char *user, const char *agent, const uint8_t address[16],
-                char out[static PAYER_NAME_SIZE])
-{
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    if (key_id != 0) {
-        bool has_owner = user[0] != '\0';
-        snprintf(out, PAYER_NAME_SIZE, "%s %s", has_owner ? "user" : "agent",
-                 has_owner ? user : agent);
-        return;
-    }
-    int size = memcmp(address, mapped, sizeof(mapped)) == 0 ? IPV4_NETWORK : IPV6_NETWORK;
-    int used = snprintf(out, PAYER_NAME_SIZE, "network ");
-    for (int i = 0; i < size; i++)
-        used += snprintf(out + used, PAYER_NAME_SIZE - (size_t)used, "%02x", address[i]);
-}
 
 int payers_init(struct payers *payers, uint64_t seed)
 {
+    *payers = (struct payers){0};
     map_init(&payers->by_name, seed);
     return -pthread_mutex_init(&payers->lock, NULL);
 }
@@ -85,26 +66,26 @@ void payers_begin(struct payers *payers)
     pthread_mutex_unlock(&payers->lock);
 }
 
-void payer_add(struct payer *payer, struct member_ref member, size_t held, size_t silent)
+void payer_add(struct payer *payer, struct payer_part part, size_t held, size_t silent)
 {
     payer->held += held;
     payer->silent += silent;
     if (held > payer->largest_held) {
         payer->largest_held = held;
-        payer->largest = member;
+        payer->largest = part;
     }
     if (silent > payer->largest_silent) {
         payer->largest_silent = silent;
-        payer->most_silent = member;
+        payer->most_silent = part;
     }
 }
 
-size_t payers_choose(struct payers *payers, size_t limit, struct member_ref *member)
+/* Returns the bytes that the chosen part holds. */
+static size_t choose(struct payers *payers, size_t limit, struct payer_part *part)
 {
     const struct payer *largest = NULL, *most_silent = NULL;
     size_t cursor = 0, holders = 0;
     const struct payer *payer;
-    pthread_mutex_lock(&payers->lock);
     while ((payer = map_next(&payers->by_name, &cursor)) != NULL) {
         holders += payer->held > 0;
         if (payer->held > 0 && (largest == NULL || payer->held > largest->held))
@@ -112,14 +93,30 @@ size_t payers_choose(struct payers *payers, size_t limit, struct member_ref *mem
         if (payer->silent > 0 && (most_silent == NULL || payer->silent > most_silent->silent))
             most_silent = payer;
     }
-    size_t bytes = 0;
     if (most_silent != NULL && most_silent->silent * holders > limit) {
-        *member = most_silent->most_silent;
-        bytes = most_silent->largest_silent;
-    } else if (largest != NULL) {
-        *member = largest->largest;
-        bytes = largest->largest_held;
+        *part = most_silent->most_silent;
+        return most_silent->largest_silent;
     }
+    if (largest == NULL)
+        return 0;
+    *part = largest->largest;
+    return largest->largest_held;
+}
+
+size_t payers_choose(struct payers *payers, const struct account *account, uint64_t now,
+                     struct payer_part *part)
+{
+    size_t used = atomic_load_explicit(&account->used, memory_order_relaxed);
+    pthread_mutex_lock(&payers->lock);
+    size_t bytes = choose(payers, account->limit, part);
     pthread_mutex_unlock(&payers->lock);
+    payers->next = now + (uint64_t)PAYER_PAUSE * 1000;
+    payers->next_used = used > bytes ? used - bytes : 0;
     return bytes;
+}
+
+bool payers_are_due(const struct payers *payers, const struct account *account, uint64_t now)
+{
+    return now >= payers->next ||
+           atomic_load_explicit(&account->used, memory_order_relaxed) <= payers->next_used;
 }
