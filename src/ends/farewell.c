@@ -1,6 +1,7 @@
 #include "ends/farewell.h"
 
 #include "base/memory.h"
+#include "base/parking.h"
 
 #include <errno.h>
 
@@ -9,6 +10,7 @@ enum { VECTORS = 64 };
 struct farewell {
     struct conn *conn;
     struct slice_queue left;
+    struct parking parking; /* of `left` */
     struct loop_timer timer;
     struct loop_task ending; /* when the loop ends before */
     struct loop_task burial;
@@ -27,6 +29,7 @@ static void end(struct farewell *farewell, bool abort)
         return;
     farewell->is_over = true;
     slice_queue_deinit(&farewell->left);
+    parking_leave(&farewell->parking);
     loop_task_cancel(&farewell->ending);
     conn_close(farewell->conn, abort);
     loop_timer_close(&farewell->timer, &farewell->burial);
@@ -83,6 +86,11 @@ static void on_writable(struct conn *conn)
 
 static const struct conn_events conn_handlers = {.readable = on_readable, .writable = on_writable};
 
+static bool settle(struct parking *parking, struct chunk_pool *pool)
+{
+    return slice_queue_settle(&CONTAINER_OF(parking, struct farewell, parking)->left, pool);
+}
+
 void farewell(struct conn *conn, struct slice_queue *left)
 {
     struct loop *loop = conn_loop(conn);
@@ -96,6 +104,8 @@ void farewell(struct conn *conn, struct slice_queue *left)
     farewell->conn = conn;
     farewell->left = *left;
     *left = SLICE_QUEUE_NULL;
+    farewell->parking.settle = settle;
+    parking_enter(&farewell->parking, &loop->pool);
     farewell->ending.run = run_ending;
     farewell->burial.run = bury;
     loop_at_end(loop, &farewell->ending);

@@ -332,6 +332,20 @@ static void an_orderly_end_loses_nothing(void **state)
     assert_int_equal(test_loop_chunks_held(&f->test), 0);
 }
 
+static void what_waits_for_an_orderly_end_pins_little(void **state)
+{
+    struct fixture *f = *state;
+    struct stream *stream = open_stream(f);
+    block(f);
+    for (int i = 0; i < 300; i++)
+        write_byte_of_a_chunk(f);
+    stream->operations->reset(stream, REASON_CLOSED, NULL);
+    close_stream(f);
+    assert_false(pins_little(f));
+    test_loop_until(&f->test, pins_little, f);
+    assert_true(test_loop_chunks_held(&f->test) > 0);
+}
+
 static void a_loop_that_ends_first_aborts_the_farewell(void **state)
 {
     struct fixture *f = *state;
@@ -480,6 +494,7 @@ int main(void)
         TEST(reading_without_memory_resets),
         TEST(writes_leave_at_the_end_of_the_turn),
         TEST(what_is_parked_pins_little),
+        TEST(what_waits_for_an_orderly_end_pins_little),
         TEST(a_broken_pipe_resets),
         TEST(a_write_without_memory_resets_in_a_later_turn),
         TEST(a_reset_sends_rst),
