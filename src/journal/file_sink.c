@@ -172,7 +172,10 @@ static int append(struct file_sink *sink, const char *line, size_t size)
 static int tell_lost(struct file_sink *sink)
 {
     char line[EVENT_DROPPED_SIZE];
-    int error = sink->untold > 0 ? append(sink, line, event_dropped_json(sink->untold, line)) : 0;
+    if (sink->untold == 0)
+        return 0;
+    size_t size = event_dropped_json(sink->untold, line);
+    int error = append(sink, line, size);
     if (error == 0)
         sink->untold = 0;
     return error;
