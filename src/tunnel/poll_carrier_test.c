@@ -90,6 +90,10 @@ static void test_lost(void **state)
          CULVERT_ERROR_CLOSED,
          "the gateway cannot be reached through the server there: the answer was HTTP 502 Bad "
          "Gateway"},
+        /* Longer than the gateway waits for a request. */
+        {{"Down", TROUBLE_STATUS, 1, 1, "503 x", "Retry-After: 21\r\n", "", false},
+         CULVERT_ERROR_CLOSED,
+         "the server is busy and wants us back after 21 s"},
         {{"Up", TROUBLE_CUT, 1, TEST_EVERY, NULL, NULL, NULL, false},
          CULVERT_ERROR_CLOSED,
          "the server closed the connection without an answer"},

@@ -12,6 +12,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -447,6 +449,47 @@ static void a_lost_carrier_does_not_depart(void **state)
     end(&field);
 }
 
+/* RFC 6455 §10.3: a key that nobody can foretell, for each frame. */
+static void every_frame_has_a_mask_of_its_own(void **state)
+{
+    enum { FRAMES = 60, FRAME = 7 }; /* bytes: two of the head, the key, and one of payload */
+    static const struct conn_events no_events;
+    struct account account;
+    struct loop loop;
+    struct conn *conn = NULL;
+    struct carrier *carrier = NULL;
+    uint8_t bytes[FRAMES * FRAME], before[4] = {0};
+    int fds[2];
+    (void)state;
+    account_init(&account, SIZE_MAX);
+    assert_int_equal(loop_init(&loop, 0, &account), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    assert_int_equal(conn_new(&loop, fds[0], &no_events, NULL, &conn), 0);
+    assert_int_equal(websocket_carrier_new(conn, WEBSOCKET_CLIENT, NULL, 0, &carrier), 0);
+    for (int i = 0; i < FRAMES; i++) {
+        struct slice slice;
+        struct slice_queue queue = SLICE_QUEUE_NULL;
+        assert_int_equal(slice_copy(&loop.pool, "x", 1, &slice), 0);
+        assert_int_equal(slice_queue_push(&queue, slice), 0);
+        carrier->operations->send(carrier, &queue);
+        carrier->operations->flush(carrier);
+        slice_queue_deinit(&queue);
+    }
+    assert_int_equal(recv(fds[1], bytes, sizeof(bytes), MSG_WAITALL), sizeof(bytes));
+    for (int i = 0; i < FRAMES; i++) {
+        const uint8_t *frame = bytes + i * FRAME;
+        assert_int_equal(frame[0], 0x82); /* binary, whole */
+        assert_int_equal(frame[1], 0x81); /* masked, one byte */
+        assert_int_equal(frame[6] ^ frame[2], 'x');
+        assert_memory_not_equal(frame + 2, before, 4);
+        memcpy(before, frame + 2, 4);
+    }
+    carrier_close(carrier, 0, NULL);
+    close(fds[1]);
+    loop_deinit(&loop);
+    assert_int_equal(account.used, 0);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -470,6 +513,7 @@ int main(void)
         cmocka_unit_test(moving_without_memory),
         cmocka_unit_test(what_nobody_takes_up_is_closed),
         cmocka_unit_test(a_lost_carrier_does_not_depart),
+        cmocka_unit_test(every_frame_has_a_mask_of_its_own),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
