@@ -1,6 +1,7 @@
 """Policy scripts in a gateway: --auth-lua, its processes, and the examples."""
 
 import json
+import math
 import os
 import pwd
 import re
@@ -43,15 +44,19 @@ def runs(pid):
 
 
 def wait_until_busy(gateway):
-    """One of its workers is in a loop."""
+    """One of its workers is in a loop, or was until its time was over and it was replaced."""
 
     def cpu_time(pid):
-        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-            fields = file.read().rpartition(")")[2].split()
+        try:
+            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except OSError:
+            return math.inf
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     start = {worker: cpu_time(worker) for worker in workers_of(gateway)}
-    eventually(lambda: any(cpu_time(worker) > time + 0.1 for worker, time in start.items()),
+    eventually(lambda: any(cpu_time(worker) > time + 0.1 or time == math.inf
+                           for worker, time in start.items()),
                message="no worker is busy")
 
 
