@@ -80,7 +80,7 @@ END_TO_END = {
 }
 # Unit tests of other rooms that exercise a room, and the simulations.
 UNIT_TESTS = {
-    "base": ["payer_test", "inbound_test", "mux_test", "hold_test"],
+    "base": ["inbound_test", "mux_test", "hold_test", "link_test"],
     "ends": ["crossing_test"],
     "relay": ["tcp_relay_test", "crossing_test", "hubble_mux_relay_test"],
     "tunnel": ["tests/sim/hubble_tunnel_test"],

@@ -68,6 +68,26 @@ static void another_address_is_heard_beside_it(void **state)
     assert_string_equal(lines.last, "two");
 }
 
+/* An address is told apart by its first 63 bytes, however long the text is. Tried anew where it
+ * took so long that the same address may be heard again. */
+static void a_long_address_is_cut(void **state)
+{
+    (void)state;
+    double duration = 1;
+    for (char letter = 'a'; letter <= 'z' && duration > 0.9; letter++) {
+        char from[100];
+        double begin = seconds();
+        for (size_t size = 62; size < 70; size++) {
+            memset(from, letter, sizeof(from));
+            snprintf(from + size, sizeof(from) - size, ":1");
+            log_stranger(from, "%zu bytes", size);
+        }
+        duration = seconds() - begin;
+    }
+    assert_true(duration <= 0.9);
+    assert_string_equal(lines.last, "63 bytes"); /* those behind it are the same one's */
+}
+
 int main(void)
 {
     log_init(LOG_INFO, LOG_TEXT, "gateway");
@@ -75,6 +95,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_address_gets_a_line_a_second),
         cmocka_unit_test(another_address_is_heard_beside_it),
+        cmocka_unit_test(a_long_address_is_cut),
     };
     return cmocka_run_group_tests_name("log_stranger", tests, NULL, NULL);
 }

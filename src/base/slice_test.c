@@ -295,6 +295,42 @@ static void compaction_frees_what_is_pinned(void **state)
     slice_queue_deinit(&queue);
 }
 
+/* One slice: it moves if more than a quarter of its chunk would serve nobody. */
+static void a_slice_leaves_a_chunk_that_it_wastes(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        size_t size;
+        bool moves;
+    } cases[] = {
+        {5, true},
+        {CHUNK_LARGE_SIZE - CHUNK_LARGE_SIZE / 4 - 1, true},
+        {CHUNK_LARGE_SIZE - CHUNK_LARGE_SIZE / 4, false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct chunk *chunk = chunk_pool_get(&fixture->pool, CHUNK_LARGE);
+        assert_non_null(chunk);
+        memset(chunk->data, 'x', cases[i].size);
+        struct slice slice = {chunk, chunk->data, cases[i].size};
+        if (cases[i].moves) {
+            memory_fail_after(1);
+            assert_int_equal(slice_settle(&slice, &fixture->pool), CULVERT_ERROR_NO_MEMORY);
+            memory_fail_after(0);
+        }
+        assert_ptr_equal(slice.chunk, chunk);
+        assert_int_equal(slice_settle(&slice, &fixture->pool), 0);
+        assert_int_equal(slice.chunk != chunk, cases[i].moves);
+        assert_int_equal(slice.size, cases[i].size);
+        assert_int_equal(slice.data[slice.size - 1], 'x');
+        slice_drop(&slice);
+        chunk_pool_trim(&fixture->pool);
+        assert_int_equal(fixture->account.used, 0);
+    }
+    struct slice empty = SLICE_NULL;
+    assert_int_equal(slice_settle(&empty, &fixture->pool), 0);
+    assert_null(empty.chunk);
+}
+
 static void compaction_keeps_what_is_dense(void **state)
 {
     struct fixture *fixture = *state;
@@ -478,6 +514,7 @@ int main(void)
         TEST(vectors_are_bounded),
         TEST(a_queue_is_read_in_place),
         TEST(compaction_frees_what_is_pinned),
+        TEST(a_slice_leaves_a_chunk_that_it_wastes),
         TEST(compaction_keeps_what_is_dense),
         TEST(compaction_takes_a_chunk_of_the_size),
         TEST(what_comes_byte_by_byte_is_copied_together),
