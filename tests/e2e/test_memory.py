@@ -7,8 +7,8 @@ import pytest
 
 from culvert.peers import connect, receive_exactly
 from culvert.process import eventually
-from culvert.wire import (ACK, BINARY, CREDIT, DATA, HANDSHAKE, MESSAGE_PING, OPEN, RESET, Link,
-                          encode, frame)
+from culvert.wire import (ACK, BINARY, CREDIT, DATA, HANDSHAKE, MESSAGE_PING, MESSAGE_PONG, OPEN,
+                          RESET, Link, encode, frame)
 from culvert.world import MEGABYTE
 
 LIMIT = 64
@@ -250,6 +250,26 @@ def test_400_stalled_sessions_of_128_kib_fit_into_64_mib(world, sanitized):
     source.open(sink)
     assert_memory(gateway, sanitized)
     assert gateway.count("memory is at its limit") == 0
+
+
+@pytest.mark.once
+def test_questions_with_early_bytes_in_pieces_hold_little_more_than_these(world):
+    """What follows an open while a script thinks, 16 KiB in messages of a byte: as many slices
+    would take 24 times as much."""
+    script = world.write("thinks.lua", "function connect(request) while true do end end")
+    gateway = world.gateway("--auth-lua", script, "--auth-timeout", "600", "--lua-workers", "1",
+                            "--max-memory", f"{LIMIT}M", policy=None, threads="1")
+    link = world.keep(Link.connect(gateway))
+    assert link.shake_hands("evil")["Ok"] is True
+    before = gateway.memory()
+    for number in range(100):
+        sid = 1 + 2 * number
+        link.open(sid, "evil", 9)
+        link.send_raw(unmasked(encode(DATA, [sid, b"q"]) * 16384))
+    link.send_message(MESSAGE_PING, [1])
+    link.wait_for(MESSAGE_PONG, 1)
+    assert gateway.memory() - before < 16 * MEGABYTE
+    assert gateway.count("memory is at its limit|session.refused|link.lost") == 0
 
 
 @pytest.mark.once
