@@ -203,7 +203,8 @@ static void test_before_it_runs_and_after_it_has_run(void **state)
     assert_int_equal(agent_open(&config, &agent), EXIT_CODE_OK);
     assert_int_equal(add(agent, "0:agent2:127.0.0.1:22", &rule, &id), 0);
     assert_true(can_connect(rule.local_port));
-    agent_stop(agent, 0);
+    agent_stop(agent, 60);
+    agent_stop(agent, 0); /* before the first has been heard */
     assert_int_equal(agent_run(agent), EXIT_CODE_OK);
     agent_stop(agent, 0);
     assert_int_equal(add(agent, "0:agent2:127.0.0.1:22", &rule, &id), CULVERT_ERROR_CLOSED);
