@@ -14,7 +14,7 @@ enum {
     READ_ALIGNMENT = 64,
     /* Milliseconds that slices may wait before they are copied out of large chunks: on a fast way
      * they have left by then. */
-    SETTLE_TIME = 20,
+    SETTLE_TIME = 100,
     /* Milliseconds after a burst until its memory goes back to the system. */
     RETURN_TIME = 3000,
 };
