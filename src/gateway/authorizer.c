@@ -1,6 +1,8 @@
 #include "gateway/authorizer.h"
 
 #include "base/log.h"
+#include "base/memory.h"
+#include "journal/event_record.h"
 
 /* A policy was read again, or could not be; `why` says why not. */
 static void reloaded(void *context, const char *path, const char *why)
@@ -18,6 +20,13 @@ static void tell_script(void *context, const char *json)
     lua_pool_tell(context, json);
 }
 
+static char *describe_drops(uint64_t count)
+{
+    char json[EVENT_DROPPED_SIZE];
+    event_dropped_json(count, json);
+    return memory_copy_text(json);
+}
+
 static int start_script(struct authorizer *authorizer, struct loop *loop, char *why,
                         size_t why_size)
 {
@@ -30,6 +39,7 @@ static int start_script(struct authorizer *authorizer, struct loop *loop, char *
         .timeout = config->auth_timeout,
         .memory = LUA_POOL_MEMORY,
         .reloaded = reloaded,
+        .describe_drops = describe_drops,
         .context = authorizer,
     };
     int error = lua_pool_start(loop, &pool, &authorizer->pool, why, why_size);

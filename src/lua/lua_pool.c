@@ -48,8 +48,9 @@ struct lua_pool {
     struct question_queue questions;
     struct list events;
     size_t event_count;
-    uint64_t dropped_events;
-    bool is_woken; /* the message is on its way */
+    uint64_t dropped_events; /* that the log does not tell yet */
+    uint64_t untold_events;  /* that on_event was not told yet */
+    bool is_woken;           /* the message is on its way */
     struct loop_message wake;
 };
 
@@ -168,6 +169,18 @@ static void tell_drops(struct lua_pool *pool)
     log_warning("on_event is too slow: %llu events were dropped", (unsigned long long)count);
 }
 
+/* With the mutex held. An event that says how many were dropped since the last such one; NULL: none
+ * were, or there is no memory. */
+static char *take_notice(struct lua_pool *pool)
+{
+    if (pool->untold_events == 0 || pool->config.describe_drops == NULL)
+        return NULL;
+    char *json = pool->config.describe_drops(pool->untold_events);
+    if (json != NULL)
+        pool->untold_events = 0;
+    return json;
+}
+
 static char *next_event(void *context)
 {
     struct lua_pool *pool = context;
@@ -176,9 +189,10 @@ static char *next_event(void *context)
     struct list_node *node = list_pop(&pool->events);
     if (node != NULL)
         pool->event_count--;
+    char *notice = node == NULL ? take_notice(pool) : NULL;
     pthread_mutex_unlock(&pool->mutex);
     if (node == NULL)
-        return NULL;
+        return notice;
     struct event *event = CONTAINER_OF(node, struct event, node);
     char *json = event->json;
     memory_free(event);
@@ -220,31 +234,53 @@ int lua_pool_ask(struct lua_pool *pool, struct lua_question *question)
     return error;
 }
 
-static struct event *new_event(const char *json)
+/* Takes the JSON, which may be NULL, also when it fails: then it returns NULL. */
+static struct event *new_event(char *json)
 {
-    struct event *event = memory_allocate_zero(sizeof *event);
-    if (event == NULL)
-        return NULL;
-    event->json = memory_copy_text(json);
-    if (event->json != NULL)
-        return event;
-    memory_free(event);
-    return NULL;
+    struct event *event = json != NULL ? memory_allocate_zero(sizeof *event) : NULL;
+    if (event != NULL)
+        event->json = json;
+    else
+        memory_free(json);
+    return event;
+}
+
+/* With the mutex held. */
+static void append_event(struct lua_pool *pool, struct event *event)
+{
+    list_append(&pool->events, &event->node);
+    pool->event_count++;
+}
+
+/* With the mutex held. Puts the notice of dropped events before the next one, if there is room for
+ * both. Returns whether the next one may follow. */
+static bool append_notice(struct lua_pool *pool)
+{
+    if (pool->untold_events == 0 || pool->config.describe_drops == NULL)
+        return pool->event_count < LUA_POOL_EVENTS;
+    if (pool->event_count + 1 >= LUA_POOL_EVENTS)
+        return false;
+    uint64_t count = pool->untold_events;
+    struct event *notice = new_event(take_notice(pool));
+    pool->untold_events = notice != NULL ? 0 : count;
+    if (notice != NULL)
+        append_event(pool, notice);
+    return notice != NULL;
 }
 
 void lua_pool_tell(struct lua_pool *pool, const char *json)
 {
     if (!lua_pool_has_on_event(pool))
         return;
-    struct event *event = new_event(json);
+    struct event *event = new_event(memory_copy_text(json));
     pthread_mutex_lock(&pool->mutex);
-    bool is_taken = event != NULL && pool->event_count < LUA_POOL_EVENTS;
+    bool is_taken = event != NULL && append_notice(pool);
     if (is_taken) {
-        list_append(&pool->events, &event->node);
-        pool->event_count++;
+        append_event(pool, event);
         wake(pool);
     } else {
         pool->dropped_events++;
+        pool->untold_events++;
     }
     pthread_mutex_unlock(&pool->mutex);
     if (!is_taken)

@@ -33,6 +33,9 @@ struct lua_pool_config {
     /* The script was read again: `why` is NULL when it went well, else the old one stays. On the
      * loop's thread. May be NULL. */
     void (*reloaded)(void *context, const char *script, const char *why);
+    /* Any thread: an event for on_event, JSON from memory_allocate, that so many events for it were
+     * dropped; NULL: no memory. It comes in their place. May be NULL: the log alone tells. */
+    char *(*describe_drops)(uint64_t count);
     void *context;
 };
 

@@ -1,4 +1,5 @@
 #include "base/log.h"
+#include "base/memory.h"
 #include "lua/lua_pool.h"
 #include "lua/pool_fixture.h"
 
@@ -71,10 +72,75 @@ static void test_events_that_wait_are_bounded(void **state)
     sem_destroy(&hold.let_go);
 }
 
+static sem_t printed;
+static char prints[256];
+
+static bool note_prints(enum log_level level, const char *message)
+{
+    size_t size = strlen(prints);
+    (void)level;
+    if (strstr(message, "script: ") == message) {
+        snprintf(prints + size, sizeof prints - size, "%s;", message);
+        sem_post(&printed);
+    }
+    return true;
+}
+
+static char *describe_drops(uint64_t count)
+{
+    char json[64];
+    snprintf(json, sizeof json, "{\"event\":\"drops\",\"dropped\":%u}", (unsigned)count);
+    return memory_copy_text(json);
+}
+
+static int wait_for_print(void)
+{
+    struct timespec limit;
+    clock_gettime(CLOCK_REALTIME, &limit);
+    limit.tv_sec += FIXTURE_PATIENCE;
+    return sem_timedwait(&printed, &limit);
+}
+
+/* After those that came before, though no other event follows, and before those that do. */
+static void test_on_event_is_told_what_was_dropped(void **state)
+{
+    struct pool_fixture *fixture = *state;
+    struct hold hold = {.message.run = run_hold};
+    prints[0] = '\0';
+    assert_int_equal(sem_init(&hold.holds, 0, 0), 0);
+    assert_int_equal(sem_init(&hold.let_go, 0, 0), 0);
+    assert_int_equal(sem_init(&printed, 0, 0), 0);
+    fixture->config.describe_drops = describe_drops;
+    log_set_level(LOG_INFO);
+    log_set_receiver(note_prints);
+    pool_fixture_start(fixture, "function on_event(e)\n"
+                                "  if e.event then print(e.event, e.dropped or 'none') end\n"
+                                "end\n"
+                                "function connect() return true end\n");
+    loop_post(&fixture->loop, &hold.message);
+    sem_wait(&hold.holds);
+    for (int i = 0; i < LUA_POOL_EVENTS + 7; i++)
+        lua_pool_tell(fixture->pool, "{}");
+    sem_post(&hold.let_go);
+    int result = wait_for_print();
+    lua_pool_tell(fixture->pool, "{\"event\":\"next\"}");
+    result |= wait_for_print();
+    pool_fixture_stop(fixture);
+    log_set_receiver(NULL);
+    log_set_level(LOG_ERROR);
+    assert_int_equal(result, 0);
+    assert_string_equal(prints, "script: drops 7;script: next none;");
+    sem_destroy(&printed);
+    sem_destroy(&hold.holds);
+    sem_destroy(&hold.let_go);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_events_that_wait_are_bounded, pool_fixture_set_up,
+                                        pool_fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_on_event_is_told_what_was_dropped, pool_fixture_set_up,
                                         pool_fixture_tear_down),
     };
     log_init(LOG_ERROR, LOG_TEXT, "test");
