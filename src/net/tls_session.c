@@ -33,6 +33,7 @@ static const uint64_t KEY_BYTES_MAX = (uint64_t)64 << 30;
 struct tls_session {
     SSL *ssl;
     struct tls_context *context;
+    struct account *account;
     struct tls_bio bio;
     uint64_t key_bytes; /* written with the present key */
     int error;          /* stays */
@@ -92,6 +93,8 @@ int tls_session_new(struct tls_context *context, const char *host, int fd, struc
         return error;
 
     new->context = tls_context_ref(context);
+    new->account = pool->account;
+    account_charge(new->account, TLS_SESSION_COST);
     new->bio.fd = fd;
     new->bio.pool = pool;
     new->ssl = SSL_new(context->ssl);
@@ -126,6 +129,7 @@ void tls_session_free(struct tls_session *session)
     SSL_free(session->ssl);
     tls_bio_clear(&session->bio);
     tls_context_unref(session->context);
+    account_release(session->account, TLS_SESSION_COST);
     memory_free(session);
 }
 
