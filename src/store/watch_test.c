@@ -202,10 +202,12 @@ static void test_an_expiry_is_noticed(void **state)
     assert_int_equal(store_add(fixture->store, "a", "", time(NULL), old), 0);
     wait_for(&fixture->changed);
     assert_int_equal(check_key(fixture, "a", old, &id), 0);
-    /* Once for the rotation, and once more when the second is over. */
+    /* Once for the rotation, and once more when the grace is over; a slow machine notices both at
+     * once. */
     assert_int_equal(store_rotate(fixture->store, "a", time(NULL), 2, new), 0);
-    wait_for(&fixture->changed);
-    wait_for(&fixture->changed);
+    do
+        wait_for(&fixture->changed);
+    while (recheck_key(fixture, id) == 0);
     assert_int_equal(recheck_key(fixture, id), CULVERT_ERROR_REFUSED);
     assert_int_equal(check_key(fixture, "a", new, NULL), 0);
 }
