@@ -110,6 +110,7 @@ struct uplink {
     uint64_t redials_since; /* microseconds, when they were counted */
     bool is_moving;         /* a gateway is looked for though the link is up */
     bool was_up;
+    char held_back[320]; /* why WebSocket failed, while the log does not say it yet; or "" */
     bool has_complained; /* the log says that the agent is not, or will not be, registered */
     bool gives_keys;     /* set by the owner: it opens streams with keys that no rule has */
     bool knows_native;   /* a server has taken up culvert.1 before: nothing else is spoken */

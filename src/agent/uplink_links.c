@@ -125,10 +125,15 @@ static void note_success(struct uplink *uplink)
 /* Whoever reads the log alone sees that what it complained of is over. */
 static void tell_recovery(struct uplink *uplink, const struct registration *registration)
 {
+    bool is_by_poll = registration->rung == LADDER_POLL;
+    bool is_held_back = is_by_poll && uplink->held_back[0] != '\0';
     if (uplink->has_complained)
-        log_info("registered as %s at %s%s", uplink->config->name, url_of(uplink, registration),
-                 registration->rung == LADDER_POLL ? ", by long poll" : "");
+        log_info("registered as %s at %s%s%s%s", uplink->config->name, url_of(uplink, registration),
+                 is_by_poll ? ", by long poll" : "",
+                 is_held_back ? ", because WebSocket failed: " : "",
+                 is_held_back ? uplink->held_back : "");
     uplink->has_complained = false;
+    uplink->held_back[0] = '\0';
 }
 
 static void on_registered(struct registration *registration)

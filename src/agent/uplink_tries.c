@@ -242,7 +242,7 @@ void uplink_failed(struct uplink *uplink, enum ladder_outcome outcome, const cha
     const char *next = rung_text(ladder_next(&place->ladder, now));
     /* At a port with TLS the other transport fails for the same reason, which is then logged. */
     if (uplink->attempt.may_want_tls)
-        log_debug("cannot reach %s by %s: %s; trying %s", place->text, rung_text(rung), why, next);
+        snprintf(uplink->held_back, sizeof(uplink->held_back), "%s", why);
     else
         log_warning("cannot reach %s by %s: %s; trying %s", place->text, rung_text(rung), why,
                     next);

@@ -152,13 +152,17 @@ def test_a_proxy_that_makes_no_connections_but_to_port_443(world):
     echo_once(near.port())
 
 
-@pytest.mark.parametrize("mode", ["deny", "close"])
-def test_an_upgrade_that_is_refused_or_not_answered(world, mode):
+@pytest.mark.parametrize("mode, said", [
+    ("deny", "by WebSocket: .*403.*; trying long poll"),
+    ("close", "registered as near at .*, by long poll, because WebSocket failed: the server closed"),
+])
+def test_an_upgrade_that_is_refused_or_not_answered(world, mode, said):
     gateway = world.gateway()
     world.agent(gateway, "far")
     censor = Censor(world, gateway.port)
     censor.mode = mode
     near = behind(world, censor.url())
+    near.wait_for(said, stream="err")
     echo_once(near.port())
     assert censor.seen == 1
 
