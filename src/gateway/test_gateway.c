@@ -102,8 +102,8 @@ static void welcomed(struct tunnel *tunnel, const struct message_welcome *welcom
 
 static void went_away(struct tunnel *tunnel, const struct message_goaway *goaway)
 {
-    (void)tunnel;
     (void)goaway;
+    agent_of(tunnel)->goodbyes++;
 }
 
 static void detached(struct tunnel *tunnel, int error, const char *why)

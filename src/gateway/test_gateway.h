@@ -45,6 +45,7 @@ struct test_agent {
     struct stream *streams[TEST_AGENT_STREAMS]; /* that were opened towards it, with no yes yet */
     unsigned opened;                            /* how many */
     unsigned welcomes, detachments;
+    unsigned goodbyes; /* goaways that came */
     int refused; /* the last refusal's code */
     char refusal[200];
     int lost;

@@ -279,6 +279,8 @@ static void a_gateway_that_stops_lets_sessions_finish(void **state)
     test_gateway_run(&test, has_drained, &test);
     test_gateway_settle(&test);
     assert_int_equal(test.worker->listener_count, 0);
+    assert_int_equal(near.goodbyes, 1);
+    assert_int_equal(far.goodbyes, 1);
     /* Neither agents nor sessions come any more. */
     test_agent_dial(&late, &test, "late");
     test_session_open(&second, &near, "far");
