@@ -20,6 +20,7 @@ struct fixture {
     int peer;
     int fd; /* of the stream, not yet given to it */
     int abandoned;
+    size_t received; /* by the peer */
 };
 
 static int set_up(void **state)
@@ -414,6 +415,37 @@ static void a_close_after_both_have_ended_sends_none(void **state)
     assert_int_equal(receive(f, &byte, 1), 0);
 }
 
+static bool reads_a_piece_until_all_was_written(void *context)
+{
+    struct fixture *fixture = context;
+    char piece[4096];
+    ssize_t size = fixture->holder.finished == 0 ? receive(fixture, piece, sizeof(piece)) : 0;
+    fixture->received += size > 0 ? (size_t)size : 0;
+    return fixture->holder.finished != 0;
+}
+
+/* Much of it is still on the way, or waits in the kernel, when the stream is closed. */
+static void a_close_after_both_have_ended_loses_nothing(void **state)
+{
+    struct fixture *f = *state;
+    char bytes[4096];
+    ssize_t size;
+    struct stream *stream = open_stream(f);
+    shutdown(f->peer, SHUT_WR);
+    test_loop_until_set(&f->test, &f->holder.fins);
+    size_t offered = block(f);
+    stream->operations->finish(stream);
+    test_loop_until(&f->test, reads_a_piece_until_all_was_written, f);
+    close_stream(f);
+    do {
+        test_loop_until(&f->test, something_arrived, f);
+        size = receive(f, bytes, sizeof(bytes));
+        f->received += size > 0 ? (size_t)size : 0;
+    } while (size > 0);
+    assert_int_equal(size, 0);
+    assert_int_equal(f->received, offered);
+}
+
 /* ---- pending ---- */
 
 static void a_pending_stream_keeps_what_is_written(void **state)
@@ -503,6 +535,7 @@ int main(void)
         TEST(a_close_before_both_have_ended_sends_rst),
         TEST(a_close_after_one_has_ended_sends_rst),
         TEST(a_close_after_both_have_ended_sends_none),
+        TEST(a_close_after_both_have_ended_loses_nothing),
         TEST(a_pending_stream_keeps_what_is_written),
         TEST(a_pending_stream_tells_why_it_failed),
         TEST(a_pending_stream_is_abandoned_once),
