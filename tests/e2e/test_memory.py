@@ -255,20 +255,20 @@ def test_400_stalled_sessions_of_128_kib_fit_into_64_mib(world, sanitized):
 @pytest.mark.once
 def test_questions_with_early_bytes_in_pieces_hold_little_more_than_these(world):
     """What follows an open while a script thinks, 16 KiB in messages of a byte: as many slices
-    would take 24 times as much."""
+    would take 24 times as much, 60 MB."""
     script = world.write("thinks.lua", "function connect(request) while true do end end")
     gateway = world.gateway("--auth-lua", script, "--auth-timeout", "600", "--lua-workers", "1",
                             "--max-memory", f"{LIMIT}M", policy=None, threads="1")
     link = world.keep(Link.connect(gateway))
     assert link.shake_hands("evil")["Ok"] is True
     before = gateway.memory()
-    for number in range(100):
+    for number in range(150):
         sid = 1 + 2 * number
         link.open(sid, "evil", 9)
         link.send_raw(unmasked(encode(DATA, [sid, b"q"]) * 16384))
     link.send_message(MESSAGE_PING, [1])
     link.wait_for(MESSAGE_PONG, 1)
-    assert gateway.memory() - before < 16 * MEGABYTE
+    eventually(lambda: gateway.memory() - before < 24 * MEGABYTE, 30.0, "slices stay apart")
     assert gateway.count("memory is at its limit|session.refused|link.lost") == 0
 
 
