@@ -9,6 +9,7 @@
 #include "relay/hold.h"
 
 #include <string.h>
+#include <time.h>
 
 static const char too_many_refused[] =
     "too many of this agent's sessions were refused; try again in a second";
@@ -33,7 +34,7 @@ struct asking {
     /* While it waits for the access list: */
     struct list_node node;
     struct authorizer_question *rules; /* NULL: it has not begun */
-    uint64_t spent;                    /* microseconds */
+    uint64_t spent;                    /* microseconds of the processor */
 };
 
 static void gone(struct hold *hold)
@@ -145,18 +146,28 @@ static void ask_script(struct asking *asking, struct member *member)
 
 /* ---- the access list ---- */
 
-/* Works on a question until it is answered or the time is over; adds what that took. */
+/* Microseconds of the processor that this thread has used: nobody is charged for the time in which
+ * another process had it. */
+static uint64_t processor_time(void)
+{
+    struct timespec time = {0};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_nsec / 1000;
+}
+
+/* Works on a question until it is answered or the time is over; adds what that took of the
+ * processor. */
 static bool work_on(struct worker *worker, struct authorizer_question *question, uint64_t time,
                     uint64_t *spent, struct policy_verdict *verdict)
 {
     uint64_t begin = uv_hrtime();
-    uint64_t passed = 0;
+    uint64_t used = processor_time();
     bool is_answered = false;
-    while (!is_answered && passed < time) {
+    for (uint64_t passed = 0; !is_answered && passed < time;) {
         is_answered = authorizer_work(question, ASKING_WORK, &worker->denials, verdict);
         passed = (uv_hrtime() - begin) / 1000;
     }
-    *spent += passed;
+    *spent += processor_time() - used;
     return is_answered;
 }
 
