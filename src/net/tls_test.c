@@ -160,24 +160,6 @@ static void test_end_that_was_read_ahead_is_told(void **state)
     test_pair_close(&pair);
 }
 
-static void test_a_session_is_charged_while_it_lives(void **state)
-{
-    (void)state;
-    struct test_pair pair;
-    struct tls_context *context = client_context(false);
-    test_pair_open(&pair, 0);
-    size_t before = pair.account.used;
-    assert_int_equal(conn_secure(pair.ends[0].conn, context, "localhost"), 0);
-    assert_true(pair.account.used - before >= TLS_SESSION_COST);
-    conn_close(pair.ends[0].conn, true);
-    pair.ends[0].conn = NULL;
-    test_pair_idle(&pair, 1);
-    chunk_pool_trim(&pair.loop.pool);
-    assert_int_equal(pair.account.used, before);
-    tls_context_unref(context);
-    test_pair_close(&pair);
-}
-
 static void ignore_readable(struct conn *conn)
 {
     struct test_end *end = conn_holder(conn);
@@ -597,7 +579,6 @@ int main(void)
         cmocka_unit_test(test_output_is_bounded_and_goes_on_by_itself),
         cmocka_unit_test(test_reset_is_an_error),
         cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_a_session_is_charged_while_it_lives),
         cmocka_unit_test(test_certificates_that_are_not_accepted),
         cmocka_unit_test(test_insecure_accepts_any),
         cmocka_unit_test(test_server_learns_why_the_client_went),
