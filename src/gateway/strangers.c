@@ -6,9 +6,11 @@
 
 #include <assert.h>
 
-void strangers_init(struct strangers *strangers, uint64_t seed)
+void strangers_init(struct strangers *strangers, uint64_t seed, size_t most)
 {
-    *strangers = (struct strangers){.count = 0};
+    if (most < STRANGERS_LEAST)
+        most = STRANGERS_LEAST;
+    *strangers = (struct strangers){.most = most < STRANGERS_MOST ? most : STRANGERS_MOST};
     map_init(&strangers->groups, seed);
     list_init(&strangers->nobodys.strangers);
     for (size_t i = 0; i < STRANGERS_SIZES; i++)
@@ -106,8 +108,11 @@ struct stranger *strangers_excess(const struct strangers *strangers)
 {
     const struct stranger_group *nobodys = &strangers->nobodys;
     const struct stranger_group *largest = largest_group(strangers);
-    if (strangers->count > STRANGERS_MOST)
+    size_t share = strangers->most / STRANGERS_SHARE;
+    if (share < STRANGERS_SHARE_LEAST)
+        share = STRANGERS_SHARE_LEAST;
+    if (strangers->count > strangers->most)
         return oldest(nobodys->count > largest->count ? nobodys : largest);
-    bool is_above_share = largest != nobodys && largest->count > STRANGERS_MOST / STRANGERS_SHARE;
-    return strangers->count > STRANGERS_MOST / 2 && is_above_share ? oldest(largest) : NULL;
+    bool is_above_share = largest != nobodys && largest->count > share;
+    return strangers->count > strangers->most / 2 && is_above_share ? oldest(largest) : NULL;
 }

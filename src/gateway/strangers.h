@@ -17,7 +17,9 @@
 
 enum {
     STRANGERS_MOST = 1024,
+    STRANGERS_LEAST = 16, /* where there is little memory */
     STRANGERS_SHARE = 16,
+    STRANGERS_SHARE_LEAST = 4, /* of a group */
     /* More than STRANGERS_MOST may come before those in excess are asked for. */
     STRANGERS_SIZES = 2 * STRANGERS_MOST,
 };
@@ -40,6 +42,7 @@ struct stranger_group {
 };
 
 struct strangers {
+    size_t most; /* that may stay */
     size_t count;
     struct stranger_group nobodys;      /* of ADDRESS_GROUP_NONE */
     struct map groups;                  /* the others, by their keys */
@@ -47,7 +50,8 @@ struct strangers {
     size_t largest;                     /* no group is on a later list */
 };
 
-void strangers_init(struct strangers *strangers, uint64_t seed);
+/* `most` may stay, STRANGERS_LEAST to STRANGERS_MOST: what is beyond these is cut. */
+void strangers_init(struct strangers *strangers, uint64_t seed, size_t most);
 /* None is left. */
 void strangers_deinit(struct strangers *strangers);
 

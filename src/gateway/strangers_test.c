@@ -28,10 +28,15 @@ static void evict(struct stranger *stranger)
     f.gone++;
 }
 
-static void begin(void)
+static void begin_with(size_t most)
 {
     memset(&f, 0, sizeof(f));
-    strangers_init(&f.strangers, 42);
+    strangers_init(&f.strangers, 42, most);
+}
+
+static void begin(void)
+{
+    begin_with(STRANGERS_MOST);
 }
 
 static void end(void)
@@ -116,6 +121,28 @@ static void test_who_has_no_group_has_the_total(void **state)
     end();
 }
 
+static void test_little_memory_leaves_less_room(void **state)
+{
+    (void)state;
+    begin_with(64);
+    come(ADDRESS_GROUP_NONE, 200);
+    assert_int_equal(f.strangers.count, 64);
+    end();
+    begin_with(0);
+    struct stranger *innocent = come(8, STRANGERS_SHARE_LEAST);
+    come(7, 200);
+    assert_int_equal(f.strangers.count, STRANGERS_LEAST / 2);
+    for (size_t i = 0; i < STRANGERS_SHARE_LEAST; i++)
+        assert_true(is_there(&innocent[i]));
+    come(ADDRESS_GROUP_NONE, 200);
+    assert_int_equal(f.strangers.count, STRANGERS_LEAST);
+    end();
+    begin_with(SIZE_MAX);
+    come(ADDRESS_GROUP_NONE, 2 * STRANGERS_MOST);
+    assert_int_equal(f.strangers.count, STRANGERS_MOST);
+    end();
+}
+
 static void test_who_moves_is_the_newest_there(void **state)
 {
     (void)state;
@@ -167,6 +194,7 @@ int main(void)
         cmocka_unit_test(test_one_group_does_not_get_more_than_half),
         cmocka_unit_test(test_many_groups_have_the_total),
         cmocka_unit_test(test_who_has_no_group_has_the_total),
+        cmocka_unit_test(test_little_memory_leaves_less_room),
         cmocka_unit_test(test_who_moves_is_the_newest_there),
         cmocka_unit_test(test_many_come_before_one_goes),
         cmocka_unit_test(test_no_memory),

@@ -107,6 +107,18 @@ static void look_whether_quiet(struct loop_timer *timer)
 
 /* ---- life ---- */
 
+enum { STRANGERS_MEMORY = 16 /* one part in so many */ };
+
+/* What strangers hold must not end sessions of agents: TLS with them has a small part of the memory
+ * that is shared by all. */
+static size_t most_strangers(const struct gateway *gateway)
+{
+    const struct gateway_config *config = gateway->config;
+    if (config->tls_certificate == NULL)
+        return STRANGERS_MOST;
+    return gateway->account.limit / STRANGERS_MEMORY / TLS_SESSION_COST / config->threads;
+}
+
 int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
 {
     uint64_t seed[5];
@@ -116,7 +128,7 @@ int worker_init(struct worker *worker, struct gateway *gateway, unsigned index)
     worker->gateway = gateway;
     list_init(&worker->visitors);
     list_init(&worker->sessions);
-    strangers_init(&worker->strangers, seed[3]);
+    strangers_init(&worker->strangers, seed[3], most_strangers(gateway));
     worker->eviction.run = evict;
     asking_queue_init(&worker->asking);
     denials_init(&worker->denials, seed[4]);

@@ -8,6 +8,11 @@
 
 struct tls_context;
 
+/* What the account of a connection's pool is charged for TLS, in bytes. Measured: 400 idle links
+ * over TLS 1.3 (OpenSSL 3.0) add 15.3 KB each to the resident memory of a gateway, beyond what 400
+ * without TLS add. */
+enum { TLS_SESSION_COST = 16 * 1024 };
+
 /* A server's context from PEM files. On failure (CULVERT_ERROR_TLS, CULVERT_ERROR_PERMISSION if
  * others may read the key, or -errno) writes a sentence into `why` that names the file. */
 int tls_server_context(const char *certificate, const char *key, struct tls_context **context,

@@ -1,5 +1,6 @@
 """What peers make a process hold: an attacker, an innocent beside it, and --max-memory."""
 
+import contextlib
 import re
 import threading
 
@@ -63,6 +64,23 @@ def assert_memory(process, sanitized):
     if not sanitized:
         memory = process.memory()
         assert memory <= BOUND, f"{memory / MEGABYTE:.0f} MB resident with --max-memory {LIMIT}M"
+
+
+def test_strangers_in_a_handshake_of_tls_end_no_session(world):
+    """1,100 connections that begin a handshake and say no more, where TLS for so many takes more than
+    --max-memory."""
+    server = world.server(pour)
+    tunnel = world.tunnel(server.port, threads="2", secure=True, options=("--max-memory", "16M"))
+    download = Download(world, tunnel.port())
+    download.take(MEGABYTE)
+    for _ in range(1100):
+        stranger = world.keep(connect(tunnel.gateway.port))
+        with contextlib.suppress(OSError):
+            stranger.sendall(bytes.fromhex("1603010200010001fc0303"))
+    for _ in range(20):
+        download.take(MEGABYTE)
+    assert tunnel.gateway.count("memory is at its limit") == 0
+    Download(world, tunnel.port()).take(MEGABYTE)
 
 
 @pytest.mark.parametrize("kind", [DATA, OPEN, MESSAGE_PING, 0x07, 0x7E])
