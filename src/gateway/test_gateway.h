@@ -46,7 +46,7 @@ struct test_agent {
     unsigned opened;                            /* how many */
     unsigned welcomes, detachments;
     unsigned goodbyes; /* goaways that came */
-    int refused; /* the last refusal's code */
+    int refused;       /* the last refusal's code */
     char refusal[200];
     int lost;
     char why[200]; /* of the loss */

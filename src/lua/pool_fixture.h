@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 
-enum { FIXTURE_PATIENCE = 60 /* seconds */ };
+enum { FIXTURE_PATIENCE = 120 /* seconds */ };
 
 struct pool_fixture {
     char directory[64];
