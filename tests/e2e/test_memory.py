@@ -234,7 +234,6 @@ def test_many_small_agents_of_one_owner_pay_together(world, sanitized):
     assert gateway.count("memory is at its limit.*agent (near|far)") == 0
 
 
-
 STALLED = 128 * 1024
 SLACK = 4 * MEGABYTE
 
