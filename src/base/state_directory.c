@@ -53,6 +53,23 @@ int state_directory_make(const char *directory)
     return make_one_directory(path);
 }
 
+/* The directory of a service belongs to the service's user: what is to change is who runs culvert.
+ */
+static int check_owner(int descriptor, char *why, size_t why_size)
+{
+    struct stat status;
+    if (fstat(descriptor, &status) != 0)
+        return -errno;
+    if (status.st_uid == 0 || status.st_uid == geteuid())
+        return 0;
+    snprintf(why, why_size,
+             "it belongs to user %u (mode %04o), and culvert runs as user %u: run it as user %u, "
+             "such as with sudo -u '#%u'",
+             (unsigned)status.st_uid, (unsigned)status.st_mode & 07777U, (unsigned)geteuid(),
+             (unsigned)status.st_uid, (unsigned)status.st_uid);
+    return CULVERT_ERROR_PERMISSION;
+}
+
 int state_directory_check(const char *directory, char *why, size_t why_size)
 {
     int descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -62,7 +79,9 @@ int state_directory_check(const char *directory, char *why, size_t why_size)
         return error;
     }
     char who[PATH_MAX + 256] = "";
-    int error = file_access_check_writers(descriptor, directory, who, sizeof who);
+    int error = check_owner(descriptor, who, sizeof who);
+    if (error == 0)
+        error = file_access_check_writers(descriptor, directory, who, sizeof who);
     if (error != 0)
         snprintf(why, why_size, "the directory %.900s is not safe: %.1200s", directory, who);
     close(descriptor);

@@ -226,6 +226,8 @@ def test_a_store_of_another_user_is_refused(place):
     os.chown(data, OTHER, OTHER)
     result = culvert("key", "list", "--data", data)
     assert f"it belongs to user {OTHER}" in result.stderr
+    assert f"run it as user {OTHER}" in result.stderr
+    assert "chown" not in result.stderr  # which would lock the service out
     own = run(["setpriv", "--reuid", str(OTHER), "--regid", str(OTHER), "--clear-groups",
                os.path.join(place, "culvert"), "key", "list", "--data", data], env=environment())
     assert own.returncode == 0, own.stderr
