@@ -16,6 +16,7 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "e2e"))
 
 from culvert.peers import has_ipv6
+from culvert.users import can_be_others
 
 
 def has_namespaces():
@@ -72,6 +73,7 @@ PROBES = [
     (r"has no other name of loopback", has_other_name_of_loopback),
     (r"needs a network and the right", lambda: has_network() and os.geteuid() == 0),
     (r"no ACLs in ", has_access_lists),
+    (r"needs to run as other users", can_be_others),
     (r"needs root and setpriv", lambda: os.geteuid() == 0 and shutil.which("setpriv") is not None),
     (r"needs port 53", lambda: os.geteuid() == 0 and can_bind(53)),
     (r"port 80 is for everybody", has_privileged_ports),

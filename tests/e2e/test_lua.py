@@ -17,6 +17,7 @@ from culvert.peers import (connect, echo_once, expect_session_reset, in_parallel
                            receive_exactly)
 from culvert.process import Process, eventually, run
 from culvert.timing import BUSY, median, round_trips, seconds_of
+from culvert.users import can_be_others
 from culvert.world import BINARY, culvert, environment
 
 ALLOW = "function connect() return true end\n"
@@ -602,8 +603,7 @@ def test_a_script_that_means_harm_gets_nowhere(world):
 
 # ---- as whom it runs ----
 
-ROOT = pytest.mark.skipif(os.getuid() != 0 or shutil.which("setpriv") is None,
-                          reason="needs root and setpriv")
+ROOT = pytest.mark.skipif(not can_be_others(), reason="needs to run as other users")
 
 
 def status_of(pid):

@@ -10,14 +10,14 @@ import pytest
 
 from culvert.peers import echo_once, expect_session_reset
 from culvert.process import run
+from culvert.users import can_be_others
 from culvert.world import BINARY, Agent, culvert, environment
 
 USER = 64001
 GROUP = 64002
 OTHER = 64003
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0 or shutil.which("setpriv") is None,
-                                reason="needs root and setpriv")
+pytestmark = pytest.mark.skipif(not can_be_others(), reason="needs to run as other users")
 
 
 @pytest.fixture
