@@ -33,7 +33,7 @@ static const uint64_t KEY_BYTES_MAX = (uint64_t)64 << 30;
 struct tls_session {
     SSL *ssl;
     struct tls_context *context;
-    struct account *account;
+    struct account *account; /* that is charged; NULL: it has departed */
     struct tls_bio bio;
     uint64_t key_bytes; /* written with the present key */
     int error;          /* stays */
@@ -122,6 +122,13 @@ out:
     return error;
 }
 
+static void stop_charging(struct tls_session *session)
+{
+    if (session->account != NULL)
+        account_release(session->account, TLS_SESSION_COST);
+    session->account = NULL;
+}
+
 void tls_session_free(struct tls_session *session)
 {
     if (session == NULL)
@@ -129,7 +136,7 @@ void tls_session_free(struct tls_session *session)
     SSL_free(session->ssl);
     tls_bio_clear(&session->bio);
     tls_context_unref(session->context);
-    account_release(session->account, TLS_SESSION_COST);
+    stop_charging(session);
     memory_free(session);
 }
 
@@ -409,11 +416,16 @@ bool tls_session_has_input(const struct tls_session *session)
 
 int tls_session_depart(struct tls_session *session)
 {
-    return tls_bio_pack(&session->bio);
+    int error = tls_bio_pack(&session->bio);
+    if (error == 0)
+        stop_charging(session);
+    return error;
 }
 
 int tls_session_arrive(struct tls_session *session, struct chunk_pool *pool)
 {
+    session->account = pool->account;
+    account_charge(session->account, TLS_SESSION_COST);
     return tls_bio_unpack(&session->bio, pool);
 }
 
