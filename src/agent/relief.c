@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/reason.h"
+#include "mux/record_cost.h"
 
 enum {
     LINKS = 0,            /* stands for a session's number, which is never 0 */
@@ -24,7 +25,8 @@ static void add_session(const struct session *session, uint64_t now)
 {
     size_t held = (size_t)session_held(session);
     bool is_silent = now - session->moved_at >= (uint64_t)PAYER_SILENCE * 1000;
-    payer_add(session->payer, (struct payer_part){0, session->id}, held, is_silent ? held : 0);
+    payer_add(session->payer, (struct payer_part){0, session->id}, MUX_RECORD_COST + held,
+              is_silent ? held : 0);
 }
 
 static void add_links(const struct relief *relief, uint64_t now)

@@ -106,6 +106,7 @@ void hubble_mux_deinit(struct hubble_mux *mux)
     struct list_node *node;
     while ((node = list_pop(&mux->streams)) != NULL) {
         list_remove(&member_of(node)->fresh);
+        account_release(mux->account, MUX_RECORD_COST);
         member_of(node)->mux = NULL;
     }
     free_dead(mux);
@@ -217,7 +218,10 @@ size_t hubble_mux_largest(const struct hubble_mux *mux, struct hubble_stream **s
     *stream = NULL;
     for (struct list_node *node = list_first(&mux->streams); node != NULL;
          node = list_next(&mux->streams, node)) {
-        size_t held = member_of(node)->out.bytes + member_of(node)->outstanding;
+        const struct hubble_stream *one = member_of(node);
+        if (one->is_over)
+            continue; /* it has given back what it held */
+        size_t held = MUX_RECORD_COST + one->out.bytes + one->outstanding;
         if (held > largest) {
             largest = held;
             *stream = member_of(node);

@@ -24,6 +24,7 @@
 #include "base/parking.h"
 #include "base/slice.h"
 #include "codec/hubble.h"
+#include "mux/record_cost.h"
 #include "relay/stream.h"
 
 #include <stdbool.h>

@@ -196,6 +196,23 @@ static void the_peer_may_open_so_many(void **state)
     close_streams();
 }
 
+static void a_peer_opens_no_more_without_memory(void **state)
+{
+    (void)state;
+    char guid[32];
+    end.ignores_opens = true;
+    end.account.limit = 1;
+    for (int i = 0; i < MUX_STREAMS_WITHOUT_MEMORY; i++) {
+        snprintf(guid, sizeof guid, "g%d", i);
+        hubble_fake_peer_opens(&end, guid);
+    }
+    assert_int_equal(MUX_STREAMS_WITHOUT_MEMORY * MUX_RECORD_COST, end.account.used);
+    hubble_fake_peer_opens(&end, "more");
+    assert_int_equal(MUX_STREAMS_WITHOUT_MEMORY, end.mux.peer_streams);
+    assert_sent("ff more no out of memory; ");
+    close_streams();
+}
+
 static void ends_of_many_sessions_do_not_cut_the_connection(void **state)
 {
     (void)state;
@@ -522,6 +539,7 @@ int main(void)
         TEST(an_end_may_be_followed_by_the_same_guid),
         TEST(a_guid_of_ours_can_be_taken_too),
         TEST(the_peer_may_open_so_many),
+        TEST(a_peer_opens_no_more_without_memory),
         TEST(ends_of_many_sessions_do_not_cut_the_connection),
         TEST(refusals_past_their_bound_cut_the_connection),
         TEST(opens_of_ours_do_not_cut_the_connection),

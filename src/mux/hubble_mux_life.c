@@ -29,6 +29,7 @@ struct hubble_stream *hubble_stream_create(struct hubble_mux *mux, struct text g
         return NULL;
     }
     list_append(&mux->streams, &stream->member);
+    account_charge(mux->account, MUX_RECORD_COST);
     if (!is_ours)
         mux->peer_streams++;
     return stream;
@@ -62,6 +63,7 @@ static void bury(struct hubble_stream *stream)
     memory_free(stream->reason);
     list_remove(&stream->fresh);
     list_remove(&stream->member);
+    account_release(stream->mux->account, MUX_RECORD_COST);
     list_append(&stream->mux->dead, &stream->member);
 }
 

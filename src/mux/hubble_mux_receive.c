@@ -45,7 +45,10 @@ static void receive_open(struct hubble_mux *mux, const struct message *message)
         hubble_mux_refuse(mux, message->guid, REASON_LIMIT, "too many open sessions");
         return;
     }
-    struct hubble_stream *stream = hubble_stream_create(mux, message->guid, false);
+    bool has_room = mux->peer_streams < MUX_STREAMS_WITHOUT_MEMORY ||
+                    account_level(mux->account) != ACCOUNT_FULL;
+    struct hubble_stream *stream =
+        has_room ? hubble_stream_create(mux, message->guid, false) : NULL;
     if (stream == NULL) {
         hubble_mux_refuse(mux, message->guid, REASON_NO_MEMORY, NULL);
         return;

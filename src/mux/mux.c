@@ -153,6 +153,7 @@ struct mux_stream *mux_stream_create(struct mux *mux, uint64_t id, bool is_ours,
         memory_free(stream);
         return NULL;
     }
+    account_charge(mux->account, MUX_RECORD_COST);
     if (!is_ours)
         mux->peer_streams++;
     return stream;
@@ -170,6 +171,7 @@ void mux_stream_detach(struct mux_stream *stream, struct list *list)
     assert(!stream->is_dead);
     stream->is_dead = true;
     map_remove(&mux->streams, stream->id);
+    account_release(mux->account, MUX_RECORD_COST);
     if (!list_node_is_linked(&stream->notice))
         mux_stream_release_place(stream);
     list_remove(&stream->credited);
@@ -234,7 +236,7 @@ struct mux_stream *mux_largest(struct mux *mux, size_t *bytes)
     size_t cursor = 0;
     *bytes = 0;
     while ((stream = map_next(&mux->streams, &cursor)) != NULL) {
-        size_t held = stream->out.bytes + (size_t)mux_stream_outstanding(stream);
+        size_t held = MUX_RECORD_COST + stream->out.bytes + (size_t)mux_stream_outstanding(stream);
         if (held > *bytes) {
             *bytes = held;
             largest = stream;

@@ -19,6 +19,7 @@
 #include "base/slice.h"
 #include "codec/message.h"
 #include "mux/credit.h"
+#include "mux/record_cost.h"
 #include "relay/stream.h"
 
 #include <stdbool.h>

@@ -190,6 +190,26 @@ static void control_past_its_bound_cuts_the_link(void **state)
     assert_int_equal(CULVERT_ERROR_LIMIT, fake_receive_open(&pair.b, id));
 }
 
+static void a_peer_opens_no_more_without_memory(void **state)
+{
+    (void)state;
+    static struct fake_message pulled;
+    pair.b.ignore_opens = true;
+    pair.b.account.limit = 1;
+    uint64_t id = 1;
+    for (int i = 0; i < MUX_STREAMS_WITHOUT_MEMORY; i++, id += 2)
+        assert_int_equal(0, fake_receive_open(&pair.b, id));
+    assert_int_equal(MUX_STREAMS_WITHOUT_MEMORY * MUX_RECORD_COST, pair.b.account.used);
+    assert_int_equal(0, fake_receive_open(&pair.b, id));
+    assert_true(fake_pull(&pair.b, &pulled));
+    assert_int_equal(MESSAGE_ACK, pulled.message.type);
+    assert_int_equal(id, pulled.message.sid);
+    assert_int_equal(REASON_NO_MEMORY, pulled.message.ack.code);
+    pair.b.account.limit = SIZE_MAX;
+    assert_int_equal(0, fake_receive_open(&pair.b, id + 2));
+    assert_false(fake_pull(&pair.b, &pulled));
+}
+
 static void our_own_opens_never_cut_the_link(void **state)
 {
     (void)state;
@@ -218,7 +238,8 @@ int main(void)
         TEST(ids_that_cannot_be_cut_the_link),      TEST(what_crossed_a_close_is_ignored),
         TEST(wrong_data_resets_its_stream),         TEST(wrong_credit_and_acks_reset_their_stream),
         TEST(messages_of_others_are_left_alone),    TEST(peer_may_open_so_many_streams),
-        TEST(control_past_its_bound_cuts_the_link), TEST(our_own_opens_never_cut_the_link),
+        TEST(control_past_its_bound_cuts_the_link), TEST(a_peer_opens_no_more_without_memory),
+        TEST(our_own_opens_never_cut_the_link),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,7 +28,9 @@ static int receive_open(struct mux *mux, const struct message *message, uint64_t
         mux_refuse(mux, id, REASON_LIMIT, "too many open streams");
         return mux->failure;
     }
-    struct mux_stream *stream = mux_stream_create(mux, id, false, now);
+    bool has_room = mux->peer_streams < MUX_STREAMS_WITHOUT_MEMORY ||
+                    account_level(mux->account) != ACCOUNT_FULL;
+    struct mux_stream *stream = has_room ? mux_stream_create(mux, id, false, now) : NULL;
     if (stream == NULL) {
         mux_refuse(mux, id, REASON_NO_MEMORY, NULL);
         return mux->failure;

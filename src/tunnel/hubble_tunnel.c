@@ -470,7 +470,8 @@ static void measure(const struct tunnel *base, uint64_t now, struct tunnel_holdi
 {
     const struct hubble_tunnel *tunnel = CONTAINER_OF(base, const struct hubble_tunnel, base);
     (void)now;
-    holding->bytes = tunnel->mux.queued + tunnel->inbound.whole.size;
+    holding->bytes = tunnel->mux.sessions.count * MUX_RECORD_COST + tunnel->mux.queued +
+                     tunnel->inbound.whole.size;
 }
 
 static size_t largest(struct tunnel *base)

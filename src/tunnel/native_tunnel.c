@@ -241,7 +241,8 @@ static void measure(const struct tunnel *base, uint64_t now, struct tunnel_holdi
     const struct native_tunnel *tunnel = CONTAINER_OF(base, const struct native_tunnel, base);
     if (tunnel->is_over)
         return;
-    holding->bytes = tunnel->mux.queued + tunnel->mux.early + tunnel->inbound.payload.bytes +
+    holding->bytes = tunnel->mux.streams.count * MUX_RECORD_COST + tunnel->mux.queued +
+                     tunnel->mux.early + tunnel->inbound.payload.bytes +
                      held_by_link(tunnel, now, LINK_QUIET);
     holding->unacknowledged = tunnel->link.kept;
     holding->silence = silence_of(tunnel, now);

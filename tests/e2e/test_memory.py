@@ -15,6 +15,7 @@ from culvert.world import MEGABYTE
 LIMIT = 64
 BOUND = LIMIT * MEGABYTE * 5 // 4 + 32 * MEGABYTE
 DECLARED = 65000
+NO_MEMORY = 9  # the code
 
 
 def data_head(sid):
@@ -212,6 +213,8 @@ def test_many_small_agents_of_one_owner_pay_together(world, sanitized):
         return re.search(r"cvk_\S+", gateway.key("add", name, "--user", owner).stdout)[0]
 
     def fill(numbers):
+        name = f"source{numbers[0]}"  # while memory is at its limit one opens few sessions
+        source = Source(world, gateway, name, key(name, "mallory"))
         for number in numbers:
             name = f"small{number}"
             sink = Sink(world, gateway, name, window=0, key=key(name, "mallory"))
@@ -221,7 +224,6 @@ def test_many_small_agents_of_one_owner_pay_together(world, sanitized):
 
     world.agent(gateway, "far", key=key("far", "ann"))
     near = world.agent(gateway, "near", f"0:far:127.0.0.1:{server.port}", key=key("near", "ann"))
-    source = Source(world, gateway, "source", key("source", "mallory"))
     fill(range(45))
     downloads = [Download(world, near.port()) for _ in range(8)]
     for download in downloads:
@@ -290,6 +292,45 @@ def test_questions_with_early_bytes_in_pieces_hold_little_more_than_these(world)
 
 
 @pytest.mark.once
+def test_sessions_that_carry_nothing_count(world, sanitized):
+    """One agent opens 50,000 sessions to another that answers none: records of 1.6 KB each."""
+    limit = 16
+    tunnel = world.tunnel(world.echo_server().port, threads=1,
+                          options=("--max-memory", f"{limit}M"))
+    innocent = world.keep(tunnel.connect())
+    source, sink = (world.keep(Link.connect(tunnel.gateway)) for _ in range(2))
+    assert source.shake_hands("source")["Ok"] and sink.shake_hands("sink")["Ok"]
+    stop = threading.Event()
+    drain = threading.Thread(target=drain_opens, args=(sink, stop))
+    drain.start()
+    codes = set()
+    for first in range(1, 100_000, 1000):
+        last = first + 998
+        source.send(b"".join(
+            encode(OPEN, [sid, "tcp", "sink" if sid < last else "nobody", "127.0.0.1", 1, "", {}])
+            for sid in range(first, first + 1000, 2)))
+        answered = 0
+        while answered != last:
+            kind, body = source.receive()
+            if kind == ACK:
+                answered, _, code, _ = body
+                codes.add(code)
+        innocent.sendall(b"still here")
+        assert receive_exactly(innocent, 10) == b"still here"
+    assert NO_MEMORY in codes
+    bound = (limit * 5 // 4 + 32) * MEGABYTE
+    assert sanitized or tunnel.gateway.memory() <= bound, tunnel.gateway.memory()
+    tunnel.check()
+    stop.set()
+    sink.send_message(MESSAGE_PING, [1])
+    drain.join()
+
+
+def drain_opens(link, stop):
+    while not stop.is_set():
+        link.receive()
+
+
 def test_memory_goes_back_to_the_system(world):
     server = world.server(receive_buffer=4096)
     tunnel = world.tunnel(server.port)
