@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/reason.h"
 #include "gateway/member.h"
+#include "net/tls.h"
 
 /* ---- a round ---- */
 
@@ -11,8 +12,26 @@ static void round_ends(struct pressure *pressure)
     atomic_store_explicit(&pressure->is_running, false, memory_order_release);
 }
 
+/* What the connection of a link is charged with itself. */
+static size_t connection_cost(const struct worker *worker)
+{
+    return worker->tls != NULL ? TLS_SESSION_COST : 0;
+}
+
+static void end_idle(struct member *member)
+{
+    log_warning("memory is at its limit (--max-memory): the link of agent %s, which has no "
+                "session, is ended",
+                member->name[0] != '\0' ? member->name : "(no name)");
+    member_end(member, REASON_NO_MEMORY, "the gateway is at its memory limit");
+}
+
 static void end_largest(struct member *member)
 {
+    if (tunnel_largest(member->tunnel) == 0 && connection_cost(member->worker) > 0) {
+        end_idle(member);
+        return;
+    }
     log_warning("memory is at its limit (--max-memory): the largest session of agent %s, or its "
                 "link, is ended",
                 member->name[0] != '\0' ? member->name : "(no name)");
@@ -56,7 +75,8 @@ static void add(struct member *member, uint64_t now)
     uint64_t silence = (uint64_t)PAYER_SILENCE * 1000;
     bool is_silent = holding.unacknowledged > 0 && holding.silence >= silence;
     struct member_ref ref = member_ref(member);
-    payer_add(member->payer, (struct payer_part){ref.worker, ref.id}, holding.bytes,
+    payer_add(member->payer, (struct payer_part){ref.worker, ref.id},
+              connection_cost(member->worker) + holding.bytes,
               is_silent ? holding.unacknowledged : 0);
 }
 

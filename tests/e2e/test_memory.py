@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import ssl
 import threading
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from culvert.peers import connect, receive_exactly
 from culvert.process import eventually
 from culvert.wire import (ACK, BINARY, CREDIT, DATA, HANDSHAKE, MESSAGE_PING, MESSAGE_PONG, OPEN,
-                          RESET, Link, encode, frame)
+                          RESET, Closed, Link, encode, frame)
 from culvert.world import MEGABYTE
 
 LIMIT = 64
@@ -82,6 +83,26 @@ def test_strangers_in_a_handshake_of_tls_end_no_session(world):
         download.take(MEGABYTE)
     assert tunnel.gateway.count("memory is at its limit") == 0
     Download(world, tunnel.port()).take(MEGABYTE)
+
+
+def test_idle_links_of_tls_pay_before_a_session(world, authority):
+    """1,100 agents of one network that do nothing, where TLS for so many takes more than
+    --max-memory."""
+    server = world.server(pour)
+    tunnel = world.tunnel(server.port, threads="2", secure=True,
+                          options=("--max-memory", "16M", "--trusted-proxy", "127.0.0.1"))
+    download = Download(world, tunnel.port())
+    download.take(MEGABYTE)
+    context = ssl.create_default_context(cafile=authority.certificate)
+    for number in range(1100):
+        link = world.keep(Link.connect(tunnel.gateway, context,
+                                       opening=[b"PROXY TCP4 10.0.0.9 127.0.0.1 1 2\r\n"]))
+        with contextlib.suppress(Closed, OSError):
+            link.shake_hands(f"idle{number}")
+    for _ in range(20):
+        download.take(MEGABYTE)
+    tunnel.gateway.wait_for("memory is at its limit.*the link of agent idle")
+    assert tunnel.gateway.count("memory is at its limit.*agent agent") == 0
 
 
 @pytest.mark.parametrize("kind", [DATA, OPEN, MESSAGE_PING, 0x07, 0x7E])
