@@ -63,7 +63,12 @@ static void tell(struct hubble_stream *stream)
 void hubble_mux_tell_news(struct hubble_mux *mux)
 {
     struct list_node *node;
+    struct list due;
+    list_init(&due);
     while ((node = list_pop(&mux->news)) != NULL)
+        list_append(&due, node);
+    /* What a holder writes within is for the next time, or one that always writes would hold us. */
+    while ((node = list_pop(&due)) != NULL)
         tell(CONTAINER_OF(node, struct hubble_stream, fresh));
 }
 

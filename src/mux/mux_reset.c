@@ -90,8 +90,13 @@ static void report(struct mux_stream *stream, uint64_t now)
 
 void mux_report_news(struct mux *mux, uint64_t now)
 {
+    struct list due;
     struct list_node *node;
+    list_init(&due);
     while ((node = list_pop(&mux->news)) != NULL)
+        list_append(&due, node);
+    /* What a holder writes within is for the next time, or one that always writes would hold us. */
+    while ((node = list_pop(&due)) != NULL)
         report(CONTAINER_OF(node, struct mux_stream, scheduled), now);
 }
 
