@@ -107,6 +107,31 @@ static void what_is_written_meanwhile_is_dropped_and_reported(void **state)
     assert_int_equal(0, near->resets);
 }
 
+static void write_again(struct fake_holder *holder)
+{
+    fake_write(holder, 100);
+}
+
+static void a_holder_that_always_writes_holds_nobody_up(void **state)
+{
+    (void)state;
+    assert_int_equal(0, fake_receive_open(&pair.a, 2));
+    struct fake_holder *near = fake_find(&pair.a, 2);
+    near->stream->operations->accept(near->stream);
+    assert_int_equal(0, fake_receive_data(&pair.a, 2, 1000));
+    struct message reset = {.type = MESSAGE_RESET, .sid = 2, .reset = {.code = REASON_RESET}};
+    assert_int_equal(0, fake_receive(&pair.a, &reset, NULL, 0));
+    fake_expect(&pair.a, MESSAGE_ACK, 2);
+    fake_expect_nothing(&pair.a);
+    near->hook = write_again;
+    fake_write(near, 5000);
+    fake_expect_nothing(&pair.a);
+    assert_int_equal(5000, near->written);
+    fake_expect_nothing(&pair.a);
+    assert_int_equal(5100, near->written);
+    near->hook = NULL;
+}
+
 static void a_stream_that_waits_counts_and_takes_nothing_more(void **state)
 {
     (void)state;
@@ -277,6 +302,7 @@ int main(void)
         TEST(an_immediate_code_drops_what_came_before),
         TEST(a_code_of_a_later_version_waits),
         TEST(what_is_written_meanwhile_is_dropped_and_reported),
+        TEST(a_holder_that_always_writes_holds_nobody_up),
         TEST(a_stream_that_waits_counts_and_takes_nothing_more),
         TEST(an_ack_may_leave_while_the_reset_waits),
         TEST(without_progress_it_ends_in_time),
