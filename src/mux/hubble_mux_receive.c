@@ -45,7 +45,8 @@ static void receive_open(struct hubble_mux *mux, const struct message *message)
         hubble_mux_refuse(mux, message->guid, REASON_LIMIT, "too many open sessions");
         return;
     }
-    bool has_room = mux->peer_streams < MUX_STREAMS_WITHOUT_MEMORY ||
+    /* To an agent a link brings everybody's opens: there the agent chooses who pays. */
+    bool has_room = mux->role != HUBBLE_GATEWAY || mux->peer_streams < MUX_STREAMS_WITHOUT_MEMORY ||
                     account_level(mux->account) != ACCOUNT_FULL;
     struct hubble_stream *stream =
         has_room ? hubble_stream_create(mux, message->guid, false) : NULL;

@@ -208,6 +208,12 @@ static void a_peer_opens_no_more_without_memory(void **state)
     pair.b.account.limit = SIZE_MAX;
     assert_int_equal(0, fake_receive_open(&pair.b, id + 2));
     assert_false(fake_pull(&pair.b, &pulled));
+    /* To an agent its link brings the opens of many. */
+    pair.a.ignore_opens = true;
+    pair.a.account.limit = 1;
+    for (uint64_t of_many = 2; of_many <= 2 * (MUX_STREAMS_WITHOUT_MEMORY + 1); of_many += 2)
+        assert_int_equal(0, fake_receive_open(&pair.a, of_many));
+    assert_false(fake_pull(&pair.a, &pulled));
 }
 
 static void our_own_opens_never_cut_the_link(void **state)

@@ -18,6 +18,15 @@ static int check_unknown(const struct mux *mux, uint64_t id)
     return was_opened ? 0 : CULVERT_ERROR_PROTOCOL;
 }
 
+/* To a gateway a link brings the opens of one agent, who pays for them. To an agent, whose ids are
+ * odd, it brings everybody's: there the agent chooses who pays. */
+static bool has_room(const struct mux *mux)
+{
+    bool is_agent = (mux->next_id & 1) != 0;
+    return is_agent || mux->peer_streams < MUX_STREAMS_WITHOUT_MEMORY ||
+           account_level(mux->account) != ACCOUNT_FULL;
+}
+
 static int receive_open(struct mux *mux, const struct message *message, uint64_t now)
 {
     uint64_t id = message->sid;
@@ -28,9 +37,7 @@ static int receive_open(struct mux *mux, const struct message *message, uint64_t
         mux_refuse(mux, id, REASON_LIMIT, "too many open streams");
         return mux->failure;
     }
-    bool has_room = mux->peer_streams < MUX_STREAMS_WITHOUT_MEMORY ||
-                    account_level(mux->account) != ACCOUNT_FULL;
-    struct mux_stream *stream = has_room ? mux_stream_create(mux, id, false, now) : NULL;
+    struct mux_stream *stream = has_room(mux) ? mux_stream_create(mux, id, false, now) : NULL;
     if (stream == NULL) {
         mux_refuse(mux, id, REASON_NO_MEMORY, NULL);
         return mux->failure;

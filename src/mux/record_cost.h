@@ -9,7 +9,7 @@
 
 enum {
     MUX_RECORD_COST = 1024, /* bytes */
-    /* While memory is at its limit, a peer may have so many open streams and opens no more. */
+    /* While a gateway's memory is at its limit, a peer with so many open streams opens no more. */
     MUX_STREAMS_WITHOUT_MEMORY = 256,
 };
 
