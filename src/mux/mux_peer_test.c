@@ -190,6 +190,16 @@ static void control_past_its_bound_cuts_the_link(void **state)
     assert_int_equal(CULVERT_ERROR_LIMIT, fake_receive_open(&pair.b, id));
 }
 
+static void close_all(struct mux *mux)
+{
+    size_t cursor = 0;
+    struct mux_stream *stream;
+    while ((stream = map_next(&mux->streams, &cursor)) != NULL) {
+        stream->stream.operations->close(&stream->stream);
+        cursor = 0;
+    }
+}
+
 static void a_peer_opens_no_more_without_memory(void **state)
 {
     (void)state;
@@ -214,6 +224,8 @@ static void a_peer_opens_no_more_without_memory(void **state)
     for (uint64_t of_many = 2; of_many <= 2 * (MUX_STREAMS_WITHOUT_MEMORY + 1); of_many += 2)
         assert_int_equal(0, fake_receive_open(&pair.a, of_many));
     assert_false(fake_pull(&pair.a, &pulled));
+    close_all(&pair.a.mux);
+    close_all(&pair.b.mux);
 }
 
 static void our_own_opens_never_cut_the_link(void **state)

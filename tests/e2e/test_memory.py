@@ -352,6 +352,7 @@ def drain_opens(link, stop):
         link.receive()
 
 
+@pytest.mark.once
 def test_memory_goes_back_to_the_system(world):
     server = world.server(receive_buffer=4096)
     tunnel = world.tunnel(server.port)
