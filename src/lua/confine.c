@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 enum {
+    CORE = 1, /* too little for a core file; 0 would let a program still be sent one (core(5)) */
     DESCRIPTORS = 256,
     THREAD_STACK = 256 * 1024, /* of those that look up names for libcurl */
     /* LuaJIT bounds its own stack and not C's, which functions like string.gsub go back to; the
@@ -74,7 +75,7 @@ static void apply_kernel_rules(void)
 static void set_limits(void)
 {
     limit(RLIMIT_STACK, STACK);
-    limit(RLIMIT_CORE, 0);
+    limit(RLIMIT_CORE, CORE);
     limit(RLIMIT_NOFILE, DESCRIPTORS);
 #ifndef IS_COVERAGE
     limit(RLIMIT_FSIZE, 0);
