@@ -65,7 +65,7 @@ static inline void mux_stream_forget_early(struct mux_stream *stream)
 /* What the stream's queue adds to mux->queued. */
 static inline size_t mux_stream_cost(const struct mux_stream *stream)
 {
-    return stream->out.bytes + (size_t)stream->out.count * MUX_STREAM_COST;
+    return stream->out.bytes + (size_t)stream->out.count * MUX_SLICE_COST;
 }
 
 /* Bytes that were delivered and not yet reported as consumed. */

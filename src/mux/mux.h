@@ -31,10 +31,10 @@ enum {
     MUX_MAX_WINDOW = CREDIT_MAX_WINDOW,
     MUX_EARLY_WINDOW = 16 * 1024, /* what may follow an open before its ack */
     MUX_QUANTUM = 64 * 1024,
-    MUX_STREAM_COST = 64,
-    MUX_MAX_STREAMS = 65536,      /* that a peer may have open */
-    MUX_SMALLEST_DATA = 4096,     /* that the payload of data messages can be limited to */
-    MUX_SMALL_DATA = 1024,        /* payload of what MUX_MAY_SMALL lets through */
+    MUX_SLICE_COST = 64,      /* bytes that a slice in a queue is counted with, beside its data */
+    MUX_MAX_STREAMS = 65536,  /* that a peer may have open */
+    MUX_SMALLEST_DATA = 4096, /* that the payload of data messages can be limited to */
+    MUX_SMALL_DATA = 1024,    /* payload of what MUX_MAY_SMALL lets through */
     MUX_MAX_CONTROL = 256 * 1024, /* bytes of refusals without a stream, past which the link is cut;
                                      and twice the bytes of opens that wait to be sent */
     MUX_MAX_REFUSALS = 4096,      /* of the peer's opens, that it does not take; one more cuts */
@@ -110,7 +110,7 @@ struct mux {
     uint64_t patience;     /* microseconds without progress that a reset waits for its holder */
     size_t largest_data;   /* payload of one data message at most */
     size_t early;          /* of all streams that we have not accepted yet */
-    size_t queued;         /* bytes in all `out` queues with MUX_STREAM_COST per slice */
+    size_t queued;         /* bytes in all `out` queues with MUX_SLICE_COST per slice */
     int failure;           /* remembered: the link must be cut */
     bool asked;            /* wants_to_send was called, no pull since */
 };

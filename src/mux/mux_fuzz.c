@@ -212,7 +212,7 @@ static void check(struct fuzz *fuzz)
         const struct credit_receiver *receive = &stream->receive;
         require(receive->window == receive->outstanding + receive->undelivered + receive->due);
         require(stream->send.available + stream->send.withheld <= UINT64_C(1) << 31);
-        queued += stream->out.bytes + (size_t)stream->out.count * MUX_STREAM_COST;
+        queued += stream->out.bytes + (size_t)stream->out.count * MUX_SLICE_COST;
     }
     require(queued == fuzz->mux.queued);
 }

@@ -465,7 +465,7 @@ static void parked_slices_pin_no_large_chunks(void **state)
     assert_true(a.account.used < before / 10);
     struct mux_stream *stream = mux_stream_from(parked->stream);
     assert_int_equal(PARKED_SLICES, stream->out.bytes);
-    assert_int_equal(stream->out.bytes + stream->out.count * MUX_STREAM_COST, a.mux.queued);
+    assert_int_equal(stream->out.bytes + stream->out.count * MUX_SLICE_COST, a.mux.queued);
 
     struct message credit = {.type = MESSAGE_CREDIT, .sid = parked->id, .credit = 1000};
     assert_int_equal(0, fake_receive(&a, &credit, NULL, 0));

@@ -347,7 +347,7 @@ void sessions_check_bounds(struct sessions *sessions, int side, const struct mux
             /* Its link was lost: the half reads what it has. */
             if (stream->is_dead || stream->mux != mux)
                 continue;
-            queued += stream->out.bytes + stream->out.count * MUX_STREAM_COST;
+            queued += stream->out.bytes + stream->out.count * MUX_SLICE_COST;
             TRIAL_CHECK(trial, stream->out.bytes <= SESSION_MAX_UNWRITTEN + SESSION_MAX_PIECE);
             TRIAL_CHECK(trial,
                         half->in.bytes + stream->receive.outstanding <= stream->receive.window);
