@@ -12,10 +12,16 @@ static void round_ends(struct pressure *pressure)
     atomic_store_explicit(&pressure->is_running, false, memory_order_release);
 }
 
-/* What the connection of a link is charged with itself. */
-static size_t connection_cost(const struct worker *worker)
+static void measure(const struct member *member, struct tunnel_holding *holding)
 {
-    return worker->tls != NULL ? TLS_SESSION_COST : 0;
+    *holding = (struct tunnel_holding){0};
+    tunnel_measure(member->tunnel, loop_now(&member->worker->loop), holding);
+}
+
+/* What the account is charged for the connection of a link itself. */
+static size_t connection_cost(const struct member *member, const struct tunnel_holding *holding)
+{
+    return member->worker->tls != NULL && holding->is_connected ? TLS_SESSION_COST : 0;
 }
 
 static void end_idle(struct member *member)
@@ -28,7 +34,9 @@ static void end_idle(struct member *member)
 
 static void end_largest(struct member *member)
 {
-    if (tunnel_largest(member->tunnel) == 0 && connection_cost(member->worker) > 0) {
+    struct tunnel_holding holding;
+    measure(member, &holding);
+    if (tunnel_largest(member->tunnel) == 0 && connection_cost(member, &holding) > 0) {
         end_idle(member);
         return;
     }
@@ -68,15 +76,15 @@ static void choose(struct worker *worker)
     loop_post(&victims->loop, &victims->pressure.act);
 }
 
-static void add(struct member *member, uint64_t now)
+static void add(struct member *member)
 {
-    struct tunnel_holding holding = {0};
-    tunnel_measure(member->tunnel, now, &holding);
+    struct tunnel_holding holding;
+    measure(member, &holding);
     uint64_t silence = (uint64_t)PAYER_SILENCE * 1000;
     bool is_silent = holding.unacknowledged > 0 && holding.silence >= silence;
     struct member_ref ref = member_ref(member);
     payer_add(member->payer, (struct payer_part){ref.worker, ref.id},
-              connection_cost(member->worker) + holding.bytes,
+              connection_cost(member, &holding) + holding.bytes,
               is_silent ? holding.unacknowledged : 0);
 }
 
@@ -92,7 +100,7 @@ static void count(struct loop *loop, struct loop_message *message)
     size_t cursor = 0;
     struct member *member;
     while ((member = map_next(&worker->members, &cursor)) != NULL)
-        add(member, loop_now(loop));
+        add(member);
     pthread_mutex_unlock(&pressure->payers.lock);
     if (atomic_fetch_sub(&pressure->missing, 1) == 1)
         choose(worker);

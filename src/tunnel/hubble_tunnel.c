@@ -472,6 +472,7 @@ static void measure(const struct tunnel *base, uint64_t now, struct tunnel_holdi
     (void)now;
     holding->bytes = tunnel->mux.sessions.count * MUX_RECORD_COST + tunnel->mux.queued +
                      tunnel->inbound.whole.size;
+    holding->is_connected = tunnel->carrier != NULL;
 }
 
 static size_t largest(struct tunnel *base)

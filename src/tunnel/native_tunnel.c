@@ -245,6 +245,7 @@ static void measure(const struct tunnel *base, uint64_t now, struct tunnel_holdi
                      tunnel->mux.early + tunnel->inbound.payload.bytes +
                      held_by_link(tunnel, now, LINK_QUIET);
     holding->unacknowledged = tunnel->link.kept;
+    holding->is_connected = tunnel->carrier != NULL;
     holding->silence = silence_of(tunnel, now);
 }
 

@@ -60,6 +60,7 @@ struct tunnel_holding {
                      yet; of what it has not acknowledged, only what waits for long */
     size_t unacknowledged; /* bytes that were sent and are kept until the peer acknowledges them */
     uint64_t silence;      /* microseconds since it last acknowledged any, while there are such */
+    bool is_connected;     /* it has a connection */
 };
 
 struct tunnel_operations {

@@ -375,6 +375,7 @@ static void the_largest_stream_can_be_ended(void **state)
     struct tunnel_holding holding = {0};
     world.tunnel->operations->measure(world.tunnel, world.trial.now, &holding);
     assert_int_equal(holding.bytes, MUX_RECORD_COST + sizeof(bytes));
+    assert_true(holding.is_connected);
     assert_int_equal(tunnel_largest(world.tunnel), MUX_RECORD_COST + sizeof(bytes));
     tunnel_end_largest(world.tunnel, REASON_NO_MEMORY, "memory ran out");
     hubble_world_turn(&world);
