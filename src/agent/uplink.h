@@ -21,9 +21,10 @@ enum {
     UPLINK_DIAL_TIME = 10 * 1000,   /* milliseconds to connect */
     UPLINK_ANSWER_TIME = 10 * 1000, /* milliseconds for TLS and the upgrade together, and as many
                                        for the answer to the first handshake */
-    UPLINK_SHORT_ANSWER_TIME = 4 * 1000, /* for all of that where another gateway may answer sooner,
-                                          */
-    UPLINK_LEAST_ANSWER_TIME = 500,      /* but at least these for the answer to the handshake */
+    /* For all of that, where another gateway may answer sooner; the answer to the handshake gets
+     * UPLINK_LEAST_ANSWER_TIME of it at least. */
+    UPLINK_SHORT_ANSWER_TIME = 4 * 1000,
+    UPLINK_LEAST_ANSWER_TIME = 500,
     UPLINK_SHORT_ROUNDS = 3, /* over all gateways in which that holds: then the way may be slow */
     UPLINK_RESUME_DIAL_TIME = 4 * 1000, /* the same while sessions wait: the next try's first packet
                                            comes sooner than this one's third */
