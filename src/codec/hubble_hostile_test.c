@@ -313,8 +313,8 @@ static void test_long_reasons_are_cut(void **state)
         size_t at;
         size_t size; /* that is left */
     } rows[] = {
-        {"xx", 510, 512},
-        {"xxx", 510, 512},
+        {"yy", 510, 512},
+        {"yyy", 510, 512},
         {"\xC3\xA4", 510, 512},
         {"\xC3\xA4", 511, 511},
         {"\xE2\x82\xAC", 510, 510},

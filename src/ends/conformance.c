@@ -58,7 +58,7 @@ static bool target_has_accepted(void *context)
     struct test_user *user = fixture->joining;
     if (user->peer < 0)
         user->peer = fixture->outlet->accept(fixture->targets);
-    return user->peer >= 0 && user->opened > 0;
+    return user->peer >= 0 && user->told.opened > 0;
 }
 
 static bool inlet_has_accepted(void *context)
@@ -118,6 +118,23 @@ static int tear_down(void **state)
     return 0;
 }
 
+static uint64_t bytes_moved(const struct test_user *user)
+{
+    return user->offered + user->told.written + user->told.bytes + user->consumed +
+           user->peer_sent + user->peer_received;
+}
+
+/* Takes the turns of the fixture's one user until no byte moves any more. */
+static void turn_until_still(struct fixture *fixture, void (*turn)(struct test_user *user))
+{
+    uint64_t before;
+    do {
+        before = bytes_moved(&fixture->one);
+        turn(&fixture->one);
+        test_loop_idle(&fixture->test);
+    } while (bytes_moved(&fixture->one) != before);
+}
+
 /* ---- data ---- */
 
 static void nothing_is_sent(void **state)
@@ -125,13 +142,13 @@ static void nothing_is_sent(void **state)
     struct fixture *f = *state;
     struct test_user *one = &f->one;
     join(f, one);
-    one->stream->operations->finish(one->stream);
+    one->told.stream->operations->finish(one->told.stream);
     test_loop_until(&f->test, test_user_peer_got_end, one);
-    test_loop_until_set(&f->test, &one->finished);
+    test_loop_until_set(&f->test, &one->told.finished);
     shutdown(one->peer, SHUT_WR);
-    test_loop_until_set(&f->test, &one->fins);
-    assert_int_equal(one->received + one->peer_received + one->written, 0);
-    assert_int_equal(one->resets, 0);
+    test_loop_until_set(&f->test, &one->told.fins);
+    assert_int_equal(one->told.bytes + one->peer_received + one->told.written, 0);
+    assert_int_equal(one->told.resets, 0);
     assert_in_range(test_loop_idle(&f->test), 0, FEW_TURNS);
 }
 
@@ -141,12 +158,12 @@ static void send_both_ways(struct fixture *fixture, uint64_t bytes)
     join(fixture, one);
     one->wanted = one->peer_wanted = bytes;
     test_loop_spin_until(&fixture->test, test_user_all_has_arrived, one);
-    one->stream->operations->finish(one->stream);
+    one->told.stream->operations->finish(one->told.stream);
     shutdown(one->peer, SHUT_WR);
-    test_loop_until_set(&fixture->test, &one->fins);
-    test_loop_until_set(&fixture->test, &one->finished);
+    test_loop_until_set(&fixture->test, &one->told.fins);
+    test_loop_until_set(&fixture->test, &one->told.finished);
     test_loop_until(&fixture->test, test_user_peer_got_end, one);
-    assert_int_equal(one->written, bytes);
+    assert_int_equal(one->told.written, bytes);
 }
 
 static void a_byte_each_way(void **state)
@@ -171,7 +188,7 @@ static void a_program_that_reads_slowly(void **state)
     one->wanted = MEGABYTE;
     one->peer_appetite = SLOW;
     test_loop_until(&f->test, test_user_all_has_arrived, one);
-    assert_int_equal(one->written, MEGABYTE);
+    assert_int_equal(one->told.written, MEGABYTE);
 }
 
 /* What is not consumed bounds what is delivered. */
@@ -182,13 +199,8 @@ static void a_holder_that_reads_slowly(void **state)
     join(f, one);
     one->peer_wanted = ENDLESS;
     one->appetite = 0;
-    uint64_t before;
-    do {
-        before = one->received + one->peer_sent;
-        test_user_turn(one);
-        test_loop_idle(&f->test);
-    } while (one->received + one->peer_sent != before);
-    assert_in_range(one->received, 1, MEGABYTE);
+    turn_until_still(f, test_user_turn);
+    assert_in_range(one->told.bytes, 1, MEGABYTE);
     one->peer_wanted = one->peer_sent;
     assert_in_range(test_loop_idle(&f->test), 0, FEW_TURNS);
     one->appetite = SLOW;
@@ -207,12 +219,12 @@ static void the_program_ends_first(void **state)
     test_loop_until(&f->test, test_user_peer_has_sent, one);
     shutdown(one->peer, SHUT_WR);
     one->appetite = UINT64_MAX;
-    test_loop_until_set(&f->test, &one->fins);
-    assert_int_equal(one->received, SOME);
+    test_loop_until_set(&f->test, &one->told.fins);
+    assert_int_equal(one->told.bytes, SOME);
     assert_in_range(test_loop_idle(&f->test), 0, FEW_TURNS);
     one->wanted = SOME;
     test_loop_until(&f->test, test_user_all_was_written, one);
-    one->stream->operations->finish(one->stream);
+    one->told.stream->operations->finish(one->told.stream);
     test_loop_until(&f->test, test_user_peer_got_end, one);
     assert_int_equal(one->peer_received, SOME);
 }
@@ -224,15 +236,15 @@ static void the_holder_ends_first(void **state)
     join(f, one);
     one->wanted = SOME;
     test_user_write_all(one);
-    one->stream->operations->finish(one->stream);
+    one->told.stream->operations->finish(one->told.stream);
     test_loop_until(&f->test, test_user_peer_got_end, one);
     assert_int_equal(one->peer_received, SOME);
     assert_in_range(test_loop_idle(&f->test), 0, FEW_TURNS);
     one->peer_wanted = SOME;
     test_loop_until(&f->test, test_user_all_has_arrived, one);
-    assert_int_equal(one->fins, 0);
+    assert_int_equal(one->told.fins, 0);
     shutdown(one->peer, SHUT_WR);
-    test_loop_until_set(&f->test, &one->fins);
+    test_loop_until_set(&f->test, &one->told.fins);
 }
 
 /* ---- reset ---- */
@@ -248,18 +260,14 @@ static void the_program_resets_behind_data(void **state)
     one->peer = -1;
     /* The reset waits for what came before it. */
     one->appetite = 0;
-    uint64_t before;
-    do {
-        before = one->received;
-        test_loop_idle(&f->test);
-    } while (one->received != before);
-    assert_int_equal(one->resets, 0);
+    turn_until_still(f, test_user_turn_holder);
+    assert_int_equal(one->told.resets, 0);
     assert_in_range(test_loop_idle(&f->test), 0, FEW_TURNS);
     one->appetite = SLOW;
     test_loop_until(&f->test, test_user_holder_got_reset, one);
     assert_int_equal(one->consumed, SOME);
-    assert_int_equal(one->code, REASON_RESET);
-    assert_int_equal(one->fins, 0);
+    assert_int_equal(one->told.code, REASON_RESET);
+    assert_int_equal(one->told.fins, 0);
 }
 
 /* What was reported as written arrives, also where the program has still to make room for it. */
@@ -269,17 +277,12 @@ static void the_holder_resets_behind_data(void **state)
     struct test_user *one = &f->one;
     join(f, one);
     one->wanted = ENDLESS;
-    uint64_t before;
-    do {
-        before = one->written;
-        test_user_turn_holder(one);
-        test_loop_idle(&f->test);
-    } while (one->written != before);
+    turn_until_still(f, test_user_turn_holder);
     test_user_reset(one, REASON_RESET);
     assert_int_equal(test_loop_chunks_held(&f->test), 0);
     test_loop_until(&f->test, test_user_peer_got_reset, one);
-    assert_true(one->peer_received >= one->written);
-    assert_int_equal(one->resets, 0);
+    assert_true(one->peer_received >= one->told.written);
+    assert_int_equal(one->told.resets, 0);
 }
 
 static void the_holder_resets_at_once(void **state)
@@ -302,18 +305,13 @@ static void a_reset_reports_what_is_held_as_written(void **state)
     struct test_user *one = &f->one;
     join(f, one);
     one->wanted = ENDLESS;
-    uint64_t before;
-    do {
-        before = one->offered;
-        test_user_turn_holder(one);
-        test_loop_idle(&f->test);
-    } while (one->offered != before);
-    assert_true(one->written < one->offered);
+    turn_until_still(f, test_user_turn_holder);
+    assert_true(one->told.written < one->offered);
     one->wanted = one->offered;
     test_tcp_abort(one->peer);
     one->peer = -1;
     test_loop_until(&f->test, test_user_holder_got_reset, one);
-    assert_int_equal(one->written, one->offered);
+    assert_int_equal(one->told.written, one->offered);
 }
 
 static void a_holder_that_lets_go_resets(void **state)
@@ -321,8 +319,8 @@ static void a_holder_that_lets_go_resets(void **state)
     struct fixture *f = *state;
     struct test_user *one = &f->one;
     join(f, one);
-    one->stream->operations->close(one->stream);
-    one->stream = NULL;
+    one->told.stream->operations->close(one->told.stream);
+    one->told.stream = NULL;
     test_loop_until(&f->test, test_user_peer_got_reset, one);
 }
 
@@ -335,7 +333,8 @@ static bool all_have_ended(void *context)
     for (size_t i = 0; i < THOUSAND; i++) {
         struct test_user *user = &fixture->many[i];
         test_user_turn(user);
-        have_ended = have_ended && user->fins > 0 && user->finished > 0 && user->peer_got_end;
+        have_ended =
+            have_ended && user->told.fins > 0 && user->told.finished > 0 && user->peer_got_end;
     }
     return have_ended;
 }
@@ -364,16 +363,16 @@ static void a_thousand_at_once(void **state)
         struct test_user *user = &f->many[i];
         user->wanted = user->peer_wanted = i;
         test_user_write_all(user);
-        user->stream->operations->finish(user->stream);
+        user->told.stream->operations->finish(user->told.stream);
         test_user_send(user);
         assert_int_equal(user->peer_sent, i);
         shutdown(user->peer, SHUT_WR);
     }
     test_loop_spin_until(&f->test, all_have_ended, f);
     for (size_t i = 0; i < THOUSAND; i++) {
-        assert_int_equal(f->many[i].received, i);
+        assert_int_equal(f->many[i].told.bytes, i);
         assert_int_equal(f->many[i].peer_received, i);
-        assert_int_equal(f->many[i].resets, 0);
+        assert_int_equal(f->many[i].told.resets, 0);
     }
     assert_in_range(test_loop_idle(&f->test), 0, FEW_TURNS);
 }
@@ -387,13 +386,13 @@ static void what_is_written_early_arrives(void **state)
     test_user_take(one, f->outlet->dial(f->targets));
     one->wanted = SLOW;
     test_user_write_all(one);
-    one->stream->operations->finish(one->stream);
-    assert_int_equal(one->opened, 0);
+    one->told.stream->operations->finish(one->told.stream);
+    assert_int_equal(one->told.opened, 0);
     f->joining = one;
     test_loop_until(&f->test, target_has_accepted, f);
     test_loop_until(&f->test, test_user_peer_got_end, one);
     assert_int_equal(one->peer_received, SLOW);
-    assert_int_equal(one->opened, 1);
+    assert_int_equal(one->told.opened, 1);
 }
 
 static void a_refusal_is_told_once(void **state)
@@ -403,12 +402,12 @@ static void a_refusal_is_told_once(void **state)
     test_user_take(one, f->outlet->dial_refusing(f->targets));
     one->wanted = SLOW;
     test_user_write_all(one);
-    assert_int_equal(one->resets, 0);
+    assert_int_equal(one->told.resets, 0);
     test_loop_until(&f->test, test_user_holder_got_reset, one);
-    assert_int_equal(one->opened + one->fins, 0);
-    assert_int_equal(one->code, REASON_DIAL_REFUSED);
+    assert_int_equal(one->told.opened + one->told.fins, 0);
+    assert_int_equal(one->told.code, REASON_DIAL_REFUSED);
     test_loop_idle(&f->test);
-    assert_int_equal(one->resets, 1);
+    assert_int_equal(one->told.resets, 1);
 }
 
 /* No event follows, and what has connected meanwhile is reset. */
@@ -420,12 +419,12 @@ static void a_dial_may_be_cancelled(void **state)
     one->wanted = SLOW;
     test_user_write_all(one);
     test_loop_idle(&f->test);
-    assert_int_equal(one->opened + one->resets, 0);
+    assert_int_equal(one->told.opened + one->told.resets, 0);
     test_user_reset(one, REASON_RESET);
     test_user_take(one, f->outlet->dial(f->targets));
     test_user_reset(one, REASON_RESET);
     test_loop_idle(&f->test);
-    assert_int_equal(one->opened + one->resets + one->fins, 0);
+    assert_int_equal(one->told.opened + one->told.resets + one->told.fins, 0);
     one->peer = f->outlet->accept(f->targets);
     if (one->peer >= 0)
         test_loop_until(&f->test, test_user_peer_got_reset, one);

@@ -79,6 +79,7 @@ void test_loop_until_set(struct test_loop *test, const int *number)
 unsigned test_loop_idle(struct test_loop *test)
 {
     unsigned turns = 0;
+    uv_update_time(&test->loop.uv); /* from now, not from the turn before */
     uv_timer_start(&test->tick, on_tick, IDLE_MILLISECONDS, 0);
     while (uv_is_active((uv_handle_t *)&test->tick)) {
         uv_run(&test->loop.uv, UV_RUN_ONCE);
@@ -150,7 +151,7 @@ void test_tcp_abort(int fd)
 
 /* ---- the holder ---- */
 
-static void on_opened(struct stream *stream)
+void test_holder_opened(struct stream *stream)
 {
     struct test_holder *holder = stream->holder;
     assert_int_equal(holder->bytes, 0);
@@ -170,13 +171,13 @@ static void on_data(struct stream *stream, struct slice_queue *data)
     }
 }
 
-static void on_fin(struct stream *stream)
+void test_holder_fin(struct stream *stream)
 {
     struct test_holder *holder = stream->holder;
     holder->fins++;
 }
 
-static void on_reset(struct stream *stream, int code, const char *reason)
+void test_holder_reset(struct stream *stream, int code, const char *reason)
 {
     struct test_holder *holder = stream->holder;
     (void)reason;
@@ -186,25 +187,25 @@ static void on_reset(struct stream *stream, int code, const char *reason)
     stream->operations->close(stream);
 }
 
-static void on_written(struct stream *stream, size_t bytes)
+void test_holder_written(struct stream *stream, size_t bytes)
 {
     struct test_holder *holder = stream->holder;
     holder->written += bytes;
 }
 
-static void on_finished(struct stream *stream)
+void test_holder_finished(struct stream *stream)
 {
     struct test_holder *holder = stream->holder;
     holder->finished++;
 }
 
 static const struct stream_events holder_events = {
-    .opened = on_opened,
+    .opened = test_holder_opened,
     .data = on_data,
-    .fin = on_fin,
-    .reset = on_reset,
-    .written = on_written,
-    .finished = on_finished,
+    .fin = test_holder_fin,
+    .reset = test_holder_reset,
+    .written = test_holder_written,
+    .finished = test_holder_finished,
 };
 
 void test_holder_take(struct test_holder *holder, struct stream *stream)

@@ -49,6 +49,13 @@ struct test_holder {
 };
 
 void test_holder_take(struct test_holder *holder, struct stream *stream);
+/* Its stream's events but `data`, for a holder that begins with a test_holder and takes the data in
+ * its own way. */
+void test_holder_opened(struct stream *stream);
+void test_holder_fin(struct stream *stream);
+void test_holder_reset(struct stream *stream, int code, const char *reason);
+void test_holder_written(struct stream *stream, size_t bytes);
+void test_holder_finished(struct stream *stream);
 /* Writes a copy of the text through the holder's stream. */
 void test_holder_write(struct test_holder *holder, struct chunk_pool *pool, const char *text);
 

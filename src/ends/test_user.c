@@ -34,67 +34,38 @@ static void check_pattern(const uint8_t *data, size_t size, uint64_t offset)
     }
 }
 
-static void on_opened(struct stream *stream)
-{
-    struct test_user *user = stream->holder;
-    assert_int_equal(user->received, 0);
-    user->opened++;
-}
-
 static void on_data(struct stream *stream, struct slice_queue *data)
 {
-    struct test_user *user = stream->holder;
-    assert_int_equal(user->fins + user->resets, 0);
+    struct test_holder *told = stream->holder;
+    assert_int_equal(told->fins + told->resets, 0);
     while (data->count > 0) {
         struct slice slice = slice_queue_take(data, SIZE_MAX);
-        check_pattern(slice.data, slice.size, user->received);
-        user->received += slice.size;
+        check_pattern(slice.data, slice.size, told->bytes);
+        told->bytes += slice.size;
         slice_drop(&slice);
     }
-}
-
-static void on_fin(struct stream *stream)
-{
-    struct test_user *user = stream->holder;
-    user->fins++;
-}
-
-static void on_reset(struct stream *stream, int code, const char *reason)
-{
-    struct test_user *user = stream->holder;
-    (void)reason;
-    user->resets++;
-    user->code = code;
-    user->stream = NULL;
-    stream->operations->close(stream);
 }
 
 static void on_written(struct stream *stream, size_t bytes)
 {
     struct test_user *user = stream->holder;
-    user->written += bytes;
-    assert_true(user->written <= user->offered);
-}
-
-static void on_finished(struct stream *stream)
-{
-    struct test_user *user = stream->holder;
-    user->finished++;
+    test_holder_written(stream, bytes);
+    assert_true(user->told.written <= user->offered);
 }
 
 static const struct stream_events user_events = {
-    .opened = on_opened,
+    .opened = test_holder_opened,
     .data = on_data,
-    .fin = on_fin,
-    .reset = on_reset,
+    .fin = test_holder_fin,
+    .reset = test_holder_reset,
     .written = on_written,
-    .finished = on_finished,
+    .finished = test_holder_finished,
 };
 
 void test_user_take(struct test_user *user, struct stream *stream)
 {
     *user = (struct test_user){
-        .stream = stream, .peer = -1, .appetite = UINT64_MAX, .peer_appetite = UINT64_MAX};
+        .told.stream = stream, .peer = -1, .appetite = UINT64_MAX, .peer_appetite = UINT64_MAX};
     stream->events = &user_events;
     stream->holder = user;
     stream->operations->consumed(stream, 0);
@@ -102,9 +73,9 @@ void test_user_take(struct test_user *user, struct stream *stream)
 
 void test_user_let_go(struct test_user *user)
 {
-    if (user->stream != NULL)
-        user->stream->operations->close(user->stream);
-    user->stream = NULL;
+    if (user->told.stream != NULL)
+        user->told.stream->operations->close(user->told.stream);
+    user->told.stream = NULL;
     if (user->peer >= 0)
         close(user->peer);
     user->peer = -1;
@@ -122,7 +93,7 @@ static void write_piece(struct test_user *user)
     struct slice slice = {NULL, pattern() + user->offered % PERIOD, size};
     assert_int_equal(slice_queue_push(&queue, slice), 0);
     user->offered += size;
-    user->stream->operations->write(user->stream, &queue);
+    user->told.stream->operations->write(user->told.stream, &queue);
     assert_int_equal(queue.count, 0);
     slice_queue_deinit(&queue);
 }
@@ -135,22 +106,22 @@ void test_user_write_all(struct test_user *user)
 
 void test_user_reset(struct test_user *user, int code)
 {
-    user->stream->operations->reset(user->stream, code, NULL);
-    user->stream->operations->close(user->stream);
-    user->stream = NULL;
+    user->told.stream->operations->reset(user->told.stream, code, NULL);
+    user->told.stream->operations->close(user->told.stream);
+    user->told.stream = NULL;
 }
 
 /* ---- a turn of both ---- */
 
 void test_user_turn_holder(struct test_user *user)
 {
-    while (user->stream != NULL && user->offered < user->wanted &&
-           user->offered - user->written < TEST_USER_WINDOW)
+    while (user->told.stream != NULL && user->offered < user->wanted &&
+           user->offered - user->told.written < TEST_USER_WINDOW)
         write_piece(user);
-    size_t bytes = least(user->received - user->consumed, user->appetite);
+    size_t bytes = least(user->told.bytes - user->consumed, user->appetite);
     user->consumed += bytes;
-    if (user->stream != NULL && bytes > 0)
-        user->stream->operations->consumed(user->stream, bytes);
+    if (user->told.stream != NULL && bytes > 0)
+        user->told.stream->operations->consumed(user->told.stream, bytes);
 }
 
 void test_user_send(struct test_user *user)
@@ -212,7 +183,7 @@ bool test_user_all_was_written(void *context)
 {
     struct test_user *user = context;
     test_user_turn_holder(user);
-    return user->written == user->wanted;
+    return user->told.written == user->wanted;
 }
 
 bool test_user_peer_got_end(void *context)
@@ -235,5 +206,5 @@ bool test_user_holder_got_reset(void *context)
 {
     struct test_user *user = context;
     test_user_turn_holder(user);
-    return user->resets > 0;
+    return user->told.resets > 0;
 }

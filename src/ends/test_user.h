@@ -3,7 +3,7 @@
 #ifndef ENDS_TEST_USER_H
 #define ENDS_TEST_USER_H
 
-#include "relay/stream.h"
+#include "ends/test_loop.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,13 +16,11 @@ enum {
 
 /* A stream's holder, and the program outside at its other end. */
 struct test_user {
-    struct stream *stream;
-    int peer; /* -1: none */
-    int opened, fins, resets, finished;
-    int code;
-    uint64_t wanted, offered, written; /* of the bytes for the program outside */
-    uint64_t received, consumed;       /* of the bytes from it */
-    uint64_t appetite;                 /* bytes that are consumed a turn */
+    struct test_holder told;  /* what the stream has told; its data is checked, not kept */
+    int peer;                 /* -1: none */
+    uint64_t wanted, offered; /* of the bytes for the program outside */
+    uint64_t consumed;        /* of the bytes from it */
+    uint64_t appetite;        /* bytes that are consumed a turn */
     uint64_t peer_wanted, peer_sent, peer_received;
     uint64_t peer_appetite;
     bool peer_got_end, peer_got_reset;

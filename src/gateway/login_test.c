@@ -110,8 +110,7 @@ static void come(struct visit *visit, const struct dialect *dialect)
 static void begin(struct visit *visit, const struct dialect *dialect)
 {
     memset(visit, 0, sizeof(*visit));
-    test_gateway_prepare(&visit->test);
-    test_gateway_open(&visit->test);
+    test_gateway_begin(&visit->test);
     come(visit, dialect);
 }
 

@@ -14,12 +14,6 @@
 
 enum { SECOND = 1000 * 1000 };
 
-static void begin(struct test_gateway *test)
-{
-    test_gateway_prepare(test);
-    test_gateway_open(test);
-}
-
 static bool holds(struct registry *registry, const char *name)
 {
     struct member_ref ref;
@@ -33,7 +27,7 @@ static void an_agent_is_a_member_until_it_goes(void **state)
     (void)state;
     struct test_gateway test;
     struct test_agent agent = {0};
-    begin(&test);
+    test_gateway_begin(&test);
     test_agent_register(&agent, &test, "one");
     const struct member *member = test_gateway_member(&test, "one");
     assert_non_null(member);
@@ -55,7 +49,7 @@ static void a_link_that_is_over_frees_its_name(void **state)
     (void)state;
     struct test_gateway test;
     struct test_agent agent = {0};
-    begin(&test);
+    test_gateway_begin(&test);
     test_agent_register(&agent, &test, "one");
     struct member *member = test_gateway_member(&test, "one");
     char link[LINK_NAME_TEXT_SIZE];
@@ -75,7 +69,7 @@ static void a_name_is_not_claimed_for_ever(void **state)
 {
     (void)state;
     struct test_gateway test;
-    begin(&test);
+    test_gateway_begin(&test);
     /* How often it has tried before; the last that is let in, and the first that is not. */
     for (unsigned tries = 2; tries <= 3; tries++) {
         struct test_agent agent = {0};
@@ -104,7 +98,7 @@ static void a_name_whose_holder_answers_is_taken(void **state)
     (void)state;
     struct test_gateway test;
     struct test_agent first = {0}, second = {0};
-    begin(&test);
+    test_gateway_begin(&test);
     test_agent_register(&first, &test, "one");
     const struct member *member = test_gateway_member(&test, "one");
     test_agent_dial(&second, &test, "one");
@@ -123,7 +117,7 @@ static void a_detached_holder_makes_way(void **state)
     (void)state;
     struct test_gateway test;
     struct test_agent first = {0}, second = {0};
-    begin(&test);
+    test_gateway_begin(&test);
     test_agent_register(&first, &test, "one");
     test_agent_cut(&first);
     const struct member *before = test_gateway_member(&test, "one");
@@ -145,7 +139,7 @@ static void a_link_waits_as_long_as_its_window(void **state)
     (void)state;
     struct test_gateway test;
     struct test_agent agent = {0};
-    begin(&test);
+    test_gateway_begin(&test);
     test.config.resume_window = 10;
     test_agent_register(&agent, &test, "one");
     test_agent_cut(&agent);
@@ -167,7 +161,7 @@ static void a_link_goes_on_with_another_carrier(void **state)
     (void)state;
     struct test_gateway test;
     struct test_agent agent = {0};
-    begin(&test);
+    test_gateway_begin(&test);
     test_agent_register(&agent, &test, "one");
     struct member *member = test_gateway_member(&test, "one");
     test_agent_cut(&agent);
@@ -190,7 +184,7 @@ static void a_session_is_joined_and_counted(void **state)
     struct test_gateway test;
     struct test_agent near = {0}, far = {0};
     struct test_session asking, asked;
-    begin(&test);
+    test_gateway_begin(&test);
     test_agent_register(&near, &test, "near");
     test_agent_register(&far, &test, "far");
     test_session_open(&asking, &near, "far");
@@ -223,7 +217,7 @@ static void a_session_with_nobody_is_refused(void **state)
     struct test_gateway test;
     struct test_agent near = {0};
     struct test_session asking;
-    begin(&test);
+    test_gateway_begin(&test);
     test_agent_register(&near, &test, "near");
     test_session_open(&asking, &near, "nobody");
     test_gateway_settle(&test);
@@ -239,7 +233,7 @@ static void sessions_a_second_are_limited(void **state)
     (void)state;
     struct test_gateway test;
     struct test_agent near = {0};
-    begin(&test);
+    test_gateway_begin(&test);
     test_agent_register(&near, &test, "near");
     struct member *member = test_gateway_member(&test, "near");
     static const struct {

@@ -178,10 +178,7 @@ static void the_same_agent_takes_its_name_back_at_once(void **state)
     struct test_session asking, asked;
     begin(&room);
     test_agent_register(&asker, &room.test, "asker");
-    test_session_open(&asking, &asker, "one");
-    test_gateway_settle(&room.test);
-    test_session_accept(&asked, &room.agent);
-    test_gateway_settle(&room.test);
+    test_session_join(&asking, &asker, &asked, &room.agent);
     memset(room.other.boot, 'a', sizeof(room.other.boot));
     test_agent_register(&room.other, &room.test, "one");
     assert_int_equal(room.other.welcomes, 1);
@@ -289,10 +286,7 @@ static void a_link_that_is_left_stays_while_it_has_sessions(void **state)
     struct test_session asking, asked;
     begin(&room);
     test_agent_register(&room.other, &room.test, "asker");
-    test_session_open(&asking, &room.other, "one");
-    test_gateway_settle(&room.test);
-    test_session_accept(&asked, &room.agent);
-    test_gateway_settle(&room.test);
+    test_session_join(&asking, &room.other, &asked, &room.agent);
     leave(&room);
     room.member->left_since = loop_now(room.test.loop) - 61 * (uint64_t)SECOND;
     room.member->timer.fired(&room.member->timer);

@@ -38,6 +38,12 @@ void test_gateway_open(struct test_gateway *test)
     test->loop = &test->worker->loop;
 }
 
+void test_gateway_begin(struct test_gateway *test)
+{
+    test_gateway_prepare(test);
+    test_gateway_open(test);
+}
+
 static void run_turn(struct test_gateway *test)
 {
     for (unsigned i = 0; i < test->gateway->worker_count; i++)
@@ -306,6 +312,15 @@ void test_session_accept(struct test_session *session, struct test_agent *agent)
     hold(session, agent->streams[index]);
     agent->streams[index] = NULL;
     session->stream->operations->accept(session->stream);
+}
+
+void test_session_join(struct test_session *asking, struct test_agent *near,
+                       struct test_session *asked, struct test_agent *far)
+{
+    test_session_open(asking, near, far->name);
+    test_gateway_settle(near->test);
+    test_session_accept(asked, far);
+    test_gateway_settle(near->test);
 }
 
 void test_session_write(struct test_session *session, struct test_gateway *test, size_t bytes)

@@ -23,6 +23,8 @@ struct test_gateway {
 /* Agents need no key, every session is granted, and a link waits 60 s for its next carrier. */
 void test_gateway_prepare(struct test_gateway *test);
 void test_gateway_open(struct test_gateway *test);
+/* Both, with nothing changed. */
+void test_gateway_begin(struct test_gateway *test);
 /* Runs turns until `is_over` holds, which must come. */
 void test_gateway_run(struct test_gateway *test, bool (*is_over)(void *holder), void *holder);
 /* Runs a few turns: all that is ready on socket pairs is dealt with. */
@@ -77,6 +79,9 @@ struct test_session {
 void test_session_open(struct test_session *session, struct test_agent *agent, const char *name);
 /* The first stream that was opened towards the agent is accepted. */
 void test_session_accept(struct test_session *session, struct test_agent *agent);
+/* Both: `near` opens a session at `far`, which accepts it. */
+void test_session_join(struct test_session *asking, struct test_agent *near,
+                       struct test_session *asked, struct test_agent *far);
 void test_session_write(struct test_session *session, struct test_gateway *test, size_t bytes);
 void test_session_close(struct test_session *session);
 

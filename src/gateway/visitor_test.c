@@ -21,12 +21,6 @@ enum { SECOND = 1000 * 1000 };
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 #define UPGRADE_NATIVELY UPGRADE_FIELDS "Sec-WebSocket-Protocol: culvert.1\r\n"
 
-static void begin(struct test_gateway *test)
-{
-    test_gateway_prepare(test);
-    test_gateway_open(test);
-}
-
 static int dial(struct test_gateway *test)
 {
     int fds[2];
@@ -88,7 +82,7 @@ static void requests_and_what_they_get(void **state)
 {
     (void)state;
     struct test_gateway test;
-    begin(&test);
+    test_gateway_begin(&test);
     expect(&test, "GET / HTTP/1.1\r\n" UPGRADE_NATIVELY "\r\n", 101, true);
     expect(&test, "GET / HTTP/1.1\r\n" UPGRADE_NATIVELY "Origin: http://page\r\n\r\n", 403, false);
     expect(&test, "GET / HTTP/1.1\r\n" UPGRADE_FIELDS "\r\n", 400, false);
@@ -156,7 +150,7 @@ static void a_request_may_come_byte_by_byte(void **state)
     struct test_gateway test;
     bool is_closed = false;
     const char *request = "GET / HTTP/1.1\r\n" UPGRADE_NATIVELY "\r\n";
-    begin(&test);
+    test_gateway_begin(&test);
     int fd = dial(&test);
     for (const char *at = request; *at != '\0'; at++) {
         const char byte[2] = {*at, '\0'};
@@ -177,7 +171,7 @@ static void who_does_not_log_in_in_time_is_gone(void **state)
     (void)state;
     struct test_gateway test;
     bool is_closed = false;
-    begin(&test);
+    test_gateway_begin(&test);
     int first = dial(&test);
     int second = dial(&test);
     test_gateway_settle(&test);
@@ -268,13 +262,10 @@ static void a_gateway_that_stops_lets_sessions_finish(void **state)
     struct test_gateway test;
     struct test_agent near = {0}, far = {0}, late = {0};
     struct test_session asking, asked, second;
-    begin(&test);
+    test_gateway_begin(&test);
     test_agent_register(&near, &test, "near");
     test_agent_register(&far, &test, "far");
-    test_session_open(&asking, &near, "far");
-    test_gateway_settle(&test);
-    test_session_accept(&asked, &far);
-    test_gateway_settle(&test);
+    test_session_join(&asking, &near, &asked, &far);
     gateway_stop(test.gateway, 3600);
     test_gateway_run(&test, has_drained, &test);
     test_gateway_settle(&test);
@@ -308,7 +299,7 @@ static void a_link_without_a_carrier_ends_when_the_gateway_stops(void **state)
     (void)state;
     struct test_gateway test;
     struct test_agent away = {0}, cut = {0};
-    begin(&test);
+    test_gateway_begin(&test);
     test_agent_register(&away, &test, "away");
     test_agent_register(&cut, &test, "cut");
     test_agent_cut(&away);
@@ -333,13 +324,10 @@ static void links_that_end_reset_their_sessions(void **state)
     struct test_gateway test;
     struct test_agent near = {0}, far = {0};
     struct test_session asking, asked;
-    begin(&test);
+    test_gateway_begin(&test);
     test_agent_register(&near, &test, "near");
     test_agent_register(&far, &test, "far");
-    test_session_open(&asking, &near, "far");
-    test_gateway_settle(&test);
-    test_session_accept(&asked, &far);
-    test_gateway_settle(&test);
+    test_session_join(&asking, &near, &asked, &far);
     worker_end_links(test.worker);
     test_gateway_settle(&test);
     assert_int_equal(test.worker->members.count, 0);

@@ -452,16 +452,22 @@ static void write_key(const char *path, const char *key)
     assert_int_equal(fclose(file), 0);
 }
 
-static void test_a_new_key_is_proved_at_once(void **state)
+/* The agent's key, "sesame", is in a new file, whose name this makes of `path`. */
+static void use_key_file(char *path)
 {
-    char path[] = "/tmp/culvert-uplink-XXXXXX";
     int file = mkstemp(path);
-    (void)state;
     assert_true(file >= 0);
     close(file);
     write_key(path, "sesame");
     world.config.key = "sesame";
     world.config.key_file = path;
+}
+
+static void test_a_new_key_is_proved_at_once(void **state)
+{
+    char path[] = "/tmp/culvert-uplink-XXXXXX";
+    (void)state;
+    use_key_file(path);
     struct fake_link *link = uplink_world_start_registered(1);
     uplink_reload_files(&world.uplink);
     assert_int_equal(link->cuts, 0);
@@ -488,13 +494,8 @@ static void test_a_new_key_is_proved_at_once(void **state)
 static void test_a_new_key_is_for_the_same_gateway(void **state)
 {
     char path[] = "/tmp/culvert-uplink-XXXXXX";
-    int file = mkstemp(path);
     (void)state;
-    assert_true(file >= 0);
-    close(file);
-    write_key(path, "sesame");
-    world.config.key = "sesame";
-    world.config.key_file = path;
+    use_key_file(path);
     struct fake_link *link = uplink_world_start_registered(2);
     write_key(path, "another");
     uplink_world_lose(link, REASON_FORBIDDEN);
