@@ -62,8 +62,8 @@ struct culvert_gateway_options {
      * at most 86400; 0: 60; negative: it does not wait. */
     int resume_window;
 
-    /* The user that runs the script where the program is root; NULL: culvert-lua if there is such a
-     * user, else nobody. */
+    /* The user that the script runs as if the program is root. NULL: culvert-lua if it exists,
+     * otherwise nobody. */
     const char *lua_user;
 };
 

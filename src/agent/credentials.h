@@ -15,7 +15,7 @@ struct credentials {
     struct tls_context *tls; /* NULL where no URL is secure */
     struct proxy_settings proxies;
     char key[AGENT_KEY_SIZE];
-    unsigned key_version; /* another whenever the key is another */
+    unsigned key_version; /* changes when the key changes */
     bool has_tls;
     struct file_version key_file;
     struct file_version login_file;

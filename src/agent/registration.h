@@ -58,7 +58,7 @@ struct registration {
     const struct agent_config *config;
     size_t place;          /* index of its gateway */
     enum ladder_rung rung; /* what carries it */
-    unsigned key_version;  /* of the key that it was last proven with (agent/credentials.h) */
+    unsigned key_version;  /* of the last accepted key (agent/credentials.h) */
     enum registration_state state;
     struct tunnel *tunnel;
     struct native_tunnel *native; /* the same; NULL for Hubble 0.1 */

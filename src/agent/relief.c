@@ -7,8 +7,8 @@
 #include "mux/record_cost.h"
 
 enum {
-    LINKS = 0,            /* stands for a session's number, which is never 0 */
-    WATCH_TIME = 1000,    /* milliseconds between two looks at which sessions move */
+    LINKS = 0,            /* the part of links; a session's number is never 0 */
+    WATCH_TIME = 1000,    /* milliseconds between two checks which sessions progress */
     LINK_PATIENCE = 2000, /* milliseconds without an acknowledgement until a link counts */
 };
 
@@ -84,7 +84,8 @@ static void run_round(struct loop_task *task)
 
 /* ---- the gauge ---- */
 
-/* Notes which sessions have moved. In the first look after a while all count as if they had. */
+/* Notes which sessions have progressed. In the first check after a pause all count as progressing.
+ */
 static void watch(struct loop_timer *timer)
 {
     struct relief *relief = timer->holder;
@@ -97,7 +98,7 @@ static void watch(struct loop_timer *timer)
         loop_timer_start(timer, WATCH_TIME);
 }
 
-/* Once a turn. */
+/* Called once a turn. */
 static void look(uv_prepare_t *prepare)
 {
     struct relief *relief = prepare->data;
@@ -113,7 +114,7 @@ static void look(uv_prepare_t *prepare)
         loop_defer_next(relief->loop, &relief->round);
 }
 
-/* A turn of the loop, which looks. */
+/* Starts a turn of the loop, which checks the memory. */
 static void look_again(struct loop_timer *timer)
 {
     (void)timer;

@@ -1,9 +1,8 @@
 /*
- * What an agent does at its memory limit (--max-memory): it gives cached chunks back, and while
- * that is not enough one round after the other resets a session, or ends a link that keeps much
- * which its gateway does not acknowledge (base/payer.h). Payers are the agents that ask for
- * sessions, by their names; the sessions of local clients have one payer together, and so have the
- * links.
+ * What an agent does at its memory limit (--max-memory). It frees cached chunks. While that is not
+ * enough, each round resets a session, or ends a link with much data that its gateway has not
+ * acknowledged (base/payer.h). Each asking agent is a payer, by its name; all local clients
+ * together are one payer, and so are the links.
  */
 #ifndef AGENT_RELIEF_H
 #define AGENT_RELIEF_H
@@ -25,11 +24,11 @@ struct relief {
     uv_prepare_t prepare;
     struct loop_task round;
     struct loop_timer look_again;
-    struct loop_timer watch; /* of which sessions move, while memory is tight */
+    struct loop_timer watch; /* checks which sessions progress while memory is tight */
     bool is_watching;
 };
 
-/* All is borrowed. Returns 0 or an error, which leaves what relief_deinit undoes. */
+/* Borrows all arguments. Returns 0 or an error; relief_deinit is needed either way. */
 int relief_init(struct relief *relief, struct loop *loop, struct session_table *sessions,
                 const struct uplink *uplink, struct payers *payers);
 /* After the loop has ended, before it is deinitialised. */

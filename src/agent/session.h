@@ -88,12 +88,12 @@ void session_start(struct session_table *table, struct stream *asking, struct st
 /* The bytes so far. */
 uint64_t session_sent(const struct session *session);
 uint64_t session_received(const struct session *session);
-/* The bytes of both directions that came and have not left yet. */
+/* Bytes of both directions that were received and have not been sent yet. */
 uint64_t session_held(const struct session *session);
-/* Notes when bytes left it since the last call, or, with `is_first`, that they did. */
+/* Sets moved_at to `now` if bytes have left the session since the last call, or if `is_first`. */
 void session_note_progress(struct session *session, uint64_t now, bool is_first);
 
-/* NULL if there is none of this number. */
+/* Returns NULL if no session has this number. */
 struct session *session_find(const struct session_table *table, uint64_t id);
 
 /* Counts the bytes of the sessions that are open into their tallies, whose open_sent and

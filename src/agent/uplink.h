@@ -84,7 +84,7 @@ struct uplink_try {
     size_t place;
     enum ladder_rung rung;
     struct approach *approach; /* under way, or NULL */
-    bool may_want_tls;         /* it has failed, and `why` asks whether the port is one with TLS */
+    bool may_want_tls;         /* it failed, and `why` asks whether the port expects TLS */
 };
 
 struct uplink {
@@ -114,7 +114,7 @@ struct uplink {
     char held_back[320]; /* why WebSocket failed, while the log does not say it yet; or "" */
     bool has_complained; /* the log says that the agent is not, or will not be, registered */
     bool gives_keys;     /* set by the owner: it opens streams with keys that no rule has */
-    bool knows_native;   /* a server has taken up culvert.1 before: nothing else is spoken */
+    bool knows_native;   /* a server has accepted culvert.1 before: speak nothing else */
     bool is_closed;
 };
 

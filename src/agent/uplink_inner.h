@@ -20,7 +20,8 @@ void uplink_failed(struct uplink *uplink, enum ladder_outcome outcome, const cha
 void uplink_fell_silent(struct uplink *uplink, const char *why);
 /* The same for a gateway that wants us back after so many seconds. */
 void uplink_busy(struct uplink *uplink, unsigned seconds, const char *why);
-/* Milliseconds for the answer to a first handshake; the server was waited for `waited` before. */
+/* Milliseconds to wait for the answer to a first handshake, after `waited` milliseconds of waiting
+ * for the server. */
 uint64_t uplink_handshake_time(const struct uplink *uplink, uint64_t waited);
 /* Says what has happened at a URL, and tries again after so many milliseconds. */
 void uplink_try_later(struct uplink *uplink, const char *what, const char *url, const char *why,

@@ -1,8 +1,8 @@
 /*
  * An account counts bytes of memory against a limit. One account stands for the process
- * (--max-memory). It counts what is allocated, and apart from that what is promised: what windows
- * have grown by, which peers may fill later. Promises hold further promises back, but only what is
- * allocated can reach the limit. Counting is atomic, so all loops share one account.
+ * (--max-memory). It counts allocated bytes, and separately promised bytes: the growth of windows,
+ * which peers may fill later. Promises prevent further promises, but only allocated bytes can reach
+ * the limit. Counting is atomic, so all loops share one account.
  */
 #ifndef BASE_ACCOUNT_H
 #define BASE_ACCOUNT_H
@@ -32,10 +32,10 @@ void account_charge(struct account *account, size_t bytes);
 void account_release(struct account *account, size_t bytes);
 enum account_level account_level(const struct account *account);
 
-/* Promises bytes and takes promises back. Who promises asks first. */
+/* Promise bytes, and take promises back. Call account_may_promise before a promise. */
 void account_promise(struct account *account, size_t bytes);
 void account_take_back(struct account *account, size_t bytes);
-/* Whether what is allocated and what is promised come to less than three quarters of the limit. */
+/* Whether allocated and promised bytes together are below three quarters of the limit. */
 bool account_may_promise(const struct account *account);
 
 #endif

@@ -37,8 +37,9 @@ int file_access_judge(const struct file_access *access, const struct file_reader
 /* The same for an open file and this process. Also -errno, with `why` set. */
 int file_access_check(int descriptor, char *why, size_t why_size);
 
-/* As file_access_judge, for a file whose readers do not matter: whether anybody but root and the
- * process's user can write it. `why` also says which command ends that, for the file at `path`. */
+/* As file_access_judge, for a file whose readers do not matter: checks whether any user other than
+ * root and the process's can write it. `why` also names the command that removes this access to the
+ * file at `path`. */
 int file_access_judge_writers(const struct file_access *access, const struct file_reader *reader,
                               const char *path, char *why, size_t why_size);
 

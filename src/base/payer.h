@@ -1,8 +1,8 @@
 /*
- * Who pays for the memory that peers make a process hold. Those who cause it are grouped by a name:
- * each group is a payer. When memory is short a round adds up what each part of each payer holds (a
- * member of a gateway, a session of an agent) and chooses the part that is to give it back; the
- * next round is due when it has, or after PAYER_PAUSE. Pure apart from the lock: no loop, no clock.
+ * Which peer gives memory back when a process is at its memory limit. Peers are grouped by a name;
+ * each group is a payer. A payer has parts: members of a gateway, sessions of an agent. A round
+ * adds up the bytes that each part holds, and chooses the part that must free them. The next round
+ * is due when it has done so, or after PAYER_PAUSE. Pure apart from the lock: no loop, no clock.
  */
 #ifndef BASE_PAYER_H
 #define BASE_PAYER_H
@@ -17,7 +17,7 @@
 
 enum {
     PAYER_PAUSE = 100,         /* milliseconds between two rounds */
-    PAYER_SILENCE = 10 * 1000, /* milliseconds without progress: what is held then is silent */
+    PAYER_SILENCE = 10 * 1000, /* milliseconds without progress after which held bytes are silent */
 };
 
 struct payer_part {
@@ -28,9 +28,9 @@ struct payer_part {
 struct payer {
     unsigned members;
     size_t held;   /* bytes, of all its parts */
-    size_t silent; /* of these what has made no progress for a long time */
+    size_t silent; /* of these, bytes without progress for PAYER_SILENCE */
     struct payer_part largest, most_silent;
-    size_t largest_held, largest_silent; /* what these two hold */
+    size_t largest_held, largest_silent; /* bytes of these two */
     char name[];
 };
 
@@ -45,25 +45,25 @@ int payers_init(struct payers *payers, uint64_t seed);
 /* After the last member has left. */
 void payers_deinit(struct payers *payers);
 
-/* One more member; NULL when memory has run out. */
+/* Adds a member to the payer of this name. Returns NULL if there is no memory. */
 struct payer *payers_join(struct payers *payers, const char *name);
-/* One less; the last one frees it. */
+/* Removes a member; frees the payer with its last one. */
 void payers_leave(struct payers *payers, struct payer *payer);
 
 /* ---- a round, in this order; the caller holds the lock where it says so ---- */
 
-/* Whether what the last round chose has been given back, or PAYER_PAUSE is over. `now` in
+/* Whether the memory that the last round chose has been freed, or PAYER_PAUSE is over. `now` is in
  * microseconds. */
 bool payers_are_due(const struct payers *payers, const struct account *account, uint64_t now);
 /* Forgets the last round. Takes the lock. */
 void payers_begin(struct payers *payers);
-/* What a part holds. With the lock held. */
+/* Adds the bytes that a part holds. The caller holds the lock. */
 void payer_add(struct payer *payer, struct payer_part part, size_t held, size_t silent);
 /*
- * Which part is to give its memory back: of the payers whose silent bytes are more than an equal
- * share of the account's limit, the one with most of them, and its part with most; else the payer
- * that holds most, and its part that does. Returns the bytes that the part holds; 0: nobody holds
- * any. Takes the lock.
+ * Chooses the part that must free its memory. Payers whose silent bytes exceed an equal share of
+ * the account's limit come first: of these the payer with most silent bytes, and its part with most
+ * of them. Otherwise the payer that holds most, and its largest part. Returns the bytes that the
+ * part holds; 0 if no payer holds any. Takes the lock.
  */
 size_t payers_choose(struct payers *payers, const struct account *account, uint64_t now,
                      struct payer_part *part);

@@ -13,9 +13,9 @@ int state_directory_path(char *out, size_t size);
  * (0700); one that is there stays as it is. Returns 0, CULVERT_ERROR_TOO_LARGE or -errno. */
 int state_directory_make(const char *directory);
 
-/* Whether anybody but root and this process's user can write the directory, and so put other files
- * in the place of those in it. Returns 0, CULVERT_ERROR_PERMISSION with a sentence in `why` that
- * says who and what to do, or -errno. */
+/* Checks whether any user other than root and this process's can write the directory, and so
+ * replace the files in it. Returns 0, CULVERT_ERROR_PERMISSION with a sentence in `why` that names
+ * the user and the remedy, or -errno. */
 int state_directory_check(const char *directory, char *why, size_t why_size);
 
 #endif

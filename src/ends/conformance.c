@@ -18,7 +18,7 @@ enum {
     THOUSAND = 1000,
     MEGABYTE = 1024 * 1024,
     GIGABYTE = 1024 * MEGABYTE,
-    DEAR_GIGABYTE = 32 * MEGABYTE, /* under a sanitizer, to which each byte is dear */
+    DEAR_GIGABYTE = 32 * MEGABYTE, /* under a sanitizer, which makes each byte slow */
     SOME = 300 * 1000, /* more than a socket's buffers in these tests, less than the window */
     FEW_TURNS = 5,
 };
@@ -67,7 +67,7 @@ static bool inlet_has_accepted(void *context)
     return fixture->accepted != NULL;
 }
 
-/* A stream in the user's hands, and the program outside. */
+/* A stream with its user, and the outside program. */
 static void join(struct fixture *fixture, struct test_user *user)
 {
     fixture->joining = user;
@@ -258,7 +258,7 @@ static void the_program_resets_behind_data(void **state)
     test_loop_until(&f->test, test_user_peer_has_sent, one);
     test_tcp_abort(one->peer);
     one->peer = -1;
-    /* The reset waits for what came before it. */
+    /* The reset waits for the data before it. */
     one->appetite = 0;
     turn_until_still(f, test_user_turn_holder);
     assert_int_equal(one->told.resets, 0);
@@ -270,7 +270,7 @@ static void the_program_resets_behind_data(void **state)
     assert_int_equal(one->told.fins, 0);
 }
 
-/* What was reported as written arrives, also where the program has still to make room for it. */
+/* Bytes reported as written arrive, even if the program must make room for them first. */
 static void the_holder_resets_behind_data(void **state)
 {
     struct fixture *f = *state;
@@ -410,7 +410,7 @@ static void a_refusal_is_told_once(void **state)
     assert_int_equal(one->told.resets, 1);
 }
 
-/* No event follows, and what has connected meanwhile is reset. */
+/* No event follows, and a connection made meanwhile is reset. */
 static void a_dial_may_be_cancelled(void **state)
 {
     struct fixture *f = *state;
@@ -475,7 +475,7 @@ static void a_closed_inlet_leaves_its_streams(void **state)
         TEST(the_holder_resets_at_once), TEST(a_reset_reports_what_is_held_as_written), \
         TEST(a_holder_that_lets_go_resets), TEST(a_thousand_at_once)
 
-/* Each test finds in its state what is tested. */
+/* The state of each test is the end under test. */
 static void describe(struct CMUnitTest *tests, size_t count, struct fixture *described)
 {
     for (size_t i = 0; i < count; i++)

@@ -1,9 +1,9 @@
 /*
- * For tests: what every inlet and every outlet must do, whatever it listens on or dials. A new kind
- * of end describes itself below and passes both suites unchanged.
+ * For tests: two suites that every inlet and every outlet must pass, whatever it listens on or
+ * dials. A new kind of end fills in a struct below and runs the suite unchanged.
  *
- * The program outside is the test: it has one end of a byte stream as a non-blocking descriptor,
- * which can be shut down for writing, and reset by SO_LINGER with 0.
+ * The test plays the outside program: it has one end of a byte stream as a non-blocking descriptor,
+ * which it can shut down for writing, and reset by SO_LINGER with 0.
  */
 #ifndef ENDS_CONFORMANCE_H
 #define ENDS_CONFORMANCE_H
@@ -15,7 +15,7 @@
 /* An outlet, and targets for it. */
 struct conformance_outlet {
     const char *name;
-    /* Makes the targets; what it returns is passed to the others. */
+    /* Makes the targets. The other functions get its result as `self`. */
     void *(*open)(struct test_loop *test);
     void (*close)(void *self);
     /* Dials a target that accepts, one that refuses, and one that neither accepts nor refuses. */
@@ -29,13 +29,13 @@ struct conformance_outlet {
 /* An inlet, and clients for it. */
 struct conformance_inlet {
     const char *name;
-    /* Opens an inlet with these events and holder, which does not accept yet. */
+    /* Opens an inlet with these events and this holder; the inlet does not accept yet. */
     struct inlet *(*open)(struct test_loop *test, const struct inlet_events *events, void *holder);
     /* A client's end of a new connection to it, or a negative errno. */
     int (*connect)(const struct inlet *inlet);
 };
 
-/* Each runs its suite as a group of cmocka's; returns the number of tests that failed. */
+/* Each runs its suite as a cmocka group, and returns the number of failed tests. */
 int conformance_run_outlet(const struct conformance_outlet *outlet);
 int conformance_run_inlet(const struct conformance_inlet *inlet);
 

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-enum { PERIOD = 251 /* of the bytes that are sent: an offset that is wrong shows */ };
+enum { PERIOD = 251 /* of the bytes sent, so that a wrong offset is noticed */ };
 
 static const uint8_t *pattern(void)
 {

@@ -1,5 +1,5 @@
-/* For tests of ends: a stream's holder and the program outside at the stream's other end, each of
- * which sends and takes as many bytes as it is told, and checks what it gets. */
+/* For tests of ends: a stream's holder, and the outside program at the stream's other end. Each
+ * sends and receives as many bytes as the test says, and checks the bytes it receives. */
 #ifndef ENDS_TEST_USER_H
 #define ENDS_TEST_USER_H
 
@@ -11,7 +11,7 @@
 
 enum {
     TEST_USER_PIECE = 64 * 1024,   /* the largest piece that is written */
-    TEST_USER_WINDOW = 256 * 1024, /* what is written ahead of what was reported as written */
+    TEST_USER_WINDOW = 256 * 1024, /* bytes written and not yet reported as written, at most */
 };
 
 /* A stream's holder, and the program outside at its other end. */
@@ -29,9 +29,9 @@ struct test_user {
 /* Takes a stream; consumes and receives without bound until `appetite` and `peer_appetite` say
  * otherwise. */
 void test_user_take(struct test_user *user, struct stream *stream);
-/* Closes what is left. */
+/* Closes the stream and the program's descriptor if they are open. */
 void test_user_let_go(struct test_user *user);
-/* Writes all that is wanted, without waiting for what is reported as written. */
+/* Writes all wanted bytes, without waiting until earlier ones are reported as written. */
 void test_user_write_all(struct test_user *user);
 /* Resets the stream and lets go of it. */
 void test_user_reset(struct test_user *user, int code);
@@ -44,7 +44,7 @@ void test_user_turn(struct test_user *user);
 
 /* Conditions of a user, for test_loop_until: each lets the user do its part first. */
 bool test_user_all_has_arrived(void *context);
-/* All of it has left the sender's system: a reset throws nothing away there. */
+/* All bytes have left the sender's system, so that a reset discards none there. */
 bool test_user_peer_has_sent(void *context);
 bool test_user_all_was_written(void *context);
 bool test_user_peer_got_end(void *context);

@@ -4,9 +4,9 @@
  * with an error keeps the old rules. Files are read on libuv's pool of threads, not on the loop.
  * Any thread may ask.
  *
- * A file that all users may write, and one with keys in it that anybody but root and this process's
- * user may write, counts as one with an error. One that other users may write otherwise, and one
- * with keys in it that they may read, is warned of in the log.
+ * A file that all users may write counts as wrong, and so does a file with keys that any user other
+ * than root and this process's may write. The log has a warning about any other file that others
+ * may write, and about a file with keys that others may read.
  */
 #ifndef GATEWAY_ACL_FILE_H
 #define GATEWAY_ACL_FILE_H
@@ -44,16 +44,16 @@ void acl_file_reload(struct acl_file *file);
  * more, and `reloaded` is not called. NULL: nothing. */
 void acl_file_close(struct acl_file *file);
 
-/* The rules as they were read at one time, kept by the file and by those who are asking. */
+/* The rules of one version of the file. The file and open questions hold references. */
 struct acl_version {
     atomic_uint references;
-    uint64_t number; /* that no other version of the file has */
+    uint64_t number; /* unique among the versions of the file */
     struct acl *acl;
 };
 
-/* Any thread: the rules of now, for one who asks them. */
+/* Any thread. Returns a reference to the current rules. */
 struct acl_version *acl_file_hold(struct acl_file *file);
-/* Any thread. NULL: nothing. */
+/* Any thread. Drops a reference; NULL has no effect. */
 void acl_version_drop(struct acl_version *version);
 
 #endif

@@ -24,7 +24,7 @@ struct asking_agent {
     struct refusal_budget refusals; /* the member's, after its end */
 };
 
-/* A question that is not answered yet, and the stream that waits for its answer. */
+/* An open question, and the stream that waits for the answer. */
 struct asking {
     struct lua_question question;
     struct worker *worker;
@@ -39,11 +39,11 @@ struct asking {
 
 static void gone(struct hold *hold)
 {
-    /* The answer, when it comes, finds nobody. */
+    /* Detaches the question, so that a later answer has no effect. */
     (void)hold;
 }
 
-/* Takes the stream; if there is no memory that is refused. */
+/* Takes the stream; refuses it if there is no memory. */
 static struct asking *asking_new(struct member *member, struct request *request,
                                  struct stream *stream)
 {
@@ -146,8 +146,8 @@ static void ask_script(struct asking *asking, struct member *member)
 
 /* ---- the access list ---- */
 
-/* Microseconds of the processor that this thread has used: nobody is charged for the time in which
- * another process had it. */
+/* Microseconds of CPU time of this thread, so that no agent is charged for the time in which
+ * another process ran. */
 static uint64_t processor_time(void)
 {
     struct timespec time = {0};
@@ -155,8 +155,7 @@ static uint64_t processor_time(void)
     return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_nsec / 1000;
 }
 
-/* Works on a question until it is answered or the time is over; adds what that took of the
- * processor. */
+/* Works on a question until it is answered or the time is over; adds the CPU time that it took. */
 static bool work_on(struct worker *worker, struct authorizer_question *question, uint64_t time,
                     uint64_t *spent, struct policy_verdict *verdict)
 {
@@ -171,7 +170,7 @@ static bool work_on(struct worker *worker, struct authorizer_question *question,
     return is_answered;
 }
 
-/* Microseconds of this turn that are left for a question. */
+/* Returns the microseconds of this turn that are left for a question. */
 static uint64_t time_left(struct worker *worker)
 {
     struct asking_queue *queue = &worker->asking;
@@ -189,7 +188,7 @@ static struct refusal_budget *budget_of(struct asking_agent *agent)
     return agent->member != NULL ? &agent->member->refusals : &agent->refusals;
 }
 
-/* Takes the agent's oldest question off; frees the agent if that was the last. */
+/* Removes the agent's oldest question; frees the agent if that was the last one. */
 static void take_off(struct asking_agent *agent, struct asking *asking)
 {
     list_remove(&asking->node);
@@ -201,7 +200,7 @@ static void take_off(struct asking_agent *agent, struct asking *asking)
     memory_free(agent);
 }
 
-/* The question is answered by all that comes before the script. */
+/* The checks before the script have answered. */
 static void settle(struct asking_agent *agent, struct asking *asking,
                    const struct policy_verdict *verdict)
 {
@@ -218,8 +217,7 @@ static void settle(struct asking_agent *agent, struct asking *asking,
         act_and_free(asking, verdict);
 }
 
-/* Begins the agent's oldest question. Returns whether it is to be worked on; otherwise it is
- * answered already. */
+/* Begins the agent's oldest question. Returns whether it needs work; otherwise it is answered. */
 static bool begin(struct asking_agent *agent, struct asking *asking)
 {
     struct worker *worker = agent->worker;
@@ -242,7 +240,7 @@ static bool begin(struct asking_agent *agent, struct asking *asking)
     return !is_answered;
 }
 
-/* Serves the first agent of the queue; another one is first then. */
+/* Serves the first agent of the queue, and moves it to the end. */
 static void serve_next(struct asking_queue *queue, uint64_t time)
 {
     struct asking_agent *agent = CONTAINER_OF(list_pop(&queue->agents), struct asking_agent, node);
@@ -277,7 +275,7 @@ static void run_queue(struct loop_task *task)
         loop_defer_next(&worker->loop, &queue->task);
 }
 
-/* The member's place in the queue, a new one if it has none; NULL: no memory. */
+/* Returns the member's entry in the queue, a new one if it has none; NULL: no memory. */
 static struct asking_agent *agent_of(struct member *member)
 {
     if (member->asking != NULL)
@@ -293,7 +291,7 @@ static struct asking_agent *agent_of(struct member *member)
     return agent;
 }
 
-/* Puts a question behind the agent's others. */
+/* Appends a question to the agent's. */
 static void wait_for_rules(struct member *member, struct asking *asking)
 {
     struct worker *worker = member->worker;
@@ -313,7 +311,7 @@ static void wait_for_rules(struct member *member, struct asking *asking)
 
 /* ---- opens ---- */
 
-/* All that comes before the script has answered. Takes the stream. */
+/* The checks before the script have answered. Takes the stream. */
 static void conclude(struct member *member, struct request *request, struct stream *stream,
                      const struct policy_verdict *verdict, uint64_t spent)
 {
@@ -329,7 +327,7 @@ static void conclude(struct member *member, struct request *request, struct stre
         ask_script(asking, member);
 }
 
-/* Goes on with what has been begun in later turns. Takes the stream. */
+/* Continues a question in later turns. Takes the stream. */
 static void go_on_later(struct member *member, struct request *request, struct stream *stream,
                         struct authorizer_question *question, uint64_t spent)
 {
@@ -348,7 +346,7 @@ static void go_on_later(struct member *member, struct request *request, struct s
         refuse(asking, REASON_NO_MEMORY, NULL);
 }
 
-/* Takes the stream. A question that is answered soon does not wait. */
+/* Takes the stream. A question with a quick answer does not wait. */
 static void ask(struct member *member, struct request *request, struct stream *stream)
 {
     struct worker *worker = member->worker;

@@ -27,19 +27,19 @@ void authorizer_reload(struct authorizer *authorizer);
 /* After the loop has ended, before it is deinitialised: answers all questions. Repeatable. */
 void authorizer_close(struct authorizer *authorizer);
 
-/* A question to all that comes before the script, which may take long where there is an access
- * list. All zero: none. */
+/* A question to the checks before the script. It may take long if there is an access list. All
+ * zero: none. */
 struct authorizer_question {
     struct acl_version *version; /* NULL: no list is asked */
     struct acl_question rules;
-    uint64_t hash; /* under which a refusal is kept */
+    uint64_t hash; /* key of a cached refusal */
 };
 
 /* Whether there is an access list, so that questions may take long. */
 bool authorizer_has_rules(const struct authorizer *authorizer);
 
-/* Begins a question; `request` is borrowed until authorizer_end. Returns whether it is answered
- * already. Without a list it always is. `denials` are the calling thread's. */
+/* Begins a question; borrows `request` until authorizer_end. Returns whether it is answered
+ * already, as it always is without a list. `denials` belong to the calling thread. */
 bool authorizer_begin(struct authorizer *authorizer, struct authorizer_question *question,
                       const struct policy_request *request, const struct denials *denials,
                       struct policy_verdict *verdict);
@@ -49,13 +49,13 @@ bool authorizer_work(struct authorizer_question *question, size_t work, struct d
 /* Answered or not; repeatable. */
 void authorizer_end(struct authorizer_question *question);
 
-/* Whether what all others allow is for the script to decide: authorizer_ask asks it. */
+/* Whether a script decides about sessions that all other checks allow (authorizer_ask). */
 bool authorizer_has_script(const struct authorizer *authorizer);
 
 /* Whether the script wants to be asked about registrations. */
 bool authorizer_registers(struct authorizer *authorizer);
 
-/* Whether it can decide now: false while the script has no process that could answer. */
+/* Whether it can decide now: false while no process of the script is running. */
 bool authorizer_is_ready(struct authorizer *authorizer);
 
 /* Asks the script: see lua_pool_ask. */

@@ -1,7 +1,6 @@
 /*
- * What the access list has refused lately, so that asking the same again costs no search. Nothing
- * but refusals is kept; a newer one takes an older one's place, and all of a list are void as soon
- * as another is read.
+ * A cache of the access list's refusals, so that a repeated question costs no search. It holds only
+ * refusals. A new entry replaces an old one. A new version of the list invalidates all entries.
  */
 #ifndef GATEWAY_DENIALS_H
 #define GATEWAY_DENIALS_H
@@ -11,7 +10,7 @@
 enum { DENIALS = 4096 /* a power of two */, DENIALS_SET = 4 };
 
 struct denial {
-    uint64_t hash; /* of what was asked; 0: none */
+    uint64_t hash; /* of the question; 0: none */
     unsigned line; /* of the rule; 0: none matched */
 };
 
@@ -23,8 +22,9 @@ struct denials {
 /* `seed` is a random number that peers do not know. */
 void denials_init(struct denials *denials, uint64_t seed);
 
-/* What the question to this version of the list is kept under: all that rules can ask for, the key
- * included. Nobody who does not know the seed can make two questions the same. */
+/* Returns the hash of a question to this version of the list. It covers every field that rules
+ * compare, the key included. A peer that does not know the seed cannot make two questions collide.
+ */
 uint64_t denials_hash(const struct denials *denials, uint64_t version,
                       const struct policy_request *request);
 

@@ -54,7 +54,7 @@ struct member {
     unsigned opens;
     struct refusal_budget refusals;
     unsigned questions;          /* of its sessions that wait for the policy script */
-    struct asking_agent *asking; /* of those that wait for the access list; NULL: none does */
+    struct asking_agent *asking; /* its questions that wait for the access list; NULL: none */
     uint64_t since;              /* microseconds */
     bool is_over;
 };

@@ -1,7 +1,7 @@
 /*
- * How much work one agent's refused sessions may make: a number and a share of time, both far below
- * what granted ones may. Once it is used up, policy is not asked any more about this agent's
- * sessions until some of it is available again. The clock comes in.
+ * A rate limit for the refused sessions of one agent: their number, and the share of time that they
+ * take, both far below those of granted sessions. When the budget is used up, the policy is not
+ * asked about this agent's sessions until some of it is available again. The clock comes in.
  */
 #ifndef GATEWAY_REFUSAL_BUDGET_H
 #define GATEWAY_REFUSAL_BUDGET_H
@@ -19,7 +19,7 @@ struct refusal_budget {
     uint64_t full_at; /* microseconds: when all of it is available again */
 };
 
-/* Whether there is some left. `now` is when the loop's turn began, in microseconds. */
+/* Whether some of the budget is left. `now` is when the loop's turn began, in microseconds. */
 bool refusal_budget_has(const struct refusal_budget *budget, uint64_t now);
 
 /* A session was refused after so many microseconds of work. */

@@ -42,10 +42,10 @@ void shutdown_init(struct shutdown *shutdown, struct gateway *gateway,
                    void (*reload)(struct gateway *));
 /* From here on SIGTERM, SIGINT and SIGHUP are ours. Returns 0 or an error. */
 int shutdown_take_signals(struct shutdown *shutdown);
-/* When the main loop has ended: from here on they end the process at once (net/signals.h). */
+/* Call it when the main loop has ended: from then on SIGTERM and SIGINT end the process at once
+ * (net/signals.h). */
 void shutdown_release_signals(struct shutdown *shutdown);
-/* Any thread: whether the gateway is stopping. A worker learns of it a little later, when it begins
- * to drain. */
+/* Any thread. Whether the gateway is stopping; a worker begins to drain a little later. */
 bool shutdown_has_begun(const struct shutdown *shutdown);
 /* After the main loop has ended, before it is deinitialised. */
 void shutdown_deinit(struct shutdown *shutdown);

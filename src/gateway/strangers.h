@@ -42,7 +42,7 @@ struct stranger_group {
 };
 
 struct strangers {
-    size_t most; /* that may stay */
+    size_t most; /* connections that may stay */
     size_t count;
     struct stranger_group nobodys;      /* of ADDRESS_GROUP_NONE */
     struct map groups;                  /* the others, by their keys */
@@ -50,7 +50,7 @@ struct strangers {
     size_t largest;                     /* no group is on a later list */
 };
 
-/* `most` may stay, STRANGERS_LEAST to STRANGERS_MOST: what is beyond these is cut. */
+/* At most `most` connections may stay; it is clamped to STRANGERS_LEAST and STRANGERS_MOST. */
 void strangers_init(struct strangers *strangers, uint64_t seed, size_t most);
 /* None is left. */
 void strangers_deinit(struct strangers *strangers);

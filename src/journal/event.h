@@ -49,10 +49,10 @@ struct event {
     const char *file;        /* policy.reloaded */
     int ok;                  /* policy.reloaded */
     const char *reason;      /* what the type needs one for; policy.reloaded: what is wrong */
-    uint64_t repeated;       /* session.refused, auth.failed: how many like it this one stands for,
-                                itself included; 0 or 1: for itself. Set by the journal */
-    uint64_t origin;         /* auth.failed: the group of addresses it came from, whose failures are
-                                summed up; not shown. 0: its address */
+    uint64_t repeated;       /* session.refused, auth.failed: the number of refusals that it stands
+                                for, itself included; 0 or 1: itself. Set by the journal */
+    uint64_t origin; /* auth.failed: the group of addresses that it came from, whose failures
+                        are aggregated; not shown. 0: its address */
 };
 
 /* "session.opened" */

@@ -44,8 +44,8 @@ void event_record_to_line(const struct event_record *record, char *out, size_t s
 
 enum { EVENT_DROPPED_SIZE = 160 };
 
-/* The JSON of an events.dropped that has no number, since it is told to one sink alone: of so many
- * events that this sink has lost. Returns its size. */
+/* Writes the JSON of an events.dropped without a number, for one sink that has lost this many
+ * events. Returns its size. */
 size_t event_dropped_json(uint64_t dropped, char out[static EVENT_DROPPED_SIZE]);
 
 #endif

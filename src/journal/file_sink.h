@@ -1,8 +1,8 @@
 /*
  * A file that events are appended to, one a line. Belongs to one thread. What cannot be written (a
  * full disk, a directory that is gone) waits within a bound and is tried again; it is told to the
- * log once, and once more when it works again; lines that were lost are told in the file by an
- * events.dropped without a number.
+ * log once, and once more when it works again; an events.dropped
+ * without a number reports lost lines in the file.
  */
 #ifndef JOURNAL_FILE_SINK_H
 #define JOURNAL_FILE_SINK_H

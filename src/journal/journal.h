@@ -1,10 +1,10 @@
 /*
  * The journal takes events from any thread and gives them to its sinks on a thread of its own: the
  * log, a file of JSON lines, a webhook, callbacks. Each event has a time and a number that goes up
- * by one. Nobody who emits ever waits for a sink: the queue is bounded and shared (journal/room.h),
- * and what does not fit is dropped and counted. A dropped event uses up its number, and in the
- * place of those that are missing comes "events.dropped", which says how many they are, to all
- * sinks. Refusals of one cause are summed up (journal/refusals.h).
+ * by one. The emitter never waits for a sink: the queue is bounded and shared (journal/room.h), and
+ * events that do not fit are dropped and counted. A dropped event uses up its number. All sinks get
+ * an "events.dropped" with the number of missing events in their place. Refusals of one cause are
+ * aggregated (journal/refusals.h).
  */
 #ifndef JOURNAL_JOURNAL_H
 #define JOURNAL_JOURNAL_H
@@ -30,7 +30,7 @@ struct journal_config {
     const char *file;           /* append JSON lines to this file; NULL: none */
     const char *webhook;        /* POST JSON to this URL; NULL: none */
     const char *webhook_secret; /* of the HMAC-SHA256 signature; NULL: none */
-    /* The file of that secret, which is read again when it has changed; NULL: none. */
+    /* The file with that secret. It is read again when it has changed. NULL: none. */
     const char *webhook_secret_file;
 };
 

@@ -16,7 +16,7 @@ struct refusal_window {
     unsigned shown;
     uint64_t held;
     struct event_record *record;
-    char key[KEY_SIZE]; /* the type and the cause; "": one of the others */
+    char key[KEY_SIZE]; /* the type and the cause; "": for all further causes */
 };
 
 static size_t index_of(enum event_type type)
@@ -39,7 +39,7 @@ int refusals_init(struct refusals *refusals, uint64_t seed)
     return 0;
 }
 
-/* Takes it off, and its sum out of it. */
+/* Removes a window and takes its sum. */
 static void close_window(struct refusals *refusals, struct refusal_window *window,
                          struct refusals_sum *sum)
 {
@@ -67,7 +67,7 @@ void refusals_deinit(struct refusals *refusals)
     *refusals = (struct refusals){.holding = 0};
 }
 
-/* Its window; NULL: there are too many, or there is no memory. */
+/* Returns the event's window; NULL if there are too many or there is no memory. */
 static struct refusal_window *own_window(struct refusals *refusals, const struct event *event)
 {
     char cause[EVENT_CAUSE_SIZE];

@@ -1,9 +1,9 @@
 /*
- * Sums up refusals, so that nobody fills the journal with them: of each type (session.refused,
- * auth.failed) and cause (journal/event_cause.h) REFUSALS_SHOWN a second are shown one by one; the
- * others of that second become one event that says how many it stands for. Its other fields are
- * those of the first of them. When more than REFUSALS_CAUSES causes are refused in one second, the
- * further ones are summed up together, by type. The clock comes in.
+ * Aggregates refusals, so that no peer fills the journal with them. Of each type (session.refused,
+ * auth.failed) and cause (journal/event_cause.h) REFUSALS_SHOWN events a second are shown one by
+ * one. One event, with their number, stands for all others of that second; its other fields are
+ * those of the first of them. If more than REFUSALS_CAUSES causes are refused in one second, the
+ * refusals of further causes are aggregated together, by type. The clock comes in.
  */
 #ifndef JOURNAL_REFUSALS_H
 #define JOURNAL_REFUSALS_H
@@ -30,24 +30,24 @@ struct refusals {
     size_t holding;                   /* windows with a sum */
 };
 
-/* What was held back of one cause in one second. */
+/* The refusals of one cause in one second that were held back. */
 struct refusals_sum {
-    struct event_record *record; /* the caller's; NULL: there was no memory for it */
+    struct event_record *record; /* owned by the caller; NULL: there was no memory for it */
     uint64_t count;              /* refusals; 0: none was held back */
 };
 
 int refusals_init(struct refusals *refusals, uint64_t seed);
-/* Frees what is held back, too; repeatable. */
+/* Also frees the refusals that are held back; repeatable. */
 void refusals_deinit(struct refusals *refusals);
 
-/* Whether this refusal is held back and will be in a sum; false: it is to be shown now. `now` is in
- * milliseconds and never goes back. Sums that are over must have been taken first. */
+/* Holds a refusal back for a later sum and returns true, or returns false: show it now. `now` is in
+ * milliseconds and never decreases. Take all sums that are due before this call. */
 bool refusals_hold(struct refusals *refusals, const struct event *event, int64_t now);
 
-/* Takes the sum of a second that is over, the oldest first; false: there is none. */
+/* Takes the sum of a second that is over, the oldest first. Returns false if there is none. */
 bool refusals_take(struct refusals *refusals, int64_t now, struct refusals_sum *sum);
 
-/* When there may be a sum to take; 0: nothing is held back. */
+/* Returns when a sum may be due; 0: no refusal is held back. */
 int64_t refusals_due(const struct refusals *refusals);
 
 #endif

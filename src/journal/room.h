@@ -1,7 +1,7 @@
 /*
- * How the room of a bounded queue of events is shared. Refusals, which anybody can cause as fast as
- * they like, get half of it, and all events of one cause (journal/event_cause.h) a quarter; what
- * agents and sessions do that are allowed in finds the rest.
+ * Divides the room of a bounded queue of events. Any peer can cause refusals at any rate, so they
+ * get at most half of it. All events of one cause (journal/event_cause.h) get at most a quarter.
+ * Events of accepted agents and sessions use the rest.
  */
 #ifndef JOURNAL_ROOM_H
 #define JOURNAL_ROOM_H
@@ -28,28 +28,28 @@ struct room_share {
 struct room {
     struct room_share all;
     struct room_share refusals;
-    struct map causes; /* those that have events in the queue: struct room_share */
+    struct map causes; /* the causes that have events in the queue: struct room_share */
 };
 
-/* What an event takes of it. */
+/* The room that an event takes. */
 struct room_place {
-    uint64_t cause; /* a hash; 0: nobody in particular */
+    uint64_t cause; /* a hash; 0: no peer */
     uint32_t bytes;
     bool is_refusal;
 };
 
 void room_init(struct room *room, uint64_t seed);
-/* All places are free again; repeatable. */
+/* Frees all places; repeatable. */
 void room_deinit(struct room *room);
 
-/* Whether events of this type say that something was refused. */
+/* Whether events of this type are refusals. */
 bool room_is_refusal(enum event_type type);
 
-/* The place of an event that takes so many bytes. `seed` is a random number that peers do not know.
+/* Returns the place of an event of `bytes` bytes. `seed` is a random number that peers do not know.
  */
 struct room_place room_place(const struct event *event, uint64_t seed, size_t bytes);
 
-/* Takes a place; false: there is none for this event, or no memory. */
+/* Takes a place. Returns false if there is no room for this event, or no memory. */
 bool room_take(struct room *room, struct room_place place);
 void room_give_back(struct room *room, struct room_place place);
 

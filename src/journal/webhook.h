@@ -22,8 +22,8 @@ struct webhook;
 struct webhook_config {
     const char *url;
     const char *secret;      /* of the signature; NULL: none */
-    const char *secret_file; /* looked at before each POST and read again when it has changed; a
-                                file that cannot be read leaves the secret as it was. NULL: none */
+    const char *secret_file; /* checked before each POST, and read again when it has changed; the
+                                secret stays if the file cannot be read. NULL: none */
     const char *journal;     /* names this run to the receiver */
 };
 
@@ -31,7 +31,7 @@ struct webhook_config {
 int webhook_start(const struct webhook_config *config, struct webhook **out, char *why,
                   size_t why_size);
 
-/* Takes a copy of an event's JSON, which takes this place; never waits for the network. */
+/* Queues a copy of an event's JSON in this place. Never waits for the network. */
 void webhook_push(struct webhook *webhook, const char *json, size_t size, struct room_place place);
 
 /* Sends what is left until `deadline` (milliseconds of a monotonic clock), trying nothing twice any

@@ -45,10 +45,10 @@ struct webhook_limit {
  * sentence in `why`. */
 int webhook_post_init(struct webhook_post *post, const char *url, const char *secret, char *why,
                       size_t why_size);
-/* Signs with this from the next POST on. Returns 0, or CULVERT_ERROR_NO_MEMORY: then with the one
- * before. */
+/* Signs with this secret from the next POST on. Returns 0 or CULVERT_ERROR_NO_MEMORY, after which
+ * the old secret stays. */
 int webhook_post_set_secret(struct webhook_post *post, const char *secret);
-/* Whether it signs with this. */
+/* Whether it signs with this secret. */
 bool webhook_post_has_secret(const struct webhook_post *post, const char *secret);
 /* Repeatable, also after a failed init. */
 void webhook_post_deinit(struct webhook_post *post);

@@ -21,9 +21,9 @@
 enum {
     CORE = 1, /* too little for a core file; 0 would let a program still be sent one (core(5)) */
     DESCRIPTORS = 256,
-    THREAD_STACK = 256 * 1024, /* of those that look up names for libcurl */
-    /* LuaJIT bounds its own stack and not C's, which functions like string.gsub go back to; the
-     * kernel leaves at least 128 MiB for it. */
+    THREAD_STACK = 256 * 1024, /* of libcurl's threads for look-ups */
+    /* LuaJIT limits its own stack, but not the C stack, on which functions such as string.gsub
+     * recurse. The kernel reserves at least 128 MiB for it. */
     STACK = 112 * 1024 * 1024,
     NICENESS = 5, /* a busy script must not take the processor from the gateway */
     LIBRARIES = 64 * 1024 * 1024,
@@ -35,11 +35,11 @@ static void limit(int resource, rlim_t most)
     struct rlimit old;
     if (getrlimit((__rlimit_resource_t)resource, &old) == 0 && old.rlim_max < most)
         limits.rlim_cur = limits.rlim_max = old.rlim_max;
-    /* To have less than what is asked for is all that can go wrong. */
+    /* Cannot fail: no limit is raised above the old maximum. */
     (void)setrlimit((__rlimit_resource_t)resource, &limits);
 }
 
-/* Groups first, while it still may. */
+/* Changes the groups first, while the process may. */
 static int change_user(const struct worker_user *user, char *why, size_t why_size)
 {
     if (!user->is_other ||
@@ -52,7 +52,7 @@ static int change_user(const struct worker_user *user, char *why, size_t why_siz
     return error;
 }
 
-/* Those of root, and those that a service's user was given. */
+/* Drops those of root, and those that a service manager gave to a user. */
 static void drop_capabilities(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -62,7 +62,7 @@ static void drop_capabilities(void)
         perror("culvert lua-worker: capset");
 }
 
-/* Where the kernel lacks one of these, the others must do (confine_tell_missing). */
+/* If the kernel lacks one of these, the others still apply (confine_tell_missing). */
 static void apply_kernel_rules(void)
 {
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -82,7 +82,7 @@ static void set_limits(void)
 #endif
 }
 
-/* Under a sanitizer a thread's own variables alone may take more. */
+/* Under a sanitizer a thread's variables may take more than THREAD_STACK. */
 static void set_thread_stack(void)
 {
 #ifndef IS_SANITIZED
@@ -97,8 +97,8 @@ static void set_thread_stack(void)
 
 int confine_process(int last, const struct worker_user *user, char *why, size_t why_size)
 {
-    /* SIGXFSZ: a log that is a file takes no line from the process itself, which is no reason to
-     * end. */
+    /* SIGXFSZ: if the log is a file the process cannot write to it, but must not end because of it.
+     */
     static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ};
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
         signal(ignored[i], SIG_IGN);
@@ -111,10 +111,10 @@ int confine_process(int last, const struct worker_user *user, char *why, size_t 
     if (error != 0)
         return error;
     drop_capabilities();
-    /* A change of the user takes this away. */
+    /* A change of the user resets this. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
 #ifdef IS_SANITIZED
-    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* and this, which the leak checker needs */
+    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* also reset; the leak checker needs it */
 #endif
     apply_kernel_rules();
     return 0;

@@ -23,8 +23,8 @@ struct crew_owner {
     void (*loaded)(void *context, struct crew *crew);
     /* Or once: one of them has not. All are ended, and the crew is not to be used any more. */
     void (*broken)(void *context, struct crew *crew, const char *why);
-    /* Of a crew that has loaded: whether any worker for questions is left. One that has died is out
-     * until another one in its place has read the script. */
+    /* Reports whether a loaded crew has any worker for questions. A dead worker counts again when
+     * its replacement has read the script. */
     void (*manned)(void *context, const struct crew *crew, bool is_manned);
     /* A worker is free: the next question for it, or NULL. */
     struct lua_question *(*next_question)(void *context);

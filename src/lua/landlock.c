@@ -7,7 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* struct landlock_ruleset_attr as later kernels know it; its version says how much they read. */
+/* struct landlock_ruleset_attr of later kernels; the kernel's version says how much of it it reads.
+ */
 struct ruleset {
     uint64_t files;
     uint64_t network; /* from 4 on */
@@ -27,7 +28,7 @@ static int find_version(void)
     return (int)syscall(__NR_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 }
 
-/* All that is handled and has no rule is forbidden. */
+/* Every handled access without a rule is forbidden. */
 static struct ruleset forbid_writing(int version)
 {
     struct ruleset ruleset = {.files = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE |

@@ -33,8 +33,9 @@ struct lua_pool_config {
     /* The script was read again: `why` is NULL when it went well, else the old one stays. On the
      * loop's thread. May be NULL. */
     void (*reloaded)(void *context, const char *script, const char *why);
-    /* Any thread: an event for on_event, JSON from memory_allocate, that so many events for it were
-     * dropped; NULL: no memory. It comes in their place. May be NULL: the log alone tells. */
+    /* Any thread. Returns an event for on_event, JSON from memory_allocate, which reports `count`
+     * dropped events and takes their place; NULL if there is no memory. May be NULL: then only the
+     * log reports them. */
     char *(*describe_drops)(uint64_t count);
     void *context;
 };
@@ -69,8 +70,8 @@ int lua_pool_start(struct loop *loop, const struct lua_pool_config *config, stru
  * CULVERT_ERROR_LIMIT if too many wait; then `answered` will not run. */
 int lua_pool_ask(struct lua_pool *pool, struct lua_question *question);
 
-/* Any thread: whether there is a worker that can answer, now or once it is free. False after the
- * last one has died, until another one has read the script. */
+/* Any thread. Whether a worker can answer, now or when it is free. False after the last one has
+ * died, until a replacement has read the script. */
 bool lua_pool_is_manned(struct lua_pool *pool);
 
 /* Any thread: whether the script defines `register` and `on_event`. */
@@ -88,8 +89,8 @@ void lua_pool_reload(struct lua_pool *pool);
  * wait are answered as failed, by message. */
 void lua_pool_stop(struct lua_pool *pool);
 
-/* What `culvert lua-worker` does: becomes the user, if it is another one, and serves the questions
- * on descriptor 3. Returns an exit code. */
+/* Runs `culvert lua-worker`: changes to the user, if it is another one, and serves the questions on
+ * descriptor 3. Returns an exit code. */
 int lua_worker_run(const struct worker_user *user);
 
 #endif

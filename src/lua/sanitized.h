@@ -1,5 +1,5 @@
-/* IS_SANITIZED is defined where a sanitizer is built in: it takes more memory, and its leak checker
- * looks into the process from another one. */
+/* IS_SANITIZED is defined in a build with a sanitizer, which takes more memory, and whose leak
+ * checker inspects the process from another one. */
 #ifndef LUA_SANITIZED_H
 #define LUA_SANITIZED_H
 

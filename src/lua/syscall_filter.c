@@ -81,7 +81,7 @@ static const int REFUSED[] = {
     __NR_add_key,
     __NR_request_key,
     __NR_keyctl,
-    /* parts of the kernel in which faults were found before */
+    /* parts of the kernel with a history of faults */
     __NR_bpf,
     __NR_perf_event_open,
     __NR_userfaultfd,
@@ -141,7 +141,7 @@ static void load(struct program *program, size_t offset)
     add(program, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset));
 }
 
-/* Passes over `yes` steps if the value is this one, over `no` if not. */
+/* Skips `yes` instructions if the value is equal, otherwise `no`. */
 static void compare(struct program *program, uint32_t value, uint8_t yes, uint8_t no)
 {
     add(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, yes, no));
@@ -162,7 +162,7 @@ static void load_number(struct program *program)
     load(program, offsetof(struct seccomp_data, nr));
 }
 
-/* The lower half; of processors that have the other half first there is none in the list. */
+/* The lower half: all processors in the list are little-endian. */
 static void load_argument(struct program *program, unsigned index)
 {
     load(program, offsetof(struct seccomp_data, args) + index * sizeof(uint64_t));
@@ -216,16 +216,16 @@ static void write_program(struct program *program)
     for (size_t i = 0; i < sizeof REFUSED / sizeof *REFUSED; i++)
         refuse_call(program, REFUSED[i], EPERM);
 #ifdef __NR_clone3
-    refuse_call(program, __NR_clone3, ENOSYS); /* its flags are out of a filter's sight */
+    refuse_call(program, __NR_clone3, ENOSYS); /* a filter cannot read its flags */
 #endif
-    /* Threads, no processes. */
+    /* Allows threads, but no processes. */
 #ifndef IS_SANITIZED
     require_bits(program, __NR_clone, 0, CLONE_THREAD);
 #endif
-    /* Signals and limits for the process itself. */
+    /* Allows signals to and limits of the process itself. */
     require_argument(program, __NR_tgkill, 0, (uint32_t)getpid());
     require_argument(program, __NR_prlimit64, 0, 0);
-    /* Words put into the mouth of whoever sits at the terminal that the log goes to. */
+    /* Denies input to the terminal of the log, as if its user had typed it. */
     refuse_argument(program, __NR_ioctl, 1, TIOCSTI);
     answer(program, SECCOMP_RET_ALLOW);
 }

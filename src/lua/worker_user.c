@@ -33,7 +33,7 @@ static int look_up(const char *name, struct worker_user *user)
     return 0;
 }
 
-/* A container without a passwd file has a nobody as well. */
+/* Also works in a container without a passwd file. */
 static void choose(struct worker_user *user)
 {
     if (look_up(OWN_USER, user) != 0 && look_up(NOBODY, user) != 0)
@@ -42,14 +42,14 @@ static void choose(struct worker_user *user)
 
 /* ---- what root may do here ---- */
 
-/* Whether the namespace of this process has this id (user_namespaces(7)). */
+/* Whether this process's user namespace maps this id (user_namespaces(7)). */
 static bool is_mapped(const char *map, unsigned id)
 {
     char line[LINE_SIZE];
     bool is_found = false;
     FILE *file = fopen(map, "re");
     if (file == NULL)
-        return true; /* a kernel without such namespaces */
+        return true; /* a kernel without user namespaces */
     while (!is_found && fgets(line, sizeof line, file) != NULL) {
         char *rest = line;
         unsigned long first = strtoul(rest, &rest, 10);

@@ -46,7 +46,7 @@ void signals_release(struct signals *signals)
     sigset_t before;
     if (signals->count == 0)
         return;
-    /* libuv sets the default action, which ends the process by the signal, when it closes. */
+    /* uv_close restores the default action, with which the signal kills the process. */
     sigemptyset(&ours);
     for (unsigned i = 0; i < SIGNALS_COUNT; i++)
         sigaddset(&ours, numbers[i]);

@@ -1,7 +1,7 @@
 /*
- * The signals that a gateway or an agent is asked by: SIGTERM, SIGINT and SIGHUP. While the loop
- * runs they are told to its thread; once it has ended SIGTERM and SIGINT end the process at once,
- * with 0 as the first of them does.
+ * The signals that control a gateway or an agent: SIGTERM, SIGINT and SIGHUP. While the loop runs
+ * its thread gets them. After the loop has ended SIGTERM and SIGINT end the process at once, with
+ * exit code 0.
  */
 #ifndef NET_SIGNALS_H
 #define NET_SIGNALS_H
@@ -19,13 +19,13 @@ struct signals {
     void *holder;
 };
 
-/* From here on `taken` is called on the loop's thread. Returns 0 or an error; signals_release
- * either way. */
+/* From now on a signal calls `taken` on the loop's thread. Returns 0 or an error; signals_release
+ * is needed either way. */
 int signals_take(struct signals *signals, struct loop *loop,
                  void (*taken)(void *holder, int number), void *holder);
 
-/* When the loop has ended, or has never run: what follows does not wait for a signal. No effect
- * unless signals were taken. */
+/* Call it when the loop has ended or has never run: from then on SIGTERM and SIGINT end the process
+ * at once. No effect unless signals were taken. */
 void signals_release(struct signals *signals);
 
 #endif

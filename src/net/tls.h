@@ -8,7 +8,7 @@
 
 struct tls_context;
 
-/* What the account of a connection's pool is charged for TLS, in bytes. Measured: 400 idle links
+/* The charge of TLS to the account of a connection's pool, in bytes. Measured: 400 idle links
  * over TLS 1.3 (OpenSSL 3.0) add 15.3 KB each to the resident memory of a gateway, beyond what 400
  * without TLS add. */
 enum { TLS_SESSION_COST = 16 * 1024 };

@@ -48,11 +48,11 @@ int acl_check(const char *name, const char *text, size_t size,
 /* Sets the verdict, with a reason such as "policy.acl:12 allows it" (the file without its folder).
  * Returns the line that gave it, 0 if none did. Does not change the list: any number of threads may
  * ask. Takes time proportional to the text's size at most, times the length of a name:
- * acl_question.h is for those who may not wait that long. */
+ * Callers that may not wait that long use acl_question.h. */
 unsigned acl_ask(const struct acl *acl, const struct policy_request *request,
                  struct policy_verdict *verdict);
 
-/* Sets the verdict that the deny rule in this line gives; 0: that no rule matches. */
+/* Sets the verdict of the deny rule in this line; line 0: no rule matches. */
 void acl_refuse(const struct acl *acl, unsigned line, struct policy_verdict *verdict);
 
 /* How many rules there are. */
@@ -61,8 +61,8 @@ size_t acl_count(const struct acl *acl);
 /* Whether a rule names a key. */
 bool acl_has_keys(const struct acl *acl);
 
-/* The line of the first rule that denies by an address or a network, which says nothing about names
- * that resolve into it; 0: none does. */
+/* Returns the line of the first rule that denies an address or a network, and so does not apply to
+ * names that resolve into it; 0: there is none. */
 unsigned acl_network_denial(const struct acl *acl);
 
 /* Writes the rule that stands in a line, its words one blank apart and its key hidden, cut if it is

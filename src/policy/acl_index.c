@@ -71,7 +71,7 @@ static struct acl_run find(const struct acl_index *index, uint64_t hash)
 
 /* ---- keys ---- */
 
-/* Never 0. Two keys with the same hash share a bucket, which costs time alone. */
+/* Never 0. Two keys with the same hash share a bucket, which costs only time. */
 static uint64_t key_hash(const struct acl_index *index, enum acl_field field,
                          enum acl_key_kind kind, const void *data, size_t size)
 {
@@ -171,8 +171,9 @@ static int count_all_keys(const struct builder *builder)
     return error;
 }
 
-/* What looking an item up by the key costs: all that are under the key are looked at. A piece is
- * looked for at each place of a text, and is the easiest key to have in a text on purpose. */
+/* The cost of finding an item by the key: a look-up compares all items under the key. A piece is
+ * looked up at each position of a text, and is the key that an attacker can most easily put into
+ * one. */
 static size_t cost_of(const struct acl_index *index, const struct acl_key *key)
 {
     size_t count = locate(index, key->hash)->count;
@@ -246,8 +247,8 @@ int acl_index_build(struct acl_index *index, uint32_t count, acl_add_keys *add, 
     *index = (struct acl_index){0};
     if (count == 0)
         return 0;
-    /* Whoever chooses what is entered writes the list, and a search costs others no more than its
-     * steps: no seed is needed against chosen keys. */
+    /* No seed is needed against chosen keys: the author of the list chooses them, and a search
+     * costs other agents no more than its steps. */
     for (unsigned i = 0; i < ACL_FIELDS * ACL_KEY_KINDS; i++)
         index->seeds[i / ACL_KEY_KINDS][i % ACL_KEY_KINDS] = hash_number(0, i);
     struct builder builder = {index, count, add, context,
@@ -323,7 +324,7 @@ bool acl_probe_text(const struct acl_index *index, enum acl_field field, struct 
         return false;
     const char *key = text.data + probe->position;
     *run = find(index, key_hash(index, field, (enum acl_key_kind)probe->kind, key, probe->length));
-    /* What a text has several times is looked at once. */
+    /* A key that the text contains several times counts once. */
     if (run->count > 0 && probe->position > 0 && probe->kind == ACL_KEY_PIECE &&
         memmem(text.data, text.size, key, probe->length) != key)
         run->count = 0;

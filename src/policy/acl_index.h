@@ -1,9 +1,9 @@
 /*
- * Finds the patterns of a long list that may match a text without looking at the others. Each item
- * of the list (a rule, a member of a group) is entered under one of its keys, that one which the
- * fewest items share: a whole name, the beginning of a name, its end, a piece within it, a group, a
- * network. Items without any key are in the rest. Looking up the keys that a text has finds every
- * item that may match; whether it does is up to the caller.
+ * Finds the patterns of a long list that may match a text without comparing the others. The index
+ * enters each item of the list (a rule, a member of a group) under one of its keys, the one that
+ * the fewest items share: a whole name, a prefix, a suffix or a piece of a name, a group, a
+ * network. Items without a key are in the rest. A look-up of all keys of a text finds every item
+ * that may match; the caller checks whether it does.
  */
 #ifndef POLICY_ACL_INDEX_H
 #define POLICY_ACL_INDEX_H
@@ -28,7 +28,7 @@ enum acl_key_kind {
 };
 
 enum {
-    ACL_PIECE_SIZE = 16, /* of a longer piece its beginning and its end are keys */
+    ACL_PIECE_SIZE = 16, /* bytes; of a longer piece its first and its last bytes are keys */
     ACL_PIECES = 8,      /* of one pattern, at most */
     ACL_KEYS = ACL_FIELDS * (ACL_PIECES + 2),
     ACL_KEY_LENGTHS = 256,
@@ -37,7 +37,7 @@ enum {
 struct acl_key {
     enum acl_field field;
     enum acl_key_kind kind;
-    unsigned length; /* of a text's key in bytes; of a network's its prefix */
+    unsigned length; /* bytes of a text's key; prefix of a network */
     uint64_t hash;
 };
 
@@ -85,29 +85,28 @@ int acl_index_build(struct acl_index *index, uint32_t count, acl_add_keys *add,
                     const void *context);
 void acl_index_deinit(struct acl_index *index);
 
-/* For acl_add_keys. A pattern as policy_matches has it; an address of HOST_ADDRESS_SIZE bytes,
- * masked. */
+/* For acl_add_keys. `pattern` is one for policy_matches; `address` is masked and has
+ * HOST_ADDRESS_SIZE bytes. */
 void acl_keys_add_pattern(struct acl_keys *keys, enum acl_field field, const char *pattern);
 void acl_keys_add_group(struct acl_keys *keys, enum acl_field field, uint32_t group);
 void acl_keys_add_network(struct acl_keys *keys, const uint8_t *address, unsigned prefix);
 
-/* What is under one key; no items: nothing. */
+/* Return the items under one key, which may be none. */
 struct acl_run acl_index_rest(const struct acl_index *index);
 struct acl_run acl_index_group(const struct acl_index *index, enum acl_field field, uint32_t group);
 
 /* How far the keys of a text or an address have been looked up. All zero at first. */
 struct acl_probe {
     unsigned kind; /* enum acl_key_kind, of a text */
-    unsigned next; /* the least length that is still to be looked up; 0: at the beginning */
+    unsigned next; /* the least length not looked up yet; 0: at the beginning */
     unsigned length;
     size_t position;
 };
 
-/* Looks up the next key that the text has: returns whether there was one, and in `run` what is
- * under it. */
+/* Looks up the next key of the text. Returns whether there was one, with its items in `run`. */
 bool acl_probe_text(const struct acl_index *index, enum acl_field field, struct text text,
                     struct acl_probe *probe, struct acl_run *run);
-/* The same for the networks that an address lies in. */
+/* The same for the networks that contain an address. */
 bool acl_probe_address(const struct acl_index *index, const uint8_t *address,
                        struct acl_probe *probe, struct acl_run *run);
 

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* What is known of a group. */
+/* The state of a group. */
 enum { HAS_SOURCE = 1 << 0, HAS_AGENT = 1 << 1, IS_SOURCE_DONE = 1 << 2, IS_AGENT_DONE = 1 << 3 };
 
 /* First the groups that have the names; then all rules that may match. */
@@ -28,7 +28,7 @@ enum stage {
     STAGES,
 };
 
-/* Steps that a look-up and a comparison take, besides those of patterns. */
+/* Steps of a look-up and of a comparison, without those of patterns. */
 enum { LOOK_UP = 16, LOOK_AT = 4 };
 
 #define NO_RULE UINT32_MAX
@@ -88,13 +88,13 @@ static bool port_matches(const struct acl *acl, const struct acl_rule *rule, uin
     return low < rule->port_count && port_range_holds(&ranges[low], port);
 }
 
-/* In a time that depends on the rule's key alone. */
+/* Takes a time that depends only on the rule's key. */
 static bool key_matches(struct acl_question *question, const struct acl_rule *rule)
 {
     if (rule->key == 0)
         return true;
     const char *key = question->acl->text + rule->key;
-    size_t size = strlen(key) + 1; /* the zero must be the same too */
+    size_t size = strlen(key) + 1; /* the final zero must match too */
     unsigned char difference = 0;
     for (size_t i = 0; i < size; i++)
         difference |= (unsigned char)(key[i] ^ question->key[i]);
@@ -118,7 +118,7 @@ static uint32_t take(struct acl_run *run)
     return *run->items++;
 }
 
-/* Rules of a run ascend, so that those behind the first that matches do not count. */
+/* Rules of a run ascend, so that none after the first match counts. */
 static void look_at_rule(struct acl_question *question)
 {
     uint32_t rule = take(&question->rules);
@@ -247,7 +247,7 @@ static void take_request(struct acl_question *question, const struct policy_requ
     if (question->kind != HOST_NAME && question->kind != HOST_INVALID)
         host_canonical(question->reached);
     host_canonical_text(host, question->host);
-    /* One that is longer than any in a rule stays empty, and is none. */
+    /* A key longer than any in a rule counts as no key. */
     size_t key_size = strlen(request->key);
     if (key_size <= ACL_MAX_KEY)
         memcpy(question->key, request->key, key_size);

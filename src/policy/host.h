@@ -25,9 +25,9 @@ enum host_kind host_parse(struct text text, uint8_t *address);
  * 64:ff9b::/96 (RFC 6052 §2.1) become the IPv4 address in them; 0.0.0.0 becomes 127.0.0.1. */
 void host_canonical(uint8_t address[static HOST_ADDRESS_SIZE]);
 
-/* Writes a host in the one form that all its spellings have: an address as that which a connection
- * to it reaches, IPv4 as a dotted quad, IPv6 as in RFC 5952; a name in lower case without its last
- * dot. What is neither is copied, cut if it is too long. Returns what it is. */
+/* Writes the canonical form of a host. For an address this is the one that a connection to it
+ * reaches, IPv4 as a dotted quad, IPv6 as in RFC 5952; for a name, lower case without the trailing
+ * dot. Other text is copied, and cut if it is too long. Returns the kind of host. */
 enum host_kind host_canonical_text(struct text host, char out[static HOST_NAME_SIZE]);
 
 /* Whether both are the same name: ASCII case and a dot at the end aside. */

@@ -30,7 +30,7 @@ int network_parse(const struct network_parts *parts, struct network *network, ch
 /* Whether the address lies in the network. IPv6's [::]/0 does not hold IPv4 as well. */
 bool network_covers(const struct network *network, const uint8_t *address);
 
-/* Clears the bits behind the prefix; returns whether any was set. */
+/* Clears the bits after the prefix. Returns whether any was set. */
 bool network_mask(uint8_t *address, unsigned prefix);
 
 /* Whether the address is an IPv4 one (RFC 4291 §2.5.5.2). */

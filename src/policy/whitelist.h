@@ -6,8 +6,8 @@
  * unspecified addresses count as loopback, for dialling them reaches this machine. `localhost`
  * stands for 127.0.0.1, ::1, and any loopback address that the name itself resolves to. An address
  * or a network allows every host name that resolves into it; but for the sake of loopback addresses
- * no name other than `localhost` is resolved. An IPv4 address that is written as an IPv6 one
- * (host_canonical) is allowed and denied as what it reaches. `*` as the whole rule allows all of
+ * no name other than `localhost` is resolved. An IPv4 address in IPv6 notation (host_canonical)
+ * is treated as the IPv4 address. `*` as the whole rule allows all of
  * them: it is the user's word that everything may be dialled.
  */
 #ifndef POLICY_WHITELIST_H
@@ -76,9 +76,9 @@ bool whitelist_may_resolve(const struct whitelist *list, const char *host, uint1
 bool whitelist_allows(const struct whitelist *list, const char *host,
                       const struct sockaddr_storage *address);
 
-/* Why `host` may not be dialled, as a sentence for the users of both agents. `address` is what it
- * is or resolved to, of the family AF_UNSPEC where that is not known. The sentence says whether
- * only a default is in the way, or a denial. Static storage. */
+/* Returns why `host` may not be dialled, as a sentence for the users of both agents. `address` is
+ * its address, with the family AF_UNSPEC if that is not known. The sentence distinguishes a default
+ * from a denial. Static storage. */
 const char *whitelist_objection(const struct whitelist *list, const char *host,
                                 const struct sockaddr_storage *address);
 

@@ -17,7 +17,7 @@ struct relay_side {
     struct stream *stream;
     struct relay *relay;
     uint64_t received; /* bytes that this side's stream delivered */
-    uint64_t written;  /* bytes of the other's that have left it */
+    uint64_t written;  /* bytes from the other stream that have left this one */
     bool fin;          /* it sends no more */
     bool finished;     /* what was written to it has left, the half-close too */
 };
