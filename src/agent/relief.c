@@ -54,16 +54,16 @@ static void add_all(const struct relief *relief, uint64_t now)
 static void end_part(const struct relief *relief, uint64_t id, size_t bytes)
 {
     if (id == LINKS) {
-        log_warning("memory is at its limit (--max-memory): the link, which keeps %zu bytes that "
-                    "the gateway does not acknowledge, or its largest session is ended",
+        log_warning("memory is at its limit (--max-memory): ending the link, with %zu bytes that "
+                    "the gateway has not acknowledged, or its largest session",
                     bytes);
         tunnel_end_largest(uplink_largest(relief->uplink), REASON_NO_MEMORY, WHY);
         return;
     }
     struct session *session = session_find(relief->sessions, id);
     bool is_in = session->subject.direction == SESSION_IN;
-    log_warning("memory is at its limit (--max-memory): a session %s %s that holds %zu bytes is "
-                "reset",
+    log_warning("memory is at its limit (--max-memory): resetting a session %s %s, which holds "
+                "%zu bytes",
                 is_in ? "for agent" : "to agent", session->subject.agent, bytes);
     relay_abort(&session->relay, REASON_NO_MEMORY, WHY);
 }

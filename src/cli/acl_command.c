@@ -107,8 +107,8 @@ static int run_check(const struct acl_command *command)
     unsigned line = acl_network_denial(acl);
     if (line != 0)
         fprintf(stderr,
-                "%s:%u: note: this denies addresses, not names that resolve to them; what holds is "
-                "the --allow of the agent that dials\n",
+                "%s:%u: note: this denies addresses, not names that resolve to them; the dialling "
+                "agent's --allow decides about those\n",
                 command->file, line);
     acl_free(acl);
     return fflush(stdout) == 0 ? EXIT_CODE_OK : EXIT_CODE_FAILURE;

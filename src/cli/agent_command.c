@@ -289,13 +289,13 @@ static const struct option OPTIONS[] = {
      take_url, true},
     {"url-order", "ORDER", "of several URLs: given (default) or random", take_url_order, false},
     {"transport", "NAME",
-     "websocket, poll (long poll), or auto (default):\nWebSocket, and long poll where that does "
-     "not "
-     "pass",
+     "websocket, poll (long poll), or auto (default):\n"
+     "WebSocket, and long poll where that does not pass",
      take_transport, false},
     {"retry-preferred", "TIME",
-     "how soon, on long poll or at a later URL, WebSocket or an\nearlier URL is tried again "
-     "(default: 60s); then after\ntwice the time, up to half an hour",
+     "how soon to try WebSocket again after long poll, or an\n"
+     "earlier URL (default: 60s); it doubles after each failure,\n"
+     "up to half an hour",
      take_retry_preferred, false},
     {"name", "NAME", "this agent's name", take_name, false},
     {"key", "KEY",
@@ -320,9 +320,9 @@ static const struct option OPTIONS[] = {
     {"proxy-ca", "FILE", "trust these CAs (PEM) for an https proxy, not the system's",
      take_proxy_ca, false},
     {"allow", "TARGET",
-     "what may be dialled here, may be repeated: HOST:PORT,\nHOST:LO-HI, HOST:*, the same with "
-     "CIDR "
-     "for HOST, or *\nfor everything",
+     "what other agents may reach through this one; may be\n"
+     "repeated: HOST:PORT, HOST:LO-HI, HOST:*, the same with\n"
+     "CIDR for HOST, or * for everything",
      take_allow, true},
     {"dial-timeout", "TIME",
      "how long dialling a target for others may take, its\nname's look-up included (default: 10s)",

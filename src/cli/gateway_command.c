@@ -255,8 +255,8 @@ static const struct option OPTIONS[] = {
     {"lua-workers", "N", "processes that run the script, 1 to 64 (default: 4)", take_lua_workers,
      false},
     {"lua-user", "NAME",
-     "the user that runs the script where the gateway is started\nby root (default: culvert-lua if "
-     "it exists, else nobody)",
+     "the user that runs the script if root starts the gateway\n"
+     "(default: culvert-lua if it exists, otherwise nobody)",
      take_lua_user, false},
     {"auth-timeout", "TIME", "what the script may take for an answer (default: 5s)",
      take_auth_timeout, false},

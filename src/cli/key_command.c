@@ -326,7 +326,7 @@ static const struct subcommands SUBCOMMANDS = {
                 "  culvert key revoke NAME                      removes all keys of an agent\n"
                 "  culvert key rotate NAME [--grace TIME] [--out FILE]\n"
                 "                                               makes a second key, the old one\n"
-                "                                               ends after the grace\n"
+                "                                               ends after the grace period\n"
                 "\n"
                 "All take --data DIR, the directory of the store, as the gateway does.",
         },

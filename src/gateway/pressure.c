@@ -26,8 +26,8 @@ static size_t connection_cost(const struct member *member, const struct tunnel_h
 
 static void end_idle(struct member *member)
 {
-    log_warning("memory is at its limit (--max-memory): the link of agent %s, which has no "
-                "session, is ended",
+    log_warning("memory is at its limit (--max-memory): ending the link of agent %s, which "
+                "has no session",
                 member->name[0] != '\0' ? member->name : "(no name)");
     member_end(member, REASON_NO_MEMORY, "the gateway is at its memory limit");
 }
@@ -40,8 +40,8 @@ static void end_largest(struct member *member)
         end_idle(member);
         return;
     }
-    log_warning("memory is at its limit (--max-memory): the largest session of agent %s, or its "
-                "link, is ended",
+    log_warning("memory is at its limit (--max-memory): ending the largest session of agent %s, or "
+                "its link",
                 member->name[0] != '\0' ? member->name : "(no name)");
     tunnel_end_largest(member->tunnel, REASON_NO_MEMORY,
                        "a process on the way is at its memory limit");

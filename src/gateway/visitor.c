@@ -104,7 +104,7 @@ static const char *find_objection(const struct worker *worker)
     if (gateway->watch != NULL && store_watch_is_broken(gateway->watch))
         return "the gateway cannot read its store of keys\n";
     if (!authorizer_is_ready(&worker->gateway->authorizer))
-        return "no process of the policy script is there to answer\n";
+        return "no process of the policy script is running\n";
     return account_level(&gateway->account) == ACCOUNT_FULL ? "the gateway is out of memory\n"
                                                             : NULL;
 }

@@ -93,7 +93,7 @@ static struct event_record *record_of(const struct refusal_window *window,
     struct event others = {
         .type = event->type,
         .code = event->code,
-        .reason = "refusals of more agents and addresses than are told apart",
+        .reason = "refusals of further agents and networks",
     };
     return event_record_create(window->key[0] != '\0' ? event : &others);
 }

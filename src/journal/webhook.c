@@ -197,7 +197,7 @@ static void refresh_secret(struct webhook *webhook)
     }
     explicit_bzero(secret, sizeof secret);
     if (error != 0)
-        log_warning("the webhook's secret stays as it was: %s", why);
+        log_warning("keeping the webhook's old secret: %s", why);
 }
 
 static enum verdict attempt(struct webhook *webhook, const struct queue *items, int64_t *after)

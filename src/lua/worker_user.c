@@ -107,7 +107,7 @@ int worker_user_find(const char *name, struct worker_user *user, char *why, size
         return 0;
     choose(user);
     if (!is_possible(user)) {
-        log_info("the script runs as user 0, since culvert may not change its user here");
+        log_info("the script runs as user 0, because culvert may not change its user here");
         *user = (struct worker_user){.is_other = false};
     }
     return 0;

@@ -103,14 +103,14 @@ static int note_state(struct store_watch *watch, int64_t now)
     return error != 0 ? error : store_next_expiry(watch->store, now, &watch->next_expiry);
 }
 
-/* Once for each time that the clock is set back by much. */
+/* Warns once each time that the clock is set back by SETBACK_TOLD or more. */
 static void tell_setback(struct store_watch *watch)
 {
     bool is_back = watch->clock.setback >= SETBACK_TOLD;
     if (is_back && !watch->is_setback_told)
         log_warning(
-            "the clock was set back by %lld s; keys expire as if it had not been, until the "
-            "gateway starts again",
+            "the clock was set back by %lld s; until the gateway is restarted, keys expire as if "
+            "it had not been",
             (long long)(watch->clock.setback / 1000));
     watch->is_setback_told = is_back;
 }

@@ -261,7 +261,7 @@ def test_a_secret_that_is_rotated(world, receiver):
     assert signer(2) == ["the-second-one"]
     replace(world, "secret", "")
     assert signer(3) == ["the-second-one"]
-    gateway.wait_for("the webhook's secret stays as it was: .*secret", stream="err")
+    gateway.wait_for("keeping the webhook's old secret: .*secret", stream="err")
     assert gateway.count("read the webhook's secret in .* again") == 1
     for word in ("the-first-one", "the-second-one"):
         assert word not in gateway.output()
