@@ -42,7 +42,7 @@ static void test_what_a_worker_is_left_with(void **state)
     read_proc(worker, "status", text, sizeof text);
     assert_non_null(strstr(text, "NoNewPrivs:\t1"));
     read_proc(worker, "limits", text, sizeof text);
-    assert_non_null(strstr(text, "Max core file size        0                    0"));
+    assert_non_null(strstr(text, "Max core file size        1                    1"));
 #ifndef IS_COVERAGE
     assert_non_null(strstr(text, "Max file size             0                    0"));
 #endif

@@ -659,7 +659,7 @@ def test_the_processes_are_confined(world):
             assert status["Seccomp"] == "2"
         with open(f"/proc/{worker}/limits", encoding="ascii") as file:
             limits = file.read()
-        assert re.search(r"Max core file size +0 +0 ", limits)
+        assert re.search(r"Max core file size +1 +1 ", limits)
         assert re.search(r"Max file size +0 +0 ", limits)
 
 
