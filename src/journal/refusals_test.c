@@ -121,7 +121,7 @@ static void too_many_causes_are_summed_up_together(void **state)
         if (sum.record == NULL)
             continue;
         assert_null(sum.record->event.source);
-        assert_non_null(strstr(sum.record->event.reason, "more agents"));
+        assert_non_null(strstr(sum.record->event.reason, "further agents"));
         memory_free(sum.record);
     }
     assert_int_equal(count, 13 - REFUSALS_SHOWN);
