@@ -110,7 +110,7 @@ static void hung_up(struct agent *agent)
         agent_reload_forwards(agent);
 }
 
-/* A second signal that asks to end does not wait. */
+/* A second SIGTERM or SIGINT does not wait for sessions. */
 static void signalled(void *holder, int number)
 {
     struct agent *agent = holder;

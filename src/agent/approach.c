@@ -117,8 +117,8 @@ static void fail_upgrade(struct approach *approach, const struct http1_head *hea
         fail_plain(approach, APPROACH_NOT_PASSED, why);
 }
 
-/* What answers is not HTTP: an alert of TLS (RFC 8446 §5.1), or its first line is shown as far as
- * it is plain ASCII. */
+/* The answer is not HTTP. Recognizes a TLS alert (RFC 8446 §5.1); otherwise shows the first line,
+ * as far as it is plain ASCII. */
 static void fail_foreign(struct approach *approach)
 {
     const struct head_reader *reader = &approach->reader;

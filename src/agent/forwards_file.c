@@ -21,7 +21,7 @@ static bool has_keys(const struct forward_list *list)
     return false;
 }
 
-/* Whoever writes the file opens ports as the agent's user. */
+/* A user who can write the file can open ports as the agent's user. */
 static bool may_all_write(const char *path)
 {
     struct stat status;

@@ -201,7 +201,7 @@ static struct session *new_session(const struct session_subject *subject)
     return session;
 }
 
-/* The agent that asks for it, or the local clients together. */
+/* The payer of the asking agent, or that of all local clients. */
 static int find_payer(struct session *session, struct payers *payers)
 {
     char name[MESSAGE_MAX_NAME + sizeof("agent ")];

@@ -25,7 +25,7 @@ enum {
      * UPLINK_LEAST_ANSWER_TIME of it at least. */
     UPLINK_SHORT_ANSWER_TIME = 4 * 1000,
     UPLINK_LEAST_ANSWER_TIME = 500,
-    UPLINK_SHORT_ROUNDS = 3, /* over all gateways in which that holds: then the way may be slow */
+    UPLINK_SHORT_ROUNDS = 3, /* over all gateways with that time; then the way may be slow */
     UPLINK_RESUME_DIAL_TIME = 4 * 1000, /* the same while sessions wait: the next try's first packet
                                            comes sooner than this one's third */
     UPLINK_FIRST_DELAY = 100,           /* of the back-off */

@@ -122,7 +122,7 @@ static void note_success(struct uplink *uplink)
         gateways_registered(&uplink->gateways, now);
 }
 
-/* Whoever reads the log alone sees that what it complained of is over. */
+/* Logs that an earlier warning no longer applies. */
 static void tell_recovery(struct uplink *uplink, const struct registration *registration)
 {
     bool is_by_poll = registration->rung == LADDER_POLL;
@@ -288,8 +288,8 @@ static void next_lost(struct uplink *uplink, int error, const char *why)
         uplink_failed(uplink, is_refused ? LADDER_UNREACHABLE : LADDER_NOT_PASSED, text);
 }
 
-/* Whether the key has changed since the link was proven. The gateway may have ended the link
- * because the key before it is no longer valid, and takes the new one. */
+/* Whether the key has changed since the link was authenticated. The gateway may have ended the link
+ * because the old key has expired, and accept the new one. */
 static bool has_new_key(struct uplink *uplink, const struct registration *registration)
 {
     credentials_refresh(&uplink->credentials, false);

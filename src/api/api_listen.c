@@ -100,8 +100,8 @@ static int remove_stale(const struct sockaddr_un *address, char why[static API_D
     return error;
 }
 
-/* In a directory where another user can remove the socket, he can put his own in its place and is
- * sent the token. A sticky directory such as /tmp leaves a socket to its owner. */
+/* A user who can remove the socket can replace it by another, and gets the token of its clients. In
+ * a sticky directory such as /tmp only the owner can remove it. */
 static int check_directory(const char *path, char why[static API_DETAIL_SIZE])
 {
     char directory[sizeof((struct sockaddr_un *)NULL)->sun_path + 1];

@@ -40,7 +40,7 @@ struct command {
     options_take *argument; /* NULL: takes none */
 };
 
-/* Parses the words behind the subcommand. Returns 0, OPTIONS_HELP, or CULVERT_ERROR_INVALID (or
+/* Parses the words after the subcommand. Returns 0, OPTIONS_HELP, or CULVERT_ERROR_INVALID (or
  * what a take function returned) with one line in `why`. */
 int options_parse(const struct command *command, char *const *words, void *settings,
                   char why[static OPTIONS_WHY_SIZE]);

@@ -16,11 +16,12 @@
 
 enum { WHY_SIZE = 1024 };
 
-/* Who besides root and this process's user has access to the file, and what to do; "" if nobody. */
+/* Describes users other than root and this process's with access to the file, and the remedy; "":
+ * none. */
 struct others {
     char writers[WHY_SIZE];
     char readers[WHY_SIZE];
-    bool are_all_writers; /* whoever is on the machine may write it */
+    bool are_all_writers; /* all users may write it */
 };
 
 /* What tells a file that was changed or replaced from the one before. */
@@ -46,8 +47,8 @@ struct look {
     bool is_settled;
     uint8_t digest[SHA1_SIZE]; /* of the text that was read last */
     bool has_digest;           /* and taken */
-    bool has_keys;             /* the rules that were taken last */
-    char warning[WHY_SIZE];    /* that was given last, or "" */
+    bool has_keys;             /* of the current rules */
+    char warning[WHY_SIZE];    /* the last one logged, or "" */
     int error;                 /* what was wrong with it, or 0 */
     char why[WHY_SIZE];        /* the same in words, or "" */
 
@@ -105,8 +106,8 @@ static void note_others(int descriptor, const char *path, struct others *others)
     others->are_all_writers = fstat(descriptor, &status) != 0 || (status.st_mode & S_IWOTH) != 0;
 }
 
-/* Whoever writes the file grants himself what he likes, and with a key learns what others proved
- * with it. Returns 0 or CULVERT_ERROR_PERMISSION with a sentence in `why`. */
+/* Checks who may write the file: its writers grant themselves any access. Returns 0 or
+ * CULVERT_ERROR_PERMISSION with a sentence in `why`. */
 static int judge_others(const struct look *look, const struct others *others, char *why,
                         size_t why_size)
 {
@@ -117,7 +118,7 @@ static int judge_others(const struct look *look, const struct others *others, ch
     return CULVERT_ERROR_PERMISSION;
 }
 
-/* Of a file that is used; once for each change. */
+/* Warns about a file that is used, once for each change. */
 static void warn_of_others(struct look *look, const struct others *others)
 {
     char warning[WHY_SIZE] = "";
@@ -252,7 +253,7 @@ static bool is_same(const struct signature *a, const struct signature *b)
            is_same_time(a->changed, b->changed);
 }
 
-/* Takes the text if it is new or asked for, and the file is nobody else's. */
+/* Takes the text if it is new or a reload was requested, and no other user may write the file. */
 static int take_text(struct look *look, char *text, size_t size, const struct others *others,
                      char why[static WHY_SIZE])
 {
@@ -312,8 +313,7 @@ static void look_at(struct look *look)
         return;
     look->read = now;
     look_read(look, is_new);
-    /* What is wrong with the rules or the file's mode stays so; what was wrong with reading them
-     * may pass. */
+    /* An error in the rules or the file's mode persists; an error of a read may be temporary. */
     bool is_final = look->error == 0 || look->error == CULVERT_ERROR_INVALID ||
                     look->error == CULVERT_ERROR_TOO_LARGE ||
                     look->error == CULVERT_ERROR_PERMISSION;

@@ -124,7 +124,7 @@ static void drain(struct shutdown *shutdown, unsigned seconds)
 {
     struct gateway *gateway = shutdown->gateway;
     size_t sessions = atomic_load(&gateway->sessions);
-    atomic_store(&shutdown->is_draining, true); /* from the log's line on nobody logs in */
+    atomic_store(&shutdown->is_draining, true); /* accepts no login after the log's line */
     log_info("stopping; %zu session%s %u s to finish", sessions, sessions == 1 ? " has" : "s have",
              seconds);
     shutdown->deadline = loop_now(&gateway->workers[0].loop) + (uint64_t)seconds * 1000000;

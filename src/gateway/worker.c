@@ -109,8 +109,8 @@ static void look_whether_quiet(struct loop_timer *timer)
 
 enum { STRANGERS_MEMORY = 16 /* one part in so many */ };
 
-/* What strangers hold must not end sessions of agents: TLS with them has a small part of the memory
- * that is shared by all. */
+/* TLS connections of strangers get a small part of the shared memory, so that they end no sessions
+ * of agents. */
 static size_t most_strangers(const struct gateway *gateway)
 {
     const struct gateway_config *config = gateway->config;

@@ -14,7 +14,7 @@ static bool is_given(const char *text)
     return text != NULL && text[0] != '\0';
 }
 
-/* The agent's name in auth.failed is what a stranger says. */
+/* The agent's name in auth.failed is the unverified claim of a stranger. */
 static const char *name_of(const struct event *event)
 {
     if (is_given(event->source))

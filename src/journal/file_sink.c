@@ -22,7 +22,7 @@ struct file_sink {
     size_t size;
     size_t capacity;
     uint64_t lost;     /* lines, since the failure began */
-    uint64_t untold;   /* of these, those that no line of the file tells yet */
+    uint64_t untold;   /* of these, those that no line of the file reports yet */
     int64_t next_look; /* whether the file still has a name */
     int64_t next_try;  /* 0: nothing has failed */
     bool must_reopen;
@@ -105,7 +105,7 @@ static void look_at_name(struct file_sink *sink, int64_t now)
     }
 }
 
-/* Takes back the start of a line that a full disk has cut, unless somebody has written behind it.
+/* Removes the start of a line that a full disk has cut, unless another process has appended to it.
  * Returns whether it did. */
 static bool take_back(const struct file_sink *sink, off_t size)
 {
@@ -168,7 +168,7 @@ static int append(struct file_sink *sink, const char *line, size_t size)
     return 0;
 }
 
-/* Tells of lost lines in their place, as soon as there is room for that. */
+/* Reports lost lines in their place, as soon as there is room. */
 static int tell_lost(struct file_sink *sink)
 {
     char line[EVENT_DROPPED_SIZE];

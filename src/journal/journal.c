@@ -41,7 +41,7 @@ struct journal {
     pthread_cond_t wake;
     struct event_record *first;
     struct event_record **end;
-    struct room room; /* with those that the thread has taken and not finished */
+    struct room room; /* includes events that the thread has taken and not finished */
     struct refusals refusals;
     uint64_t number;  /* of the event emitted last */
     uint64_t dropped; /* events since the last that got through */
@@ -99,7 +99,7 @@ static void append(struct journal *journal, struct event_record *record, uint64_
     journal->end = &record->next;
 }
 
-/* With the mutex held. Sums of refusals become events once their second is over. */
+/* Turns sums of refusals into events when their second is over. The caller holds the mutex. */
 static void append_sums(struct journal *journal, int64_t now)
 {
     struct refusals_sum sum;
@@ -109,7 +109,7 @@ static void append_sums(struct journal *journal, int64_t now)
     }
 }
 
-/* No memory is allocated for a refusal that is held back, apart from the first of its second. */
+/* Allocates no memory for a refusal that is held back, except for the first of its second. */
 static void emit_refusal(struct journal *journal, const struct event *event)
 {
     int64_t now = clock_milliseconds();
@@ -119,7 +119,7 @@ static void emit_refusal(struct journal *journal, const struct event *event)
     if (!refusals_hold(&journal->refusals, event, now))
         append(journal, event_record_create(event), 1);
     else if (!was_holding && journal->is_sleeping)
-        pthread_cond_signal(&journal->wake); /* so that it wakes when the second is over */
+        pthread_cond_signal(&journal->wake); /* to wake when the second is over */
     pthread_mutex_unlock(&journal->mutex);
 }
 
@@ -181,15 +181,15 @@ static bool has_work(const struct journal *journal)
            journal->deadline != 0;
 }
 
-/* When the thread is to wake although nobody has woken it; 0: never. */
+/* Returns when the thread must wake without a signal; 0: never. */
 static int64_t next_look(const struct journal *journal, int64_t next_try)
 {
     int64_t due = refusals_due(&journal->refusals);
     return next_try == 0 || (due != 0 && due < next_try) ? due : next_try;
 }
 
-/* Waits with the mutex held, for the file's next attempt too, and for the end of a second in which
- * refusals are summed up. */
+/* Waits for events, for the file's next attempt, or for the end of a second with aggregated
+ * refusals. The caller holds the mutex. */
 static void sleep_until_work(struct journal *journal, int64_t next_try)
 {
     journal->is_sleeping = true;
@@ -207,7 +207,7 @@ static void sleep_until_work(struct journal *journal, int64_t next_try)
     journal->is_sleeping = false;
 }
 
-/* Takes what may be shown in one turn out of the queue. */
+/* Removes the events of one turn from the queue. */
 static void take_records(struct journal *journal, struct turn *turn)
 {
     struct event_record **end = &turn->records;
@@ -255,7 +255,7 @@ static void take(struct journal *journal, struct turn *turn)
     free_records(done);
 }
 
-/* How many events a record stands for. */
+/* Returns the number of events that a record stands for. */
 static uint64_t weight_of(const struct event_record *record)
 {
     return record->event.repeated > 1 ? record->event.repeated : 1;
@@ -295,7 +295,7 @@ static void show_one(struct journal *journal, struct event_record *record)
         show_as_json(journal, record);
 }
 
-/* Shows events.dropped, with the number behind those that were dropped. */
+/* Shows events.dropped, with the number after those of the dropped events. */
 static void show_dropped(struct journal *journal, uint64_t count, struct timespec time)
 {
     struct event_record notice = {
@@ -316,7 +316,7 @@ static void show(struct journal *journal, struct event_record *record)
     show_one(journal, record);
 }
 
-/* When time is up: what was not shown is counted as dropped. */
+/* When the time is over: counts the events not shown as dropped. */
 static void show_rest(struct journal *journal)
 {
     struct timespec now;

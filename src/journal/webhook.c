@@ -179,7 +179,7 @@ static enum verdict judge(struct webhook *webhook, long status)
     return TRY_AGAIN;
 }
 
-/* The first look finds what was read at the start. */
+/* The first check finds the version that was read at the start. */
 static void refresh_secret(struct webhook *webhook)
 {
     char secret[WEBHOOK_SECRET_SIZE];

@@ -27,7 +27,7 @@ struct seat {
     struct crew *crew;
     enum seat_state state;
     bool is_for_events;
-    bool is_out;       /* its worker has died, and no other has read the script yet */
+    bool is_out;       /* its worker has died, and no replacement has read the script yet */
     bool has_served;   /* this worker has done something */
     unsigned failures; /* workers in a row that have not */
     struct lua_process *process;
@@ -132,7 +132,8 @@ static void fill_later(struct seat *seat, bool is_to_blame)
     loop_timer_start(&seat->restart, delay < CREW_DELAY_MAX ? delay : CREW_DELAY_MAX);
 }
 
-/* Tells the owner when the last worker for questions has died, or the first one is there again. */
+/* Notifies the owner when the last worker for questions has died, or the first one is ready again.
+ */
 static void set_out(struct seat *seat, bool is_out)
 {
     struct crew *crew = seat->crew;

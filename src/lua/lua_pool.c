@@ -48,8 +48,8 @@ struct lua_pool {
     struct question_queue questions;
     struct list events;
     size_t event_count;
-    uint64_t dropped_events; /* that the log does not tell yet */
-    uint64_t untold_events;  /* that on_event was not told yet */
+    uint64_t dropped_events; /* not reported in the log yet */
+    uint64_t untold_events;  /* not reported to on_event yet */
     bool is_woken;           /* the message is on its way */
     struct loop_message wake;
 };
@@ -169,8 +169,8 @@ static void tell_drops(struct lua_pool *pool)
     log_warning("on_event is too slow: %llu events were dropped", (unsigned long long)count);
 }
 
-/* With the mutex held. An event that says how many were dropped since the last such one; NULL: none
- * were, or there is no memory. */
+/* Returns an event with the number of events dropped since the last such event; NULL: none, or no
+ * memory. The caller holds the mutex. */
 static char *take_notice(struct lua_pool *pool)
 {
     if (pool->untold_events == 0 || pool->config.describe_drops == NULL)
@@ -252,8 +252,8 @@ static void append_event(struct lua_pool *pool, struct event *event)
     pool->event_count++;
 }
 
-/* With the mutex held. Puts the notice of dropped events before the next one, if there is room for
- * both. Returns whether the next one may follow. */
+/* Queues the notice of dropped events before the next event, if there is room for both. Returns
+ * whether the next event may follow. The caller holds the mutex. */
 static bool append_notice(struct lua_pool *pool)
 {
     if (pool->untold_events == 0 || pool->config.describe_drops == NULL)

@@ -34,7 +34,7 @@ static int read_whole(int file, char *text, size_t *size, const char **what)
     return CULVERT_ERROR_TOO_LARGE;
 }
 
-/* Whoever writes the script decides about every session. A group may be meant to; all users are
+/* The writers of the script decide about every session. A group may be intended; all users are
  * not. */
 static int check_writers(int file, const char *path, const struct stat *status, const char **what)
 {

@@ -47,12 +47,12 @@ void credit_receiver_init(struct credit_receiver *receiver, uint32_t window, uin
 /* CULVERT_ERROR_PROTOCOL for data beyond credit. */
 int credit_receiver_arrived(struct credit_receiver *receiver, size_t bytes);
 /* Returns whether a credit message is worth sending now (a quarter of the window is due). May grow
- * the window and promise that, if the account lets it. */
+ * the window, and promise the growth to the account, if the account allows it. */
 bool credit_receiver_consumed(struct credit_receiver *receiver, size_t bytes, uint64_t now,
                               uint64_t round_trip, struct account *account);
 /* Takes what is due, for the credit message. */
 uint64_t credit_receiver_take_due(struct credit_receiver *receiver);
-/* Takes back what growth has promised. */
+/* Takes back the promises of growth. */
 void credit_receiver_deinit(struct credit_receiver *receiver, struct account *account);
 
 #endif

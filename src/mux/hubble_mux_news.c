@@ -67,7 +67,8 @@ void hubble_mux_tell_news(struct hubble_mux *mux)
     list_init(&due);
     while ((node = list_pop(&mux->news)) != NULL)
         list_append(&due, node);
-    /* What a holder writes within is for the next time, or one that always writes would hold us. */
+    /* Data that a holder writes in this call waits for the next one; otherwise a holder that always
+     * writes would never let it end. */
     while ((node = list_pop(&due)) != NULL)
         tell(CONTAINER_OF(node, struct hubble_stream, fresh));
 }

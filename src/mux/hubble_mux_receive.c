@@ -45,7 +45,7 @@ static void receive_open(struct hubble_mux *mux, const struct message *message)
         hubble_mux_refuse(mux, message->guid, REASON_LIMIT, "too many open sessions");
         return;
     }
-    /* To an agent a link brings everybody's opens: there the agent chooses who pays. */
+    /* An agent's link carries the opens of many agents, so the agent itself chooses who pays. */
     bool has_room = mux->role != HUBBLE_GATEWAY || mux->peer_streams < MUX_STREAMS_WITHOUT_MEMORY ||
                     account_level(mux->account) != ACCOUNT_FULL;
     struct hubble_stream *stream =

@@ -18,8 +18,8 @@ static int check_unknown(const struct mux *mux, uint64_t id)
     return was_opened ? 0 : CULVERT_ERROR_PROTOCOL;
 }
 
-/* To a gateway a link brings the opens of one agent, who pays for them. To an agent, whose ids are
- * odd, it brings everybody's: there the agent chooses who pays. */
+/* At a gateway a link carries the opens of one agent, which pays for them. At an agent, whose ids
+ * are odd, it carries those of many agents, so the agent itself chooses who pays. */
 static bool has_room(const struct mux *mux)
 {
     bool is_agent = (mux->next_id & 1) != 0;

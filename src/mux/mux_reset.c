@@ -95,7 +95,8 @@ void mux_report_news(struct mux *mux, uint64_t now)
     list_init(&due);
     while ((node = list_pop(&mux->news)) != NULL)
         list_append(&due, node);
-    /* What a holder writes within is for the next time, or one that always writes would hold us. */
+    /* Data that a holder writes in this call waits for the next one; otherwise a holder that always
+     * writes would never let it end. */
     while ((node = list_pop(&due)) != NULL)
         report(CONTAINER_OF(node, struct mux_stream, scheduled), now);
 }

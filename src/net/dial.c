@@ -89,8 +89,8 @@ static void let_asker_go(struct dial *dial)
     dial->asker = NULL;
 }
 
-/* Closes with a RST: a server that has accepted the connection meanwhile must not take it for one
- * that ended in order. */
+/* Closes with a RST, so that a server that has accepted the connection meanwhile does not see an
+ * orderly end. */
 static void abandon(int fd)
 {
     struct linger linger = {.l_onoff = 1, .l_linger = 0};

@@ -93,7 +93,7 @@ int http_explain(const struct http_failure *failure, char *out, size_t size)
     case CURLE_SSL_CONNECT_ERROR:
         snprintf(out, size, "TLS failed: %s", problem);
         return CULVERT_ERROR_TLS;
-    case CURLE_UNSUPPORTED_PROTOCOL: /* libcurl takes it for HTTP/0.9 */
+    case CURLE_UNSUPPORTED_PROTOCOL: /* libcurl treats the answer as HTTP/0.9 */
         return tell(CULVERT_ERROR_PROTOCOL,
                     "the server there is no culvert gateway: it does not answer in HTTP", out,
                     size);

@@ -10,7 +10,7 @@
 /* RFC 8446 §5.1: a record begins with its content type; a first record is handshake or alert. */
 enum { RECORD_ALERT = 21, RECORD_HANDSHAKE = 22 };
 
-/* What is read at once: little enough to be in the CPU's cache still when it is decrypted. */
+/* Bytes of one read: few enough to be still in the CPU's cache when they are decrypted. */
 enum { READ_SIZE = 128 * 1024 };
 _Static_assert((int)READ_SIZE <= (int)CHUNK_LARGE_SIZE, "a read fits in a chunk");
 

@@ -207,8 +207,8 @@ static int fail(struct tls_session *session, int why, int socket_error)
     return session->error;
 }
 
-/* OpenSSL shall keep its buffer from one record to the next while more has been read, instead of
- * allocating one each, and free it when the input runs dry. */
+/* Makes OpenSSL keep its buffer between records while more input is available, instead of
+ * allocating one for each, and free it when there is none. */
 static void keep_buffer_while_busy(struct tls_session *session)
 {
     if (tls_bio_buffer_bytes(&session->bio.in) != 0)
@@ -229,7 +229,7 @@ ssize_t tls_session_read(struct tls_session *session, void *buffer, size_t size)
     while (total < size) {
         size_t count = 0;
         keep_buffer_while_busy(session);
-        if (ERR_peek_error() != 0) /* to look costs much less than to clear, for each record */
+        if (ERR_peek_error() != 0) /* peeking costs much less than clearing, for each record */
             ERR_clear_error();
         if (SSL_read_ex(session->ssl, (uint8_t *)buffer + total, size - total, &count) == 1) {
             total += count;

@@ -350,7 +350,7 @@ static int compare_ranges(const void *a, const void *b)
     return (int)((const struct port_range *)a)->low - (int)((const struct port_range *)b)->low;
 }
 
-/* Puts the rule's ranges into order and joins those that touch. */
+/* Sorts the rule's ranges and joins those that touch. */
 static void join_ranges(struct acl *acl, struct acl_rule *rule)
 {
     struct port_range *ranges = acl->ranges + rule->ports;

@@ -210,7 +210,7 @@ void whitelist_allow_again(struct whitelist *list, const struct sockaddr_storage
         *denial = list->denied[--list->denied_count];
 }
 
-/* The address as the one that a connection to it reaches. */
+/* Returns the address that a connection to this one reaches. */
 static struct sockaddr_storage reached_address(const struct target *target,
                                                const struct sockaddr_storage *address)
 {
@@ -254,8 +254,8 @@ static bool name_rule_allows(const struct whitelist_rule *rule, struct text host
            memcmp(address, LOOPBACK6, HOST_ADDRESS_SIZE) == 0;
 }
 
-/* An IPv4 address that is written as an IPv6 one is allowed with it. The addresses of this machine
- * are told apart: others may listen on 127.0.0.1 than on ::1. */
+/* A rule for an IPv4 address also allows its IPv6 notations. Loopback addresses are distinguished,
+ * because different programs may listen on 127.0.0.1 and on ::1. */
 static bool network_allows(const struct network *network, const struct target *target)
 {
     return network_covers(network, target->address) ||

@@ -47,8 +47,8 @@ struct store_finding {
 };
 
 /* Opens (and makes, directory 0700 and file 0600) the store in `directory`. On failure writes a
- * sentence into `why`. CULVERT_ERROR_PERMISSION if others may read the file or put
- * another in its place, -errno, CULVERT_ERROR_STORE. */
+ * sentence into `why`. CULVERT_ERROR_PERMISSION if other users may read or replace the file,
+ * -errno, CULVERT_ERROR_STORE. */
 int store_open(const char *directory, struct store **out, char *why, size_t why_size);
 void store_close(struct store *store);
 

@@ -1,8 +1,7 @@
 /*
  * The store's own thread in a gateway: it answers the loops' questions by message, so that no loop
- * waits for a disk, and it notices within a quarter of a second what any process has changed in
- * the store and which keys have expired, also by a
- * clock that was set back (store/expiry_clock.h).
+ * waits for a disk, and it notices changes of the store by any process, and expired keys, within a
+ * quarter of a second. Keys also expire if the clock is set back (store/expiry_clock.h).
  */
 #ifndef STORE_WATCH_H
 #define STORE_WATCH_H
