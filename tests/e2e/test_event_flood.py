@@ -86,5 +86,5 @@ def test_a_flood_of_refused_logins(world, file):
     failed = wait_for_sum(file, "auth.failed", 60)
     assert stands_for(failed) == 60
     assert len(failed) <= most_events_since(begin)
-    assert [event["agent"] for event in of_type(file, "agent.registered")] == [
-        "honest0", "honest1", "honest2"]
+    registered = wait_for_events(file, "agent.registered", 3)
+    assert [event["agent"] for event in registered] == ["honest0", "honest1", "honest2"]

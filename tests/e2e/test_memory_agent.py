@@ -45,7 +45,7 @@ class Asking(Link):
             while True:
                 self._take_message(*self.receive())
         except (Closed, OSError):
-            pass
+            pass  # the test is over, or notices that nothing comes
 
     def _take_message(self, kind, body):
         if kind == MESSAGE_PING:

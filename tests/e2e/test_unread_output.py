@@ -31,7 +31,7 @@ def read_lines(descriptor):
         while data := os.read(descriptor, 65536):
             text += data
     except BlockingIOError:
-        pass
+        pass  # that was all
     return text.decode(errors="replace")
 
 
@@ -76,7 +76,7 @@ def exchange(session):
 
 def fill(descriptor):
     for size in (4096, 1):
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(BlockingIOError):  # it takes no more
             while True:
                 os.write(descriptor, b"x" * size)
 
