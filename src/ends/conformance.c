@@ -191,7 +191,7 @@ static void a_program_that_reads_slowly(void **state)
     assert_int_equal(one->told.written, MEGABYTE);
 }
 
-/* What is not consumed bounds what is delivered. */
+/* A stream delivers no more than a window ahead of what is consumed. */
 static void a_holder_that_reads_slowly(void **state)
 {
     struct fixture *f = *state;
