@@ -40,6 +40,7 @@ END_TO_END = {
               "proxy", "ports", "whitelist", "shutdown", "failover", "dialling", "loops",
               "reread_files", "cli"],
     "api": ["agent_api", "api_hostile", "forward_command"],
+    "carrier": ["resume", "express", "poll_gateway", "poll"],
     "cli": ["cli", "docs", "forward_command", "acl", "keys"],
     "ends": ["semantics", "reset_order", "shutdown", "hostile"],
     "gateway": ["resume_gateway", "poll_gateway", "express", "names", "keys", "admission",
@@ -74,9 +75,8 @@ END_TO_END = {
     "net": ["tls", "proxy", "poll", "ports"],
     "policy": ["acl", "acl_gateway", "whitelist"],
     "store": ["keys"],
-    "tunnel": ["resume", "resume_gateway", "express", "hostile_messages", "poll_gateway"],
+    "tunnel": ["resume", "resume_gateway", "express", "hostile_messages"],
     "tunnel/hubble": ["tests/interop"],
-    "tunnel/poll": ["poll_gateway", "poll"],
 }
 # Unit tests of other rooms that exercise a room, and the simulations.
 UNIT_TESTS = {
@@ -86,10 +86,11 @@ UNIT_TESTS = {
     "tunnel": ["tests/sim/hubble_tunnel_test"],
 }
 SIMULATIONS = {
+    "carrier": ["tests/sim/tunnel_sim", "tests/sim/poll_sim"],
     "link": ["tests/sim/link_mux_sim", "tests/sim/tunnel_sim"],
     "mux": ["tests/sim/link_mux_sim", "tests/sim/tunnel_sim"],
     "relay": ["tests/sim/link_mux_sim", "tests/sim/tunnel_sim"],
-    "tunnel": ["tests/sim/tunnel_sim", "tests/sim/poll_sim"],
+    "tunnel": ["tests/sim/tunnel_sim"],
 }
 
 # Unit tests that start the program begin with these words.

@@ -2,12 +2,12 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "carrier/poll_client.h"
+#include "carrier/upgrade.h"
+#include "carrier/websocket_carrier.h"
+#include "http/head_reader.h"
 #include "net/conn.h"
 #include "net/dial.h"
-#include "tunnel/head_reader.h"
-#include "tunnel/poll_client.h"
-#include "tunnel/upgrade.h"
-#include "tunnel/websocket_carrier.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -10,9 +10,9 @@
 #include "agent/agent.h"
 #include "agent/gateway_denial.h"
 #include "agent/ladder.h"
+#include "carrier/carrier.h"
 #include "net/loop.h"
 #include "net/tls.h"
-#include "tunnel/carrier.h"
 #include "tunnel/link_proof.h"
 
 #include <stdbool.h>
@@ -32,7 +32,7 @@ enum approach_failure {
 struct approach_result {
     struct carrier *carrier; /* the receiver's, without events yet; NULL: it failed */
     bool is_native;          /* the server has taken up culvert.1; else it speaks Hubble 0.1 */
-    uint8_t nonce[LINK_NONCE_SIZE]; /* zero where the server has sent none */
+    uint8_t nonce[CARRIER_NONCE_SIZE]; /* zero where the server has sent none */
     uint64_t waited; /* milliseconds for TLS and the upgrade, or for all that opens a long poll */
     enum approach_failure failure;
     unsigned retry_after; /* seconds */

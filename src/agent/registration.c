@@ -166,7 +166,7 @@ bool registration_can_resume(const struct registration *registration)
 }
 
 int registration_rejoin(struct registration *registration, struct carrier *carrier,
-                        const uint8_t nonce[static LINK_NONCE_SIZE])
+                        const uint8_t nonce[static CARRIER_NONCE_SIZE])
 {
     const struct agent_config *config = registration->config;
     int error =
@@ -179,7 +179,7 @@ int registration_rejoin(struct registration *registration, struct carrier *carri
 }
 
 int registration_add_express(struct registration *registration, struct carrier *carrier,
-                             const uint8_t nonce[static LINK_NONCE_SIZE])
+                             const uint8_t nonce[static CARRIER_NONCE_SIZE])
 {
     const struct agent_config *config = registration->config;
     return native_tunnel_add_express(registration->native, carrier, config->name, config->key,

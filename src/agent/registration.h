@@ -86,12 +86,12 @@ bool registration_can_resume(const struct registration *registration);
 /* Takes the carrier, in place of the one that it has or had, and asks to be resumed on it. On an
  * error the carrier is still the caller's and nothing has changed. */
 int registration_rejoin(struct registration *registration, struct carrier *carrier,
-                        const uint8_t nonce[static LINK_NONCE_SIZE]);
+                        const uint8_t nonce[static CARRIER_NONCE_SIZE]);
 
 /* Takes the carrier beside the one that it has, for small messages. On an error the carrier is
  * still the caller's. */
 int registration_add_express(struct registration *registration, struct carrier *carrier,
-                             const uint8_t nonce[static LINK_NONCE_SIZE]);
+                             const uint8_t nonce[static CARRIER_NONCE_SIZE]);
 
 /* The gateway is left, and told so with `why` in a goaway: it frees the name and opens no further
  * sessions on this link. `drained` follows once none is open. */

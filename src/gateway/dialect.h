@@ -6,9 +6,9 @@
 #define GATEWAY_DIALECT_H
 
 #include "base/str.h"
+#include "carrier/carrier.h"
 #include "codec/http1.h"
 #include "codec/message.h"
-#include "tunnel/carrier.h"
 #include "tunnel/tunnel.h"
 
 struct member;

@@ -7,10 +7,10 @@
 #define GATEWAY_FRONT_H
 
 #include "codec/http1.h"
+#include "http/head_reader.h"
 #include "net/address.h"
 #include "net/conn.h"
 #include "policy/network.h"
-#include "tunnel/head_reader.h"
 
 #include <stdbool.h>
 #include <stddef.h>

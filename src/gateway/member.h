@@ -7,12 +7,12 @@
 #ifndef GATEWAY_MEMBER_H
 #define GATEWAY_MEMBER_H
 
+#include "carrier/carrier.h"
 #include "gateway/probe.h"
 #include "gateway/refusal_budget.h"
 #include "gateway/worker.h"
 #include "net/address.h"
 #include "store/store.h"
-#include "tunnel/carrier.h"
 #include "tunnel/link_proof.h"
 #include "tunnel/tunnel.h"
 

@@ -1,6 +1,6 @@
 #include "gateway/plain_answer.h"
 
-#include "tunnel/upgrade.h"
+#include "carrier/upgrade.h"
 
 #include <stddef.h>
 

@@ -9,12 +9,12 @@
 #define GATEWAY_POLL_CONNECTION_H
 
 #include "base/parking.h"
+#include "carrier/poll_server.h"
 #include "codec/poll.h"
 #include "gateway/front.h"
 #include "gateway/worker.h"
+#include "http/head_reader.h"
 #include "net/conn.h"
-#include "tunnel/head_reader.h"
-#include "tunnel/poll_server.h"
 
 struct poll_session;
 struct visitor;

@@ -5,9 +5,9 @@
 #ifndef GATEWAY_POLL_SESSION_H
 #define GATEWAY_POLL_SESSION_H
 
+#include "carrier/poll_server.h"
 #include "codec/poll.h"
 #include "gateway/worker.h"
-#include "tunnel/poll_server.h"
 
 enum {
     /* One asks, one brings, and each may have to be repeated before we know that those before it

@@ -8,12 +8,12 @@
 #ifndef GATEWAY_RESUME_H
 #define GATEWAY_RESUME_H
 
+#include "carrier/carrier.h"
 #include "codec/message.h"
 #include "gateway/registry.h"
 #include "net/address.h"
 #include "net/loop.h"
 #include "store/store.h"
-#include "tunnel/carrier.h"
 #include "tunnel/link_proof.h"
 
 #include <stdint.h>
@@ -35,7 +35,7 @@ struct resumption {
     unsigned asker;           /* the visitor's worker */
     uint64_t visitor;
     enum resume_verdict verdict;
-    uint8_t nonce[LINK_NONCE_SIZE];
+    uint8_t nonce[CARRIER_NONCE_SIZE];
     struct message_handshake handshake; /* without its texts */
     char key[MESSAGE_MAX_KEY + 1];
     /* of the agent that logs in */

@@ -2,8 +2,8 @@
 
 #include "base/exit_code.h"
 #include "base/reason.h"
+#include "carrier/websocket_carrier.h"
 #include "gateway/dialect.h"
-#include "tunnel/websocket_carrier.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

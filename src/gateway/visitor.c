@@ -5,11 +5,11 @@
 #include "base/log.h"
 #include "base/log_stranger.h"
 #include "base/memory.h"
+#include "carrier/websocket_carrier.h"
 #include "gateway/dialect.h"
 #include "gateway/plain_answer.h"
 #include "gateway/poll_connection.h"
 #include "gateway/poll_session.h"
-#include "tunnel/websocket_carrier.h"
 
 #include <stdio.h>
 #include <string.h>

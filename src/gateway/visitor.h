@@ -6,17 +6,17 @@
 #ifndef GATEWAY_VISITOR_H
 #define GATEWAY_VISITOR_H
 
+#include "carrier/carrier.h"
+#include "carrier/upgrade.h"
 #include "gateway/front.h"
 #include "gateway/member.h"
 #include "gateway/resume.h"
 #include "gateway/strangers.h"
+#include "http/head_reader.h"
 #include "net/conn.h"
 #include "store/watch.h"
-#include "tunnel/carrier.h"
-#include "tunnel/head_reader.h"
 #include "tunnel/hubble_inbound.h"
 #include "tunnel/inbound.h"
-#include "tunnel/upgrade.h"
 
 struct visitor {
     struct worker *worker;
@@ -36,7 +36,7 @@ struct visitor {
         struct hubble_inbound hubble;
     } inbound;
     const char *address; /* the front's */
-    uint8_t nonce[UPGRADE_NONCE_SIZE];
+    uint8_t nonce[CARRIER_NONCE_SIZE];
     /* after the handshake */
     char name[STORE_NAME_SIZE];
     char user[STORE_NAME_SIZE];

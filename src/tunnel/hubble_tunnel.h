@@ -6,7 +6,7 @@
 #ifndef TUNNEL_HUBBLE_TUNNEL_H
 #define TUNNEL_HUBBLE_TUNNEL_H
 
-#include "tunnel/carrier.h"
+#include "carrier/carrier.h"
 #include "tunnel/tunnel.h"
 
 /* The gateway's side, whose login has taken the handshake: takes the carrier and says yes. Returns

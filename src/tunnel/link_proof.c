@@ -27,21 +27,21 @@ void link_name_text(const uint8_t link[static MESSAGE_LINK_ID_SIZE],
 }
 
 int link_proof_make(const uint8_t secret[static MESSAGE_LINK_SECRET_SIZE],
-                    const uint8_t nonce[static LINK_NONCE_SIZE], uint64_t epoch,
+                    const uint8_t nonce[static CARRIER_NONCE_SIZE], uint64_t epoch,
                     uint8_t proof[static MESSAGE_PROOF_SIZE])
 {
-    uint8_t text[LINK_NONCE_SIZE + sizeof(epoch)];
+    uint8_t text[CARRIER_NONCE_SIZE + sizeof(epoch)];
     unsigned size = 0;
-    memcpy(text, nonce, LINK_NONCE_SIZE);
+    memcpy(text, nonce, CARRIER_NONCE_SIZE);
     for (size_t i = 0; i < sizeof(epoch); i++)
-        text[LINK_NONCE_SIZE + i] = (uint8_t)(epoch >> (8 * (sizeof(epoch) - 1 - i)));
+        text[CARRIER_NONCE_SIZE + i] = (uint8_t)(epoch >> (8 * (sizeof(epoch) - 1 - i)));
     const uint8_t *made =
         HMAC(EVP_sha256(), secret, MESSAGE_LINK_SECRET_SIZE, text, sizeof(text), proof, &size);
     return made != NULL && size == MESSAGE_PROOF_SIZE ? 0 : CULVERT_ERROR_NO_MEMORY;
 }
 
 bool link_proof_is_right(const uint8_t secret[static MESSAGE_LINK_SECRET_SIZE],
-                         const uint8_t nonce[static LINK_NONCE_SIZE], uint64_t epoch,
+                         const uint8_t nonce[static CARRIER_NONCE_SIZE], uint64_t epoch,
                          const uint8_t proof[static MESSAGE_PROOF_SIZE])
 {
     uint8_t expected[MESSAGE_PROOF_SIZE];

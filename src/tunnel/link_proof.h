@@ -7,15 +7,13 @@
 #ifndef TUNNEL_LINK_PROOF_H
 #define TUNNEL_LINK_PROOF_H
 
+#include "carrier/carrier.h"
 #include "codec/message.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-enum {
-    LINK_NONCE_SIZE = 16,
-    LINK_NAME_TEXT_SIZE = 2 * MESSAGE_LINK_ID_SIZE + 1,
-};
+enum { LINK_NAME_TEXT_SIZE = 2 * MESSAGE_LINK_ID_SIZE + 1 };
 
 struct link_identity {
     uint8_t link[MESSAGE_LINK_ID_SIZE];
@@ -31,12 +29,12 @@ void link_name_text(const uint8_t link[static MESSAGE_LINK_ID_SIZE],
 
 /* Returns 0 or CULVERT_ERROR_NO_MEMORY. */
 int link_proof_make(const uint8_t secret[static MESSAGE_LINK_SECRET_SIZE],
-                    const uint8_t nonce[static LINK_NONCE_SIZE], uint64_t epoch,
+                    const uint8_t nonce[static CARRIER_NONCE_SIZE], uint64_t epoch,
                     uint8_t proof[static MESSAGE_PROOF_SIZE]);
 
 /* In a time that does not depend on the proof. */
 bool link_proof_is_right(const uint8_t secret[static MESSAGE_LINK_SECRET_SIZE],
-                         const uint8_t nonce[static LINK_NONCE_SIZE], uint64_t epoch,
+                         const uint8_t nonce[static CARRIER_NONCE_SIZE], uint64_t epoch,
                          const uint8_t proof[static MESSAGE_PROOF_SIZE]);
 
 /* Whether both are the secret of the same process of an agent; never for zeros, which stand for

@@ -12,7 +12,7 @@ static const uint8_t secret[MESSAGE_LINK_SECRET_SIZE] = {
     0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
     16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
 };
-static const uint8_t nonce[LINK_NONCE_SIZE] = "0123456789abcdef";
+static const uint8_t nonce[CARRIER_NONCE_SIZE] = "0123456789abcdef";
 
 /* As Python's hmac.new(bytes(range(32)), b"0123456789abcdef" + (0x0102030405).to_bytes(8,
  * "big"), "sha256") has it. */
@@ -40,11 +40,11 @@ static void any_other_bit_is_wrong(void **state)
         assert_false(link_proof_is_right(secret, nonce, EPOCH, proof));
         proof[bit / 8] ^= (uint8_t)(1U << bit % 8);
     }
-    uint8_t other_nonce[LINK_NONCE_SIZE];
+    uint8_t other_nonce[CARRIER_NONCE_SIZE];
     uint8_t other_secret[MESSAGE_LINK_SECRET_SIZE];
     memcpy(other_nonce, nonce, sizeof(nonce));
     memcpy(other_secret, secret, sizeof(secret));
-    other_nonce[LINK_NONCE_SIZE - 1] ^= 1;
+    other_nonce[CARRIER_NONCE_SIZE - 1] ^= 1;
     other_secret[0] ^= 0x80;
     assert_false(link_proof_is_right(secret, other_nonce, EPOCH, proof));
     assert_false(link_proof_is_right(other_secret, nonce, EPOCH, proof));

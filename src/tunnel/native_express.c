@@ -257,7 +257,7 @@ static int attach(struct native_tunnel *tunnel, struct carrier *carrier,
 
 int native_tunnel_add_express(struct native_tunnel *tunnel, struct carrier *carrier,
                               const char *name, const char *key,
-                              const uint8_t nonce[static LINK_NONCE_SIZE])
+                              const uint8_t nonce[static CARRIER_NONCE_SIZE])
 {
     struct message message = {.type = MESSAGE_HANDSHAKE};
     if (!tunnel->is_fresh || !native_is_resumable(tunnel) || tunnel->express.carrier != NULL)

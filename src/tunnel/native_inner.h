@@ -22,7 +22,7 @@ bool native_is_resumable(const struct native_tunnel *tunnel);
 int native_take_welcome(struct native_tunnel *tunnel, const struct message *message);
 /* A handshake that proves to be the link's agent, with this epoch. */
 int native_make_proof(const struct native_tunnel *tunnel, const char *name, const char *key,
-                      uint64_t epoch, const uint8_t nonce[static LINK_NONCE_SIZE],
+                      uint64_t epoch, const uint8_t nonce[static CARRIER_NONCE_SIZE],
                       struct message_handshake *handshake);
 /* The gateway's yes; `secret` is NULL where the link has crossed before. */
 struct message native_make_welcome(const struct native_tunnel *tunnel, const uint8_t *secret);

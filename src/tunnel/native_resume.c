@@ -91,7 +91,7 @@ int native_tunnel_register(struct native_tunnel *tunnel, struct carrier *carrier
 }
 
 int native_make_proof(const struct native_tunnel *tunnel, const char *name, const char *key,
-                      uint64_t epoch, const uint8_t nonce[static LINK_NONCE_SIZE],
+                      uint64_t epoch, const uint8_t nonce[static CARRIER_NONCE_SIZE],
                       struct message_handshake *handshake)
 {
     *handshake = make_handshake(tunnel, name, key, epoch);
@@ -102,7 +102,7 @@ int native_make_proof(const struct native_tunnel *tunnel, const char *name, cons
 }
 
 int native_tunnel_rejoin(struct native_tunnel *tunnel, struct carrier *carrier, const char *name,
-                         const char *key, const uint8_t nonce[static LINK_NONCE_SIZE])
+                         const char *key, const uint8_t nonce[static CARRIER_NONCE_SIZE])
 {
     struct message_handshake handshake;
     if (!native_is_resumable(tunnel))

@@ -3,11 +3,11 @@
  * gateway's loops, each a thread, and go on on the loop that the link is on; while bytes are echoed
  * through them. For ThreadSanitizer above all.
  */
+#include "carrier/websocket_carrier.h"
 #include "net/test_certificates.h"
 #include "net/test_pair.h"
 #include "tunnel/native_tunnel.h"
 #include "tunnel/test_visitor.h"
-#include "tunnel/websocket_carrier.h"
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -35,7 +35,7 @@ enum {
     TIME_LIMIT = 60 * 1000,
 };
 
-static const uint8_t nonce[LINK_NONCE_SIZE];
+static const uint8_t nonce[CARRIER_NONCE_SIZE];
 
 struct storm {
     struct account account;

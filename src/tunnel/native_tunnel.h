@@ -7,9 +7,9 @@
 #ifndef TUNNEL_NATIVE_TUNNEL_H
 #define TUNNEL_NATIVE_TUNNEL_H
 
+#include "carrier/carrier.h"
 #include "link/link.h"
 #include "mux/mux.h"
-#include "tunnel/carrier.h"
 #include "tunnel/inbound.h"
 #include "tunnel/link_proof.h"
 #include "tunnel/tunnel.h"
@@ -142,7 +142,7 @@ bool native_tunnel_can_resume(const struct native_tunnel *tunnel, unsigned *seco
  * and may rejoin. CULVERT_ERROR_CLOSED where native_tunnel_can_resume says no. On an error nothing
  * has changed and the carrier is still the caller's. */
 int native_tunnel_rejoin(struct native_tunnel *tunnel, struct carrier *carrier, const char *name,
-                         const char *key, const uint8_t nonce[static LINK_NONCE_SIZE]);
+                         const char *key, const uint8_t nonce[static CARRIER_NONCE_SIZE]);
 
 /*
  * The gateway's side, for a handshake whose proof is right: takes the carrier, detaches the old,
@@ -159,7 +159,7 @@ int native_tunnel_resume(struct native_tunnel *tunnel, struct carrier *carrier,
  * has none, or an express one already. On an error the carrier is still the caller's. */
 int native_tunnel_add_express(struct native_tunnel *tunnel, struct carrier *carrier,
                               const char *name, const char *key,
-                              const uint8_t nonce[static LINK_NONCE_SIZE]);
+                              const uint8_t nonce[static CARRIER_NONCE_SIZE]);
 /* The gateway's side, for an express handshake whose proof is right: takes the carrier, in place of
  * an older express one. CULVERT_ERROR_REFUSED where the link has lost the carrier that it was to go
  * beside: the carrier is still the caller's. */

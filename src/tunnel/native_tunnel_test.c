@@ -1,10 +1,10 @@
 /* Two tunnels on one loop, joined by a carrier. */
 #include "base/error.h"
 #include "base/reason.h"
+#include "carrier/websocket_carrier.h"
 #include "net/conn.h"
 #include "tunnel/native_inner.h"
 #include "tunnel/test_tunnels.h"
-#include "tunnel/websocket_carrier.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

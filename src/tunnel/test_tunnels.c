@@ -2,8 +2,8 @@
 
 #include "base/error.h"
 #include "base/reason.h"
+#include "carrier/websocket_carrier.h"
 #include "net/conn.h"
-#include "tunnel/websocket_carrier.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -332,7 +332,7 @@ struct carrier *test_tunnels_dial(struct test_tunnels *pair)
     pair->door.carrier->events = &door_events;
     pair->door.carrier->holder = pair;
     inbound_init(&pair->door.inbound, &pair->loop.pool, take_handshake);
-    assert_int_equal(getrandom(pair->door.nonce, LINK_NONCE_SIZE, 0), LINK_NONCE_SIZE);
+    assert_int_equal(getrandom(pair->door.nonce, CARRIER_NONCE_SIZE, 0), CARRIER_NONCE_SIZE);
     return carrier_on(pair, fds[0], WEBSOCKET_CLIENT);
 }
 

@@ -46,7 +46,7 @@ struct test_tunnels {
     /* What stands for a gateway's login. */
     struct {
         struct link_identity identity;
-        uint8_t nonce[LINK_NONCE_SIZE];
+        uint8_t nonce[CARRIER_NONCE_SIZE];
         unsigned resume_seconds;
         int refuses;    /* the next handshake, with this code; -1: hangs up */
         bool is_silent; /* leaves handshakes unanswered */

@@ -2,9 +2,9 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "carrier/websocket_carrier.h"
 #include "net/conn.h"
 #include "tunnel/inbound.h"
-#include "tunnel/websocket_carrier.h"
 
 #include <stdlib.h>
 

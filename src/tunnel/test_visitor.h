@@ -5,10 +5,10 @@
 #ifndef TUNNEL_TEST_VISITOR_H
 #define TUNNEL_TEST_VISITOR_H
 
+#include "carrier/carrier.h"
 #include "codec/message.h"
 #include "net/loop.h"
 #include "net/tls.h"
-#include "tunnel/carrier.h"
 
 struct test_visit {
     struct loop *home;             /* where the link is */

@@ -7,8 +7,8 @@
 #define LINE_H
 
 #include "base/list.h"
+#include "carrier/carrier.h"
 #include "trial.h"
-#include "tunnel/carrier.h"
 
 enum {
     LINE_NOT_SENT = 64 * 1024, /* bytes that an end takes beyond what is on the line */

@@ -7,8 +7,8 @@
 #include "virtual_loop.h"
 
 #include "base/error.h"
+#include "carrier/poll_carrier.h"
 #include "codec/message.h"
-#include "tunnel/poll_carrier.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -114,7 +114,7 @@ bool native_tunnel_can_resume(const struct native_tunnel *tunnel, unsigned *seco
 }
 
 int native_tunnel_rejoin(struct native_tunnel *tunnel, struct carrier *carrier, const char *name,
-                         const char *key, const uint8_t nonce[static LINK_NONCE_SIZE])
+                         const char *key, const uint8_t nonce[static CARRIER_NONCE_SIZE])
 {
     assert_ptr_equal(tunnel, &world.native);
     assert_ptr_equal(carrier, &world.carrier);
@@ -127,7 +127,7 @@ int native_tunnel_rejoin(struct native_tunnel *tunnel, struct carrier *carrier, 
 
 int native_tunnel_add_express(struct native_tunnel *tunnel, struct carrier *carrier,
                               const char *name, const char *key,
-                              const uint8_t nonce[static LINK_NONCE_SIZE])
+                              const uint8_t nonce[static CARRIER_NONCE_SIZE])
 {
     assert_ptr_equal(tunnel, &world.native);
     assert_ptr_equal(carrier, &world.carrier);
@@ -213,7 +213,7 @@ static const struct registration_owner owner = {
 /* ---- what happens ---- */
 
 static const uint8_t boot[MESSAGE_BOOT_SIZE] = {7};
-static const uint8_t nonce[LINK_NONCE_SIZE] = {3};
+static const uint8_t nonce[CARRIER_NONCE_SIZE] = {3};
 
 static int set_up(void **state)
 {

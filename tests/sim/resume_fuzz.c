@@ -354,7 +354,7 @@ static void resume(struct fuzz *fuzz)
 
 static void rejoin(struct fuzz *fuzz)
 {
-    static const uint8_t nonce[LINK_NONCE_SIZE];
+    static const uint8_t nonce[CARRIER_NONCE_SIZE];
     struct carrier *carrier = next_carrier(fuzz);
     unsigned seconds;
     bool can = native_tunnel_can_resume(fuzz->tunnel, &seconds);
@@ -366,7 +366,7 @@ static void rejoin(struct fuzz *fuzz)
 
 static void begin_express(struct fuzz *fuzz)
 {
-    static const uint8_t nonce[LINK_NONCE_SIZE];
+    static const uint8_t nonce[CARRIER_NONCE_SIZE];
     const struct native_tunnel *tunnel = fuzz->tunnel;
     struct message_handshake handshake = {.resumes = true, .is_express = true};
     struct carrier *carrier = wire_open(&fuzz->express[1 - fuzz->current_express]);

@@ -129,7 +129,7 @@ bool registration_can_resume(const struct registration *registration)
 }
 
 int registration_rejoin(struct registration *registration, struct carrier *carrier,
-                        const uint8_t nonce[static LINK_NONCE_SIZE])
+                        const uint8_t nonce[static CARRIER_NONCE_SIZE])
 {
     (void)nonce;
     assert_ptr_equal(carrier, &world.carrier);
@@ -142,7 +142,7 @@ int registration_rejoin(struct registration *registration, struct carrier *carri
 }
 
 int registration_add_express(struct registration *registration, struct carrier *carrier,
-                             const uint8_t nonce[static LINK_NONCE_SIZE])
+                             const uint8_t nonce[static CARRIER_NONCE_SIZE])
 {
     (void)nonce;
     assert_ptr_equal(carrier, &world.carrier);

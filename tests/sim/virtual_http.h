@@ -6,9 +6,9 @@
 #ifndef VIRTUAL_HTTP_H
 #define VIRTUAL_HTTP_H
 
+#include "carrier/poll_server.h"
 #include "net/http_requests.h"
 #include "trial.h"
-#include "tunnel/poll_server.h"
 
 /* Of a proxy's limit. */
 enum { VIRTUAL_HTTP_LEAST = 4 * 1024, VIRTUAL_HTTP_MOST = 128 * 1024 };

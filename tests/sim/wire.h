@@ -7,7 +7,7 @@
 
 #include "base/chunk.h"
 #include "base/list.h"
-#include "tunnel/carrier.h"
+#include "carrier/carrier.h"
 
 struct wire {
     struct carrier carrier;
