@@ -93,6 +93,11 @@ static bool receive(struct tls_bio *bio)
     }
     in->to = (size_t)count;
     park(bio);
+    if (bio->is_server && !tls_hello_take(&bio->hello, in->chunk->data, in->to)) {
+        bio->read_error = CULVERT_ERROR_TOO_LARGE;
+        give_chunk(in);
+        return false;
+    }
     bio->is_dry = in->to < READ_SIZE;
     if (!bio->has_started) {
         bio->has_started = true;

@@ -9,6 +9,7 @@
 
 #include "base/chunk.h"
 #include "base/parking.h"
+#include "net/tls_hello.h"
 
 #include <openssl/bio.h>
 #include <stdbool.h>
@@ -36,6 +37,8 @@ struct tls_bio {
     bool is_eof;      /* the peer has closed */
     bool is_foreign;  /* what came first is no TLS record */
     bool has_started; /* at least one byte came */
+    bool is_server;   /* what the client declares is bounded */
+    struct tls_hello hello;
 };
 
 /* For one context; freed with BIO_meth_free after the last BIO. NULL when memory has run out. */

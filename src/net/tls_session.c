@@ -34,6 +34,7 @@ struct tls_session {
     SSL *ssl;
     struct tls_context *context;
     struct account *account; /* that is charged; NULL: it has departed */
+    size_t charged;          /* bytes */
     struct tls_bio bio;
     uint64_t key_bytes; /* written with the present key */
     int error;          /* stays */
@@ -84,6 +85,23 @@ static int set_host(struct tls_session *session, const char *host)
     return 0;
 }
 
+/* Charges what it costs from now on. */
+static void charge(struct tls_session *session)
+{
+    size_t cost = session->is_secured ? TLS_SESSION_COST : TLS_HANDSHAKE_COST;
+    account_charge(session->account, cost);
+    account_release(session->account, session->charged);
+    session->charged = cost;
+}
+
+static void stop_charging(struct tls_session *session)
+{
+    if (session->account != NULL)
+        account_release(session->account, session->charged);
+    session->account = NULL;
+    session->charged = 0;
+}
+
 int tls_session_new(struct tls_context *context, const char *host, int fd, struct chunk_pool *pool,
                     struct tls_session **session)
 {
@@ -94,9 +112,10 @@ int tls_session_new(struct tls_context *context, const char *host, int fd, struc
 
     new->context = tls_context_ref(context);
     new->account = pool->account;
-    account_charge(new->account, TLS_SESSION_COST);
+    charge(new);
     new->bio.fd = fd;
     new->bio.pool = pool;
+    new->bio.is_server = context->is_server;
     new->ssl = SSL_new(context->ssl);
     BIO *bio = tls_bio_new(context->bio_method, &new->bio);
     if (new->ssl == NULL || bio == NULL) {
@@ -120,13 +139,6 @@ out:
     ERR_clear_error();
     tls_session_free(new);
     return error;
-}
-
-static void stop_charging(struct tls_session *session)
-{
-    if (session->account != NULL)
-        account_release(session->account, TLS_SESSION_COST);
-    session->account = NULL;
 }
 
 void tls_session_free(struct tls_session *session)
@@ -155,7 +167,9 @@ static int fail_handshake(struct tls_session *session)
         bio->read_error == CULVERT_ERROR_NO_MEMORY ? bio->read_error : CULVERT_ERROR_TLS;
     if (session->message[0] != '\0' || session->error != CULVERT_ERROR_TLS)
         return session->error;
-    if (bio->is_foreign) {
+    if (bio->read_error == CULVERT_ERROR_TOO_LARGE) {
+        explain(session, "the client's first message of TLS is too large");
+    } else if (bio->is_foreign) {
         explain(session, is_client(session) ? "the server does not speak TLS; is it ws:// rather "
                                               "than wss://?"
                                             : "the client does not speak TLS");
@@ -182,6 +196,7 @@ int tls_session_handshake(struct tls_session *session)
     int why = result == 1 ? SSL_ERROR_NONE : SSL_get_error(session->ssl, result);
     if (why == SSL_ERROR_NONE) {
         session->is_secured = true;
+        charge(session);
     } else if (why != SSL_ERROR_WANT_READ && why != SSL_ERROR_WANT_WRITE) {
         fail_handshake(session);
     }
@@ -425,7 +440,7 @@ int tls_session_depart(struct tls_session *session)
 int tls_session_arrive(struct tls_session *session, struct chunk_pool *pool)
 {
     session->account = pool->account;
-    account_charge(session->account, TLS_SESSION_COST);
+    charge(session);
     return tls_bio_unpack(&session->bio, pool);
 }
 

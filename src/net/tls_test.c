@@ -405,6 +405,9 @@ static void test_peers_that_do_not_speak_tls(void **state)
     expect_no_tls(true, NULL, true, cut);
     expect_no_tls(false, "GET / HTTP/1.1\r\n\r\n", false, "the client does not speak TLS");
     expect_no_tls(false, NULL, false, "the connection was cut during the TLS handshake");
+    /* The beginning of a ClientHello of 131,396 bytes. */
+    expect_no_tls(false, "\x16\x03\x01\x01\x04\x01\x02\x01\x44", false,
+                  "the client's first message of TLS is too large");
 }
 
 /* Files */
