@@ -67,6 +67,7 @@ END_TO_END = {
     "gateway/session": ["resume_gateway", "events"],
     "gateway/shutdown": ["shutdown"],
     "gateway/strangers": ["hostile_logins", "hostile"],
+    "http": ["agent_api", "api_hostile", "front", "health"],
     "journal": ["events"],
     "library": ["library"],
     "lua": ["lua", "lua_modules"],
@@ -82,6 +83,7 @@ END_TO_END = {
 UNIT_TESTS = {
     "base": ["inbound_test", "mux_test", "hold_test", "link_test"],
     "ends": ["crossing_test"],
+    "http": ["api_server_test", "visitor_test"],
     "relay": ["tcp_relay_test", "crossing_test", "hubble_mux_relay_test"],
     "tunnel": ["tests/sim/hubble_tunnel_test"],
 }

@@ -408,7 +408,7 @@ int approach_start(struct loop *loop, const struct approach_request *request, st
         approach->request.link = approach->link;
     }
     approach->burial.run = bury;
-    head_reader_init(&approach->reader);
+    head_reader_init(&approach->reader, HEAD_READER_RESPONSE);
     error = begin(approach);
     if (error != 0) {
         snprintf(why, why_size, "%s", dial_error(approach, error));

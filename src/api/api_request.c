@@ -120,35 +120,32 @@ static void check_body(const struct http1_head *head, struct api_call *call)
         api_request_refuse(call, 417, "of Expect, only 100-continue is known");
 }
 
-int api_request_head(const struct api_access *access, const struct api_route *routes, size_t count,
-                     const uint8_t *data, size_t size, struct api_call *call)
+void api_request_malformed(struct api_call *call, int error)
 {
-    struct http1_head head;
-    struct text path = TEXT_NULL;
-    memset(call, 0, sizeof *call);
-    int result = http1_parse_request(data, size, &head, &call->head_size);
-    if (result == CULVERT_NEED_MORE)
-        return result;
-    if (result == CULVERT_ERROR_TOO_LARGE) {
+    *call = (struct api_call){0};
+    if (error == CULVERT_ERROR_TOO_LARGE)
         api_request_refuse(call, 431, "a head has at most %d bytes in %d fields", HTTP1_MAX_HEAD,
                            HTTP1_MAX_FIELDS);
-        return 0;
-    }
-    if (result != 0) {
+    else
         api_request_refuse(call, 400, "this is not a request of HTTP/1.1");
-        return 0;
-    }
-    call->is_head = text_equals(head.method, "HEAD");
-    call->keeps_open = head.minor_version == 1 && !http1_has_token(&head, "Connection", "close");
-    check_caller(access, &head, &path, call);
+}
+
+void api_request_head(const struct api_access *access, const struct api_route *routes, size_t count,
+                      const struct http1_head *head, struct api_call *call)
+{
+    struct text path = TEXT_NULL;
+    *call = (struct api_call){
+        .is_head = text_equals(head->method, "HEAD"),
+        .keeps_open = head->minor_version == 1 && !http1_has_token(head, "Connection", "close"),
+    };
+    check_caller(access, head, &path, call);
     if (call->problem.status == 0)
-        find_route(routes, count, &head, path, call);
-    measure_body(&head, call);
+        find_route(routes, count, head, path, call);
+    measure_body(head, call);
     if (call->problem.status == 0)
-        check_body(&head, call);
+        check_body(head, call);
     if (call->problem.status != 0 && call->body_size > 0)
         call->keeps_open = false; /* the body is not read, so nothing behind it can be */
-    return 0;
 }
 
 /* What is wrong with JSON, without the piece of it that jansson adds, which may be secret. */

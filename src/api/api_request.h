@@ -1,6 +1,6 @@
 /*
- * A request of the API as bytes: what its head asks for, whether that is taken, and its body as
- * JSON. Knows no socket and no clock.
+ * A request of the API: what its head asks for, whether that is taken, and its body as JSON. Knows
+ * no socket and no clock.
  */
 #ifndef API_API_REQUEST_H
 #define API_API_REQUEST_H
@@ -14,15 +14,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum {
-    API_PARAMETER_SIZE = 64, /* what is longer names nothing */
-    API_REQUEST_MAX = HTTP1_MAX_HEAD + API_MAX_BODY,
-};
+enum { API_PARAMETER_SIZE = 64 /* what is longer names nothing */ };
 
 struct api_call {
     const struct api_route *route; /* NULL: there is none, and `problem` says why */
     char parameter[API_PARAMETER_SIZE];
-    size_t head_size;
     size_t body_size;
     bool is_head;           /* HEAD: the answer's body is not sent */
     bool keeps_open;        /* the connection takes another request after this one */
@@ -32,10 +28,13 @@ struct api_call {
     struct api_response problem; /* its status is 0 if the request is taken so far */
 };
 
-/* Reads a head. CULVERT_NEED_MORE, or 0: then either `problem` has a status and is to be answered
- * without reading further, or the request is whole with head_size + body_size bytes. */
-int api_request_head(const struct api_access *access, const struct api_route *routes, size_t count,
-                     const uint8_t *data, size_t size, struct api_call *call);
+/* Reads a head: then either `problem` has a status and is to be answered without reading further,
+ * or a body of body_size bytes comes next. */
+void api_request_head(const struct api_access *access, const struct api_route *routes, size_t count,
+                      const struct http1_head *head, struct api_call *call);
+
+/* The problem of what is no request, as the parser's error says. */
+void api_request_malformed(struct api_call *call, int error);
 
 /* The body as JSON, the caller's. NULL: `problem` says what is wrong. */
 json_t *api_request_body(struct api_call *call, const uint8_t *body);

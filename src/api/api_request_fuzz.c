@@ -20,18 +20,26 @@ static void require(bool condition)
         abort();
 }
 
-static int read_head(const uint8_t *data, size_t size, struct api_call *call)
+static int read_head(const uint8_t *data, size_t size, struct api_call *call, size_t *used)
 {
-    return api_request_head(&access_granted, api_test_routes, API_TEST_ROUTES,
-                            guarded_page_put(&page, data, size), size, call);
+    struct http1_head head;
+    int result = http1_parse_request(guarded_page_put(&page, data, size), size, &head, used);
+    if (result == CULVERT_NEED_MORE)
+        return result;
+    if (result == 0)
+        api_request_head(&access_granted, api_test_routes, API_TEST_ROUTES, &head, call);
+    else
+        api_request_malformed(call, result);
+    return 0;
 }
 
 static void check_beginnings(const uint8_t *data, size_t size, const struct api_call *whole)
 {
     struct api_call call;
+    size_t used = 0;
     size_t step = size < 256 ? 1 : 61;
     for (size_t i = 0; i < size; i += step) {
-        if (read_head(data, i, &call) == CULVERT_NEED_MORE)
+        if (read_head(data, i, &call, &used) == CULVERT_NEED_MORE)
             continue;
         require(call.problem.status == whole->problem.status && !call.keeps_open);
     }
@@ -64,24 +72,24 @@ static void check_answer(struct api_call *call)
 static size_t check_request(const uint8_t *data, size_t size)
 {
     struct api_call call;
-    if (read_head(data, size, &call) == CULVERT_NEED_MORE)
+    size_t head_size = 0;
+    if (read_head(data, size, &call, &head_size) == CULVERT_NEED_MORE)
         return 0;
-    check_beginnings(data, call.head_size > 0 ? call.head_size : size, &call);
+    check_beginnings(data, head_size > 0 ? head_size : size, &call);
+    size_t end = head_size + call.body_size;
     if (call.problem.status == 0) {
-        size_t end = call.head_size + call.body_size;
-        require(call.route != NULL && end <= API_REQUEST_MAX);
+        require(call.route != NULL && call.body_size <= API_MAX_BODY);
         require(call.route->has_body || call.body_size == 0);
         if (end > size)
             return 0;
         if (!call.route->has_body)
             return end;
         json_t *body =
-            api_request_body(&call, guarded_page_put(&page, data + call.head_size, call.body_size));
+            api_request_body(&call, guarded_page_put(&page, data + head_size, call.body_size));
         require((body == NULL) == (call.problem.status != 0));
         json_decref(body);
     }
     bool goes_on = call.keeps_open;
-    size_t end = call.head_size + call.body_size;
     if (call.problem.status != 0)
         check_answer(&call);
     return goes_on ? end : 0;

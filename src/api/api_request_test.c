@@ -27,7 +27,16 @@ static int read_head_at(const struct api_access *access, const char *request, st
 {
     size_t size = strlen(request);
     uint8_t *data = guarded_page_put(&page, request, size);
-    return api_request_head(access, api_test_routes, API_TEST_ROUTES, data, size, call);
+    struct http1_head head;
+    size_t used = 0;
+    int result = http1_parse_request(data, size, &head, &used);
+    if (result == CULVERT_NEED_MORE)
+        return result;
+    if (result == 0)
+        api_request_head(access, api_test_routes, API_TEST_ROUTES, &head, call);
+    else
+        api_request_malformed(call, result);
+    return 0;
 }
 
 static int read_head(const char *request, struct api_call *call)
@@ -55,7 +64,6 @@ static void test_a_request_is_taken(void **state)
     assert_int_equal(call.problem.status, 0);
     assert_ptr_equal(call.route, &api_test_routes[3]);
     assert_string_equal(call.parameter, "17");
-    assert_int_equal(call.head_size, sizeof REQUEST - 1);
     assert_int_equal(call.body_size, 0);
     assert_true(call.keeps_open);
     assert_false(call.is_head);

@@ -64,7 +64,7 @@ static void entry_open(struct entry *entry, size_t trusted_count)
     assert_int_equal(loop_init(&entry->loop, 0, &entry->account), 0);
     assert_int_equal(conn_new(&entry->loop, fds[1], &events, NULL, &entry->conn), 0);
     entry->peer = fds[0];
-    head_reader_init(&entry->reader);
+    head_reader_init(&entry->reader, HEAD_READER_REQUEST);
     front_init(&entry->front, networks, trusted_count, entry->conn);
 }
 

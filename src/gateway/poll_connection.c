@@ -319,7 +319,7 @@ static void become_visitor(struct poll_connection *connection, const struct http
     struct conn *conn = connection->conn;
     struct head_reader reader = connection->reader;
     connection->conn = NULL;
-    head_reader_init(&connection->reader);
+    head_reader_init(&connection->reader, HEAD_READER_REQUEST);
     struct visitor *visitor = visitor_adopt(connection->worker, conn, &connection->front, &reader);
     poll_connection_close(connection);
     if (visitor != NULL)
@@ -474,7 +474,7 @@ static struct poll_connection *take_from(struct visitor *visitor)
     connection->waiter.answered = waiter_answered;
     conn_set_owner(connection->conn, &poll_connection_events, connection);
     conn_want(connection->conn, 0);
-    head_reader_init(&visitor->reader);
+    head_reader_init(&visitor->reader, HEAD_READER_REQUEST);
     connection->stranger.evict = evict;
     poll_connection_count(connection);
     return connection;

@@ -315,7 +315,7 @@ static struct visitor *make(struct worker *worker)
     visitor->burial.run = bury;
     visitor->stranger.evict = evict;
     visitor->address = visitor->front.text;
-    head_reader_init(&visitor->reader);
+    head_reader_init(&visitor->reader, HEAD_READER_REQUEST);
     if (map_insert(&worker->visitor_ids, visitor->id, visitor) != 0) {
         memory_free(visitor);
         return NULL;

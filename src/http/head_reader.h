@@ -20,9 +20,12 @@ struct head_reader {
     uint8_t *buffer; /* NULL before the first byte */
     size_t size;
     size_t capacity;
+    size_t limit; /* of the capacity */
 };
 
-void head_reader_init(struct head_reader *reader);
+/* `limit`: bytes of the largest head that is taken. */
+void head_reader_init(struct head_reader *reader, size_t limit);
+/* Wipes and frees what it holds: heads bring tokens and keys. It may be used again. */
 void head_reader_deinit(struct head_reader *reader);
 
 /* Keeps bytes of a request that were read elsewhere, before what head_reader_read will read.
@@ -31,6 +34,8 @@ int head_reader_keep(struct head_reader *reader, const uint8_t *bytes, size_t si
 
 /* Drops the first `size` bytes: a head that has been acted on. */
 void head_reader_drop(struct head_reader *reader, size_t size);
+/* Moves the first bytes, `room` at most, out of it. Returns how many. */
+size_t head_reader_move(struct head_reader *reader, void *out, size_t room);
 
 enum head_kind { HEAD_REQUEST, HEAD_RESPONSE };
 

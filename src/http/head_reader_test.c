@@ -43,7 +43,7 @@ static int set_up(void **state)
     fixture.peer = fds[1];
     assert_int_equal(conn_new(&fixture.test.loop, fds[0], &events, &fixture, &fixture.conn), 0);
     conn_want(fixture.conn, CONN_READ);
-    head_reader_init(&fixture.reader);
+    head_reader_init(&fixture.reader, HEAD_READER_REQUEST);
     *state = &fixture;
     return 0;
 }
@@ -121,6 +121,7 @@ static void an_answer_may_be_longer(void **state)
     char line[1025];
     memset(line, 'x', sizeof(line) - 1);
     line[sizeof(line) - 1] = '\0';
+    head_reader_init(&fixture->reader, HEAD_READER_RESPONSE);
     send_text(fixture, "HTTP/1.1 101 x\r\nX: ");
     for (int i = 0; i < 15; i++) {
         send_text(fixture, line);
@@ -133,6 +134,18 @@ static void an_answer_may_be_longer(void **state)
                                       &fixture->head, &fixture->used),
                      0);
     assert_int_equal(fixture->head.status, 101);
+}
+
+static void bytes_are_moved_out_of_it(void **state)
+{
+    struct fixture *fixture = *state;
+    char out[8] = "";
+    assert_int_equal(head_reader_keep(&fixture->reader, (const uint8_t *)"abcdef", 6), 0);
+    assert_int_equal(head_reader_move(&fixture->reader, out, 4), 4);
+    assert_memory_equal(out, "abcd", 4);
+    assert_int_equal(head_reader_move(&fixture->reader, out, sizeof(out)), 2);
+    assert_memory_equal(out, "ef", 2);
+    assert_int_equal(fixture->reader.size, 0);
 }
 
 static void the_end_is_told(void **state)
@@ -165,6 +178,7 @@ int main(void)
         TEST(what_was_read_elsewhere_comes_first),
         TEST(a_head_has_a_bound),
         TEST(an_answer_may_be_longer),
+        TEST(bytes_are_moved_out_of_it),
         TEST(the_end_is_told),
         TEST(memory_may_run_out),
     };
