@@ -19,8 +19,6 @@ enum {
     /* What is encrypted before the socket is asked whether it takes it: little enough that a small
      * message behind it does not wait long. */
     BATCH_SIZE = 8 * RECORD_SIZE,
-    /* Below this, copying vectors together costs less than a record of their own. */
-    SMALL_SIZE = 4096,
     MESSAGE_SIZE = 512,
     HOST_SIZE = 256,
 };
@@ -304,18 +302,15 @@ static int encrypt(struct tls_session *session, const uint8_t *data, size_t size
 }
 
 /* How many bytes of the next vector should be copied behind `used` bytes of the record that is
- * being gathered, 0 if that record should go first and the vector straight from where it is. */
+ * being gathered. 0: the vector's whole records are encrypted where they are. Copying up to a
+ * record costs less than a short record at both ends. */
 static size_t bytes_to_gather(size_t rest, size_t used)
 {
     size_t room = RECORD_SIZE - used;
-    size_t odd = rest % RECORD_SIZE;
 
-    if (rest <= room && (used != 0 || rest < SMALL_SIZE))
-        return rest;
-    if (rest < SMALL_SIZE)
-        return room;
-    /* The odd bytes of a large one fill up what is there, and whole records remain. */
-    return used != 0 && odd < SMALL_SIZE && odd <= room ? odd : 0;
+    if (used == 0 && rest >= RECORD_SIZE)
+        return 0;
+    return rest < room ? rest : room;
 }
 
 /* A batch, and a little more if that is the rest, which then needs no sending of its own. */
@@ -358,12 +353,11 @@ static ssize_t write_batch(struct tls_session *session, struct cursor *cursor)
             if (used < RECORD_SIZE)
                 continue;
         }
-        error = encrypt(session, record, used);
-        used = 0;
-        if (gathered == 0 && error == 0) {
-            size_t whole = rest > RECORD_SIZE && rest % RECORD_SIZE < SMALL_SIZE
-                               ? rest - rest % RECORD_SIZE
-                               : rest;
+        if (gathered != 0) {
+            error = encrypt(session, record, used);
+            used = 0;
+        } else {
+            size_t whole = rest - rest % RECORD_SIZE;
             error = encrypt(session, cursor_take(cursor, whole), whole);
             total += whole;
         }
