@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/exit_code.h"
+#include "cli/test_output.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,7 +26,7 @@
 
 struct fixture {
     char path[64];
-    char output[2][1024]; /* what was printed, and what was complained about */
+    struct test_output output;
 };
 
 static int set_up(void **state)
@@ -53,37 +54,11 @@ static void write_rules(const struct fixture *fixture, const char *text)
     assert_int_equal(fclose(file), 0);
 }
 
-struct capture {
-    FILE *stream;
-    FILE *file;
-    int before;
-};
-
-static struct capture capture_begin(FILE *stream)
-{
-    struct capture capture = {stream, tmpfile(), dup(fileno(stream))};
-    assert_non_null(capture.file);
-    fflush(stream);
-    assert_true(dup2(fileno(capture.file), fileno(stream)) >= 0);
-    return capture;
-}
-
-static void capture_end(struct capture *capture, char *out, size_t size)
-{
-    fflush(capture->stream);
-    assert_true(dup2(capture->before, fileno(capture->stream)) >= 0);
-    close(capture->before);
-    rewind(capture->file);
-    out[fread(out, 1, size - 1, capture->file)] = '\0';
-    fclose(capture->file);
-}
-
 static int run(struct fixture *fixture, char *const *words)
 {
-    struct capture captures[] = {capture_begin(stdout), capture_begin(stderr)};
+    test_output_begin(&fixture->output);
     int result = acl_command_run(words);
-    for (size_t i = 2; i-- > 0;)
-        capture_end(&captures[i], fixture->output[i], sizeof fixture->output[i]);
+    test_output_end(&fixture->output);
     return result;
 }
 
@@ -92,20 +67,54 @@ static void test_check(void **state)
     struct fixture *fixture = *state;
     write_rules(fixture, RULES);
     assert_int_equal(run(fixture, WORDS("check", fixture->path)), EXIT_CODE_OK);
-    assert_string_equal(fixture->output[0], "4 rules\n");
-    assert_string_equal(fixture->output[1], "");
+    assert_string_equal(fixture->output.out, "4 rules\n");
+    assert_string_equal(fixture->output.err, "");
     write_rules(fixture, "deny * -> * * *");
     assert_int_equal(run(fixture, WORDS("check", fixture->path)), EXIT_CODE_OK);
-    assert_string_equal(fixture->output[0], "1 rule\n");
-    assert_string_equal(fixture->output[1], "");
+    assert_string_equal(fixture->output.out, "1 rule\n");
+    assert_string_equal(fixture->output.err, "");
     write_rules(fixture, "allow a -> b 10.0.0.1 *\ndeny * -> * 127.0.0.0/8 *\ndeny * -> * ::1 *\n");
     assert_int_equal(run(fixture, WORDS("check", fixture->path)), EXIT_CODE_OK);
-    assert_string_equal(fixture->output[0], "3 rules\n");
-    assert_non_null(strstr(fixture->output[1], ":2: note: this denies addresses, not names"));
-    assert_null(strstr(fixture->output[1], ":3:"));
+    assert_string_equal(fixture->output.out, "3 rules\n");
+    assert_non_null(strstr(fixture->output.err, ":2: note: this denies addresses, not names"));
+    assert_null(strstr(fixture->output.err, ":3:"));
     write_rules(fixture, "");
     assert_int_equal(run(fixture, WORDS("check", fixture->path)), EXIT_CODE_OK);
-    assert_string_equal(fixture->output[0], "0 rules\n");
+    assert_string_equal(fixture->output.out, "0 rules\n");
+}
+
+static void test_every_wrong_line_is_told(void **state)
+{
+    struct fixture *fixture = *state;
+    char wanted[200];
+    write_rules(fixture, "allow a -> b h 99999\nallow a -> b h 80\n");
+    assert_int_equal(run(fixture, WORDS("check", fixture->path)), EXIT_CODE_FAILURE);
+    snprintf(wanted, sizeof wanted, "\nculvert acl check: 1 line of %s is wrong\n", fixture->path);
+    assert_non_null(strstr(fixture->output.err, wanted));
+    write_rules(fixture, "allow a -> b h 99999\nalow a -> b h 80\n");
+    assert_int_equal(run(fixture, WORDS("check", fixture->path)), EXIT_CODE_FAILURE);
+    snprintf(wanted, sizeof wanted, "\nculvert acl check: 2 lines of %s are wrong\n",
+             fixture->path);
+    assert_non_null(strstr(fixture->output.err, wanted));
+    snprintf(wanted, sizeof wanted, "%s:1: ", fixture->path);
+    assert_memory_equal(fixture->output.err, wanted, strlen(wanted));
+    snprintf(wanted, sizeof wanted, "\n%s:2: ", fixture->path);
+    assert_non_null(strstr(fixture->output.err, wanted));
+}
+
+/* A script that asks must not take an answer that was lost for a verdict. */
+static void test_an_answer_that_cannot_be_written(void **state)
+{
+    struct fixture *fixture = *state;
+    write_rules(fixture, "allow * -> * * *\n");
+    char *const *questions[] = {WORDS("check", fixture->path),
+                                WORDS("test", fixture->path, "a", "b", "h", "80"), WORDS("--help")};
+    for (size_t i = 0; i < sizeof questions / sizeof *questions; i++) {
+        test_output_begin_full(&fixture->output);
+        int result = acl_command_run(questions[i]);
+        test_output_end(&fixture->output);
+        assert_int_equal(result, EXIT_CODE_FAILURE);
+    }
 }
 
 static void test_a_wrong_file(void **state)
@@ -118,12 +127,17 @@ static void test_a_wrong_file(void **state)
         assert_int_equal(run(fixture, i == 0 ? WORDS("check", fixture->path)
                                              : WORDS("test", fixture->path, "a", "b", "h", "80")),
                          EXIT_CODE_FAILURE);
-        assert_string_equal(fixture->output[0], "");
-        assert_memory_equal(fixture->output[1], wanted, strlen(wanted));
+        assert_string_equal(fixture->output.out, "");
+        assert_memory_equal(fixture->output.err, wanted, strlen(wanted));
     }
+    assert_int_equal(run(fixture, WORDS("test", "/nowhere/p.acl", "a", "b", "h", "80")),
+                     EXIT_CODE_FAILURE);
+    assert_string_equal(
+        fixture->output.err,
+        "culvert acl test: cannot read /nowhere/p.acl: No such file or directory\n");
     assert_int_equal(run(fixture, WORDS("check", "/nowhere/p.acl")), EXIT_CODE_FAILURE);
     assert_string_equal(
-        fixture->output[1],
+        fixture->output.err,
         "culvert acl check: cannot read /nowhere/p.acl: No such file or directory\n");
 }
 
@@ -138,10 +152,10 @@ static void check_verdict(struct fixture *fixture, int wanted, const char *wante
         words[count] = question[count - 2];
     words[count] = NULL;
     int result = run(fixture, words);
-    assert_string_equal(fixture->output[1], "");
+    assert_string_equal(fixture->output.err, "");
     snprintf(line, sizeof line, "%-6s %s:%s\n", wanted == EXIT_CODE_OK ? "allow" : "deny",
              wanted_text[0] == ' ' ? strrchr(fixture->path, '/') + 1 : fixture->path, wanted_text);
-    assert_string_equal(fixture->output[0], line);
+    assert_string_equal(fixture->output.out, line);
     assert_int_equal(result, wanted);
 }
 
@@ -153,6 +167,10 @@ static void test_verdicts(void **state)
                   WORDS("bob", "db-1", "10.1.2.3", "5432"));
     check_verdict(fixture, EXIT_CODE_OK, "2: allow @ops -> db-? 10.0.0.0/8 5432",
                   WORDS("bob", "db-1", "[::ffff:10.1.2.3]", "5432"));
+    check_verdict(fixture, EXIT_CODE_REFUSED, " no rule matches",
+                  WORDS("bob", "db-1", "10.1.2.3", "5433"));
+    check_verdict(fixture, EXIT_CODE_REFUSED, "5: deny eve -> * * *",
+                  WORDS("eve", "x", "localhost", "65535"));
     check_verdict(fixture, EXIT_CODE_OK, "3: allow - -> web localhost 80",
                   WORDS("-", "web", "LOCALHOST", "80"));
     check_verdict(fixture, EXIT_CODE_REFUSED, " no rule matches",
@@ -219,6 +237,15 @@ static void test_wrong_words(void **state)
     check_wrong(WORDS("test", "f", "a", "b", "h", "1", "--key="), "acl test", "1 to 256");
 }
 
+static void test_wrong_words_are_told(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(run(fixture, WORDS("test", "f")), EXIT_CODE_USAGE);
+    assert_string_equal(fixture->output.out, "");
+    assert_string_equal(fixture->output.err,
+                        "culvert acl test: FROM, the asking agent, is missing\n");
+}
+
 static void test_help(void **state)
 {
     (void)state;
@@ -236,7 +263,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_FIXTURE(test_check),
+        WITH_FIXTURE(test_every_wrong_line_is_told),
+        WITH_FIXTURE(test_an_answer_that_cannot_be_written),
         WITH_FIXTURE(test_a_wrong_file),
+        WITH_FIXTURE(test_wrong_words_are_told),
         WITH_FIXTURE(test_verdicts),
         WITH_FIXTURE(test_the_key_is_asked_for_and_not_shown),
         WITH_FIXTURE(test_a_host_that_is_too_long),

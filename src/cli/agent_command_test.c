@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/exit_code.h"
 #include "base/log.h"
+#include "cli/test_output.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -92,6 +93,10 @@ static void test_the_first_words(void **state)
     assert_null(command.config.ca);
     assert_false(command.config.insecure);
     assert_int_equal(command.config.max_memory, 64 * 1024 * 1024);
+    assert_int_equal(command.config.dial_timeout, 0);
+    assert_int_equal(command.config.dial_limits.dials, 0);
+    assert_int_equal(command.common.log_level, LOG_INFO);
+    assert_int_equal(command.common.log_format, LOG_TEXT);
     assert_int_equal(command.config.rule_count, 2);
     assert_int_equal(command.config.rules[0].local_port, 2222);
     assert_string_equal(command.config.rules[1].bind, "::1");
@@ -385,6 +390,12 @@ static void test_transports(void **state)
                 "exclude each other");
     check_wrong(WORDS(LOCAL, "--dialect=hubble", "--url=poll+http://localhost"), "no long poll");
     check_wrong(WORDS(LOCAL, "--dialect=hubble", "--transport=poll"), "no long poll");
+    parse(WORDS(LOCAL, "--retry-preferred=24h"));
+    assert_int_equal(command.config.retry_preferred, 24 * 60 * 60);
+    agent_command_deinit(&command);
+    parse(WORDS(LOCAL, "--retry-preferred=1s"));
+    assert_int_equal(command.config.retry_preferred, 1);
+    agent_command_deinit(&command);
     check_wrong(WORDS(LOCAL, "--retry-preferred=0"), "1s to 24h");
     check_wrong(WORDS(LOCAL, "--retry-preferred=25h"), "1s to 24h");
     check_wrong(WORDS(LOCAL, "--retry-preferred=soon"), "1s to 24h");
@@ -420,10 +431,70 @@ static void test_proxies(void **state)
     check_wrong(WORDS(LOCAL, "--proxy=ftp://x"), "--proxy: ");
     check_wrong(WORDS(LOCAL, "--proxy-user="), "is empty");
     check_wrong(WORDS(LOCAL, "--proxy-user=a:b", file_option), "exclude each other");
+    check_wrong(WORDS(LOCAL, file_option, "--proxy-user=a:b"), "exclude each other");
+    check_wrong(WORDS(LOCAL, "--proxy-user-file="), "the path is empty");
+    check_wrong(WORDS(LOCAL, "--proxy-ca="), "the path is empty");
     check_wrong_file(WORDS(LOCAL, "--proxy-user-file=/nonexistent"), "/nonexistent: ");
     assert_int_equal(chmod(path, 0644), 0);
     check_wrong_file(WORDS(LOCAL, file_option), "all users may read it");
     unlink(path);
+}
+
+/* The environment's proxy is read as it is needed, so a wrong one is told before the start. */
+static void test_proxies_of_the_environment(void **state)
+{
+    (void)state;
+    set_environment("https_proxy", "http://proxy.example:8080");
+    char why[OPTIONS_WHY_SIZE] = "";
+    struct proxy proxy;
+    assert_int_equal(agent_command_parse(WORDS(SECURE), environment, &command, why), 0);
+    assert_false(command.proxies.is_given);
+    assert_int_equal(
+        proxy_choose(command.config.proxies, "gateway.example", 443, true, &proxy, why, sizeof why),
+        0);
+    assert_string_equal(proxy.host, "proxy.example");
+    proxy_wipe(&proxy);
+    agent_command_deinit(&command);
+    set_environment("https_proxy", "ftp://proxy.example");
+    check_result(WORDS("--url=ws://gateway.example", SECURE), CULVERT_ERROR_INVALID,
+                 "$https_proxy");
+    check_result(WORDS("--url=wss://a.example", PLAIN), CULVERT_ERROR_INVALID, "$https_proxy");
+    assert_int_equal(agent_command_parse(WORDS(PLAIN), environment, &command, why), 0);
+    agent_command_deinit(&command);
+    assert_int_equal(agent_command_parse(WORDS(SECURE, "--proxy=none"), environment, &command, why),
+                     0);
+    agent_command_deinit(&command);
+    set_environment(NULL, NULL);
+}
+
+static void test_what_may_be_dialled_at_a_time(void **state)
+{
+    (void)state;
+    const struct asker_limits *limits = &command.config.dial_limits;
+    parse(WORDS(LOCAL, "--max-dials=100000", "--max-dials-per-agent=3", "--max-lookups=256",
+                "--max-lookups-per-agent=2", "--dial-timeout=5m"));
+    assert_int_equal(limits->dials, 100000);
+    assert_int_equal(limits->dials_per_asker, 3);
+    assert_int_equal(limits->lookups, 256);
+    assert_int_equal(limits->lookups_per_asker, 2);
+    assert_int_equal(command.config.dial_timeout, 300);
+    agent_command_deinit(&command);
+    parse(WORDS(LOCAL, "--max-dials=1", "--max-dials-per-agent=100000", "--max-lookups=1",
+                "--max-lookups-per-agent=256", "--dial-timeout=1s"));
+    assert_int_equal(limits->dials, 1);
+    assert_int_equal(limits->dials_per_asker, 100000);
+    assert_int_equal(limits->lookups, 1);
+    assert_int_equal(limits->lookups_per_asker, 256);
+    assert_int_equal(command.config.dial_timeout, 1);
+    agent_command_deinit(&command);
+    check_wrong(WORDS(LOCAL, "--max-dials=0"), "\"0\" is not a number from 1 to 100000");
+    check_wrong(WORDS(LOCAL, "--max-dials=100001"), "from 1 to 100000");
+    check_wrong(WORDS(LOCAL, "--max-dials-per-agent=100001"), "from 1 to 100000");
+    check_wrong(WORDS(LOCAL, "--max-lookups=257"), "from 1 to 256");
+    check_wrong(WORDS(LOCAL, "--max-lookups-per-agent=many"), "from 1 to 256");
+    check_wrong(WORDS(LOCAL, "--dial-timeout=0"), "\"0\" is not a time from 1s to 5m");
+    check_wrong(WORDS(LOCAL, "--dial-timeout=301"), "from 1s to 5m");
+    check_wrong(WORDS(LOCAL, "--dial-timeout=soon"), "from 1s to 5m");
 }
 
 static void test_a_key_reaches_no_other_machine_in_clear_by_a_proxy(void **state)
@@ -451,6 +522,25 @@ static void test_wrong_words(void **state)
     check_wrong(WORDS("--url=ws://localhost", "--name=a b"), "1 to 128 of A-Z");
     check_wrong(WORDS(LOCAL, "2222:agent2:22"), "\"2222:agent2:22\": there are too few parts");
     check_wrong(WORDS(LOCAL, "--alow=x"), "did you mean --allow?");
+}
+
+/* What is wrong is said in a line, and how it ends tells a script what it was. */
+static void test_how_wrong_words_end(void **state)
+{
+    (void)state;
+    struct test_output output;
+    test_output_begin(&output);
+    int usage = agent_command_run(WORDS("--name=a"));
+    int failure = agent_command_run(WORDS(LOCAL, "--key-file=/nowhere/key"));
+    int help = agent_command_run(WORDS("--help"));
+    test_output_end(&output);
+    assert_int_equal(usage, EXIT_CODE_USAGE);
+    assert_int_equal(failure, EXIT_CODE_FAILURE);
+    assert_int_equal(help, EXIT_CODE_OK);
+    assert_memory_equal(output.err, "culvert agent: --url is missing", 31);
+    assert_non_null(strstr(output.err, "\nculvert agent: --key-file: "));
+    assert_non_null(strstr(output.err, "/nowhere/key"));
+    assert_memory_equal(output.out, "culvert agent: ", 15);
 }
 
 static void test_the_rules_are_bounded(void **state)
@@ -484,7 +574,10 @@ int main(void)
         cmocka_unit_test(test_transports),
         cmocka_unit_test(test_proxies),
         cmocka_unit_test(test_a_key_reaches_no_other_machine_in_clear_by_a_proxy),
+        cmocka_unit_test(test_proxies_of_the_environment),
+        cmocka_unit_test(test_what_may_be_dialled_at_a_time),
         cmocka_unit_test(test_wrong_words),
+        cmocka_unit_test(test_how_wrong_words_end),
         cmocka_unit_test(test_the_rules_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -187,6 +187,7 @@ static void test_nobody_there(void **state)
                      CULVERT_ERROR_CLOSED);
     assert_null(answer);
     assert_non_null(strstr(why, "the API at http://127.0.0.1:1 does not answer: "));
+    assert_non_null(strstr(why, "127.0.0.1 port 1")); /* libcurl's own words, not its summary */
     api_client_close(&client);
 }
 
@@ -233,6 +234,154 @@ static void test_a_large_answer(void **state)
     json_decref(answer);
 }
 
+/* ---- answers of all kinds ---- */
+
+struct reply {
+    const char *status;
+    const char *body;
+    size_t size;
+};
+
+static bool answer_as_told(struct test_http_server *server, const struct test_http_request *request)
+{
+    const struct reply *reply = server->holder;
+    test_http_answer(request, reply->status, "", reply->body, reply->size);
+    return true;
+}
+
+/* Calls an API that answers so; *answer is what became of it. */
+static int call(struct reply reply, json_t **answer, char why[static OPTIONS_WHY_SIZE])
+{
+    struct test_http_server server;
+    struct api_client client;
+    char url[64];
+    test_http_start(&server, answer_as_told, &reply);
+    snprintf(url, sizeof url, "127.0.0.1:%u", server.port);
+    assert_int_equal(api_client_open(&client, url, NULL, why), 0);
+    why[0] = '\0';
+    int error = api_client_call(&client, "GET", "/", NULL, answer, why);
+    api_client_close(&client);
+    test_http_stop(&server);
+    return error;
+}
+
+static void test_what_an_answer_means(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *status;
+        const char *body;
+        int error;
+        bool has_json;
+        const char *why; /* a piece */
+    } cases[] = {
+        {"200 OK", "[1]", 0, true, ""},
+        {"299 Fine", "[1]", 0, true, ""},
+        {"200 OK", "", 0, false, ""},
+        {"200 OK", "<html>", CULVERT_ERROR_PROTOCOL, false, "the answer is not JSON; is this the"},
+        {"200 OK", "{\"a\":1,\"a\":2}", CULVERT_ERROR_PROTOCOL, false, "is not JSON"},
+        {"300 Choose", "[1]", CULVERT_ERROR_REFUSED, false, "the API answered with status 300"},
+        {"302 Found", "[1]", CULVERT_ERROR_REFUSED, false, "the API answered with status 302"},
+        {"404 No", "{\"detail\":\"gone\"}", CULVERT_ERROR_REFUSED, false, "gone"},
+        {"404 No", "{\"detail\":\"\"}", CULVERT_ERROR_REFUSED, false, "with status 404"},
+        {"404 No", "{\"detail\":7}", CULVERT_ERROR_REFUSED, false, "with status 404"},
+        {"500 No", "<html>", CULVERT_ERROR_REFUSED, false, "the API answered with status 500"},
+        {"400 No", "{\"detail\":\"a\\u001b[2J b\\u007f~\"}", CULVERT_ERROR_REFUSED, false,
+         "a?[2J b?~"},
+        {"401 No", "{\"detail\":\"no\"}", CULVERT_ERROR_REFUSED, false, " refused the token in "},
+        {"401 No", "", CULVERT_ERROR_REFUSED, false, "/api-token; give the token of that agent"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char why[OPTIONS_WHY_SIZE];
+        json_t *answer = NULL;
+        struct reply reply = {cases[i].status, cases[i].body, strlen(cases[i].body)};
+        int error = call(reply, &answer, why);
+        if (error != cases[i].error || strstr(why, cases[i].why) == NULL)
+            fail_msg("%s %s: %d, %s", cases[i].status, cases[i].body, error, why);
+        assert_true((answer != NULL) == cases[i].has_json);
+        json_decref(answer);
+    }
+}
+
+/* Whatever listens there, it cannot fill the memory. */
+static void test_an_answer_has_its_limit(void **state)
+{
+    (void)state;
+    enum { LIMIT = 16 * 1024 * 1024 };
+    char why[OPTIONS_WHY_SIZE];
+    json_t *answer = NULL;
+    char *body = malloc(LIMIT + 1);
+    assert_non_null(body);
+    memset(body, ' ', LIMIT + 1);
+    memcpy(body, "[1]", 3);
+    assert_int_equal(call((struct reply){"200 OK", body, LIMIT}, &answer, why), 0);
+    assert_int_equal(json_array_size(answer), 1);
+    json_decref(answer);
+    assert_int_equal(call((struct reply){"200 OK", body, LIMIT + 1}, &answer, why),
+                     CULVERT_ERROR_CLOSED);
+    assert_null(answer);
+    assert_non_null(strstr(why, " does not answer: "));
+    free(body);
+}
+
+/* ---- places and tokens that are too long ---- */
+
+static void test_how_long_places_may_be(void **state)
+{
+    struct fixture *fixture = *state;
+    struct api_client client;
+    char why[OPTIONS_WHY_SIZE];
+    char path[128] = "unix:";
+    memset(path + 5, 'x', 107); /* as unix(7) has it */
+    check(path, NULL, "http://localhost", STATE_TOKEN);
+    assert_int_equal(api_client_open(&client, path, NULL, why), 0);
+    assert_string_equal(client.place, path);
+    assert_string_equal(client.socket, path + 5);
+    char url[API_CLIENT_URL_SIZE + 1] = "http://127.0.0.1/";
+    memset(url + 17, 'u', sizeof url - 18);
+    check_wrong(url, NULL, "the URL is too long");
+    check_wrong(url + 7, NULL, "the URL is too long"); /* http:// is added */
+    url[sizeof url - 2] = '\0';
+    check(url, NULL, url, STATE_TOKEN);
+    check(url + 7, NULL, url, STATE_TOKEN);
+    url[API_CLIENT_URL_SIZE - 1] = 'u';
+    write_file(fixture->url_path, url, 0600);
+    check_wrong(NULL, NULL, "the URL in the state directory is too long");
+}
+
+static void test_how_long_a_token_may_be(void **state)
+{
+    (void)state;
+    char token[API_TOKEN_SIZE + 1] = "";
+    memset(token, 't', API_TOKEN_SIZE);
+    setenv("CULVERT_TOKEN", token, 1);
+    check_wrong(NULL, NULL, "the token in $CULVERT_TOKEN is too long");
+    token[API_TOKEN_SIZE - 1] = '\0';
+    setenv("CULVERT_TOKEN", token, 1);
+    check(NULL, NULL, "http://127.0.0.1:7171", token);
+}
+
+/* Nothing listens at the socket that an agent has left, or there is none. */
+static void test_nobody_at_a_socket(void **state)
+{
+    struct fixture *fixture = *state;
+    struct api_client client;
+    char why[OPTIONS_WHY_SIZE];
+    char url[128];
+    char wanted[400];
+    json_t *answer = NULL;
+    snprintf(url, sizeof url, "unix:%s/no.sock", fixture->directory);
+    assert_int_equal(api_client_open(&client, url, NULL, why), 0);
+    assert_int_equal(api_client_call(&client, "GET", "/", NULL, &answer, why),
+                     CULVERT_ERROR_CLOSED);
+    api_client_close(&client);
+    snprintf(wanted, sizeof wanted,
+             "no agent listens at %s: No such file or directory; start one with --api %s, or say "
+             "where it is (--api or $CULVERT_API)",
+             url, url);
+    assert_string_equal(why, wanted);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +395,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_is_missing_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nobody_there, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_large_answer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_an_answer_means, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_answer_has_its_limit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_how_long_places_may_be, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_how_long_a_token_may_be, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_nobody_at_a_socket, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

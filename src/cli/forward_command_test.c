@@ -1,5 +1,9 @@
 #include "cli/forward_command.h"
 
+#include "base/exit_code.h"
+#include "cli/test_output.h"
+#include "net/test_http_server.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -57,6 +61,9 @@ static void test_list_and_remove(void **state)
     parse(WORDS("remove", "9223372036854775807"));
     assert_string_equal(command.command->name, "forward remove");
     assert_int_equal(command.id, INT64_MAX);
+    assert_false(command.as_json);
+    parse(WORDS("list", "--json"));
+    assert_true(command.as_json);
 }
 
 static void test_what_is_wrong_is_told(void **state)
@@ -123,6 +130,158 @@ static void test_table_of_nonsense(void **state)
     assert_ptr_equal(strchr(out, '\n'), out + strlen(out) - 1);
 }
 
+/* ---- what is asked of the API, and what is made of its answers ---- */
+
+#define FORWARD                                                                             \
+    "{\"id\":3,\"local\":2222,\"bind\":\"127.0.0.1\",\"gateway\":\"agent2\",\"ip\":\"db\"," \
+    "\"remote\":22}"
+
+struct exchange {
+    struct test_http_server server;
+    const char *status;
+    const char *answer;
+    char head[TEST_HTTP_HEAD + 1];
+    char body[1024];
+    struct test_output output;
+};
+
+static bool answer_exchange(struct test_http_server *server,
+                            const struct test_http_request *request)
+{
+    struct exchange *exchange = server->holder;
+    strcpy(exchange->head, request->head);
+    snprintf(exchange->body, sizeof exchange->body, "%.*s", (int)request->body_size,
+             (const char *)request->body);
+    test_http_answer(request, exchange->status, "", exchange->answer, strlen(exchange->answer));
+    return true;
+}
+
+static int set_up(void **state)
+{
+    static struct exchange exchange;
+    static char url[64];
+    test_http_start(&exchange.server, answer_exchange, &exchange);
+    snprintf(url, sizeof url, "http://127.0.0.1:%u", exchange.server.port);
+    setenv("CULVERT_API", url, 1);
+    setenv("CULVERT_TOKEN", "t0ken", 1);
+    *state = &exchange;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    test_http_stop(&((struct exchange *)*state)->server);
+    return 0;
+}
+
+/* Runs a command to which the API gives this answer. */
+static int run(struct exchange *exchange, const char *status, const char *answer,
+               char *const *words)
+{
+    exchange->status = status;
+    exchange->answer = answer;
+    exchange->head[0] = '\0';
+    test_output_begin(&exchange->output);
+    int result = forward_command_run(words);
+    test_output_end(&exchange->output);
+    return result;
+}
+
+static void check_asked(const struct exchange *exchange, const char *line, const char *type)
+{
+    struct test_http_request request;
+    char field[256];
+    assert_memory_equal(exchange->head, line, strlen(line));
+    strcpy(request.head, exchange->head);
+    assert_string_equal(test_http_field(&request, "Authorization", field), "Bearer t0ken");
+    assert_string_equal(test_http_field(&request, "Content-Type", field), type);
+    assert_memory_equal(test_http_field(&request, "User-Agent", field), "culvert/", 8);
+}
+
+static void test_adding(void **state)
+{
+    struct exchange *exchange = *state;
+    assert_int_equal(
+        run(exchange, "201 Created", FORWARD, WORDS("add", "[::1]:2222:k@agent2:db:22")),
+        EXIT_CODE_OK);
+    check_asked(exchange, "POST /v1/forwards HTTP/1.1\r\n", "application/json");
+    json_t *body = json_loads(exchange->body, 0, NULL);
+    assert_int_equal(json_integer_value(json_object_get(body, "local")), 2222);
+    assert_string_equal(json_string_value(json_object_get(body, "bind")), "::1");
+    assert_string_equal(json_string_value(json_object_get(body, "gateway")), "agent2");
+    assert_string_equal(json_string_value(json_object_get(body, "ip")), "db");
+    assert_int_equal(json_integer_value(json_object_get(body, "remote")), 22);
+    assert_string_equal(json_string_value(json_object_get(body, "key")), "k");
+    json_decref(body);
+    assert_string_equal(exchange->output.out, "forward 3: 127.0.0.1:2222 -> agent2:db:22\n");
+    assert_string_equal(exchange->output.err, "");
+    assert_int_equal(
+        run(exchange, "201 Created", FORWARD, WORDS("add", "--json", "2222:agent2:db:22")),
+        EXIT_CODE_OK);
+    json_t *printed = json_loads(exchange->output.out, 0, NULL);
+    json_t *answered = json_loads(FORWARD, 0, NULL);
+    assert_true(json_equal(printed, answered));
+    json_decref(printed);
+    json_decref(answered);
+    assert_int_equal(exchange->output.out[strlen(exchange->output.out) - 1], '\n');
+}
+
+static void test_listing(void **state)
+{
+    struct exchange *exchange = *state;
+    assert_int_equal(run(exchange, "200 OK", "{\"forwards\":[" FORWARD "]}", WORDS("list")),
+                     EXIT_CODE_OK);
+    check_asked(exchange, "GET /v1/forwards HTTP/1.1\r\n", "");
+    assert_non_null(strstr(exchange->output.out, "\n3    127.0.0.1:2222 "));
+    assert_int_equal(run(exchange, "200 OK", "{\"forwards\":[]}", WORDS("list", "--json")),
+                     EXIT_CODE_OK);
+    assert_string_equal(exchange->output.out, "{\n  \"forwards\": []\n}\n");
+}
+
+static void test_removing(void **state)
+{
+    struct exchange *exchange = *state;
+    assert_int_equal(run(exchange, "204 No Content", "", WORDS("remove", "3")), EXIT_CODE_OK);
+    check_asked(exchange, "DELETE /v1/forwards/3 HTTP/1.1\r\n", "");
+    assert_string_equal(exchange->output.out, "");
+    assert_string_equal(exchange->output.err, "");
+}
+
+static void test_what_the_api_refuses_is_a_failure(void **state)
+{
+    struct exchange *exchange = *state;
+    char *const *lines[] = {WORDS("add", "1:a:b:1"), WORDS("list"), WORDS("remove", "3")};
+    static const char *const names[] = {"add", "list", "remove"};
+    char wanted[64];
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(run(exchange, "404 Not Found", "{\"detail\":\"it is gone\"}", lines[i]),
+                         EXIT_CODE_FAILURE);
+        snprintf(wanted, sizeof wanted, "culvert forward %s: it is gone\n", names[i]);
+        assert_string_equal(exchange->output.err, wanted);
+        assert_string_equal(exchange->output.out, "");
+    }
+    assert_int_equal(run(exchange, "200 OK", "", WORDS("add")), EXIT_CODE_USAGE);
+    assert_string_equal(exchange->head, "");
+}
+
+/* Whoever reads the list must not take what is missing of it for the end. */
+static void test_what_cannot_be_printed_is_a_failure(void **state)
+{
+    struct exchange *exchange = *state;
+    char *const *lines[] = {WORDS("add", "1:a:b:1"), WORDS("add", "1:a:b:1", "--json"),
+                            WORDS("list"), WORDS("list", "--json")};
+    exchange->status = "200 OK";
+    exchange->answer = FORWARD;
+    for (size_t i = 0; i < 4; i++) {
+        test_output_begin_full(&exchange->output);
+        int result = forward_command_run(lines[i]);
+        test_output_end(&exchange->output);
+        assert_int_equal(result, EXIT_CODE_FAILURE);
+    }
+}
+
+#define WITH_API(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -131,6 +290,11 @@ int main(void)
         cmocka_unit_test(test_what_is_wrong_is_told),
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_table_of_nonsense),
+        WITH_API(test_adding),
+        WITH_API(test_listing),
+        WITH_API(test_removing),
+        WITH_API(test_what_the_api_refuses_is_a_failure),
+        WITH_API(test_what_cannot_be_printed_is_a_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

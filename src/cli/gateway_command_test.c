@@ -1,12 +1,18 @@
 #include "cli/gateway_command.h"
 
 #include "base/error.h"
+#include "base/exit_code.h"
+#include "cli/test_output.h"
 #include "net/machine.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -19,6 +25,14 @@ static void parse(char *const *words)
     char why[OPTIONS_WHY_SIZE] = "";
     if (gateway_command_parse(words, &command, why) != 0)
         fail_msg("%s", why);
+}
+
+static void check_wrong(char *const *words, const char *piece_of_why)
+{
+    char why[OPTIONS_WHY_SIZE] = "";
+    assert_int_equal(gateway_command_parse(words, &command, why), CULVERT_ERROR_INVALID);
+    if (strstr(why, piece_of_why) == NULL)
+        fail_msg("\"%s\", without \"%s\"", why, piece_of_why);
 }
 
 static void test_defaults(void **state)
@@ -93,14 +107,113 @@ static void test_resume_window(void **state)
     assert_int_equal(command.config.resume_window, 0);
     parse(WORDS("--auth-grant", "--resume-window=24h"));
     assert_int_equal(command.config.resume_window, 86400);
+    parse(WORDS("--auth-grant", "--resume-window=7s", "--drain=8s"));
+    assert_int_equal(command.config.resume_window, 7);
+    assert_int_equal(command.config.drain, 8);
 }
 
-static void check_wrong(char *const *words, const char *piece_of_why)
+static void test_a_script_and_its_options(void **state)
 {
+    (void)state;
+    parse(WORDS("--auth-lua=p.lua"));
+    assert_string_equal(command.config.script, "p.lua");
+    assert_int_equal(command.config.lua_workers, 4);
+    assert_int_equal(command.config.auth_timeout, 5000);
+    assert_null(command.config.lua_user);
+    parse(WORDS("-authlua", "p.lua", "--lua-workers=64", "--auth-timeout=10m", "--lua-user=bob"));
+    assert_string_equal(command.config.script, "p.lua");
+    assert_int_equal(command.config.lua_workers, 64);
+    assert_int_equal(command.config.auth_timeout, 600000);
+    assert_string_equal(command.config.lua_user, "bob");
+    parse(WORDS("--auth-lua=p.lua", "--lua-workers=1", "--auth-timeout=1s"));
+    assert_int_equal(command.config.lua_workers, 1);
+    assert_int_equal(command.config.auth_timeout, 1000);
+    check_wrong(WORDS("--auth-lua="), "the path is empty");
+    check_wrong(WORDS("--auth-lua=p", "--lua-user="), "the path is empty");
+    check_wrong(WORDS("--auth-lua=p", "--lua-workers=0"), "\"0\" is not a number from 1 to 64");
+    check_wrong(WORDS("--auth-lua=p", "--lua-workers=65"), "from 1 to 64");
+    check_wrong(WORDS("--auth-lua=p", "--auth-timeout=0"), "\"0\" is not a time from 1s to 600s");
+    check_wrong(WORDS("--auth-lua=p", "--auth-timeout=601"), "from 1s to 600s");
+    check_wrong(WORDS("--auth-lua=p", "--auth-timeout=soon"), "from 1s to 600s");
+    check_wrong(WORDS("--auth-grant", "--lua-user=bob"), "need --auth-lua");
+}
+
+static void test_policies_may_be_combined(void **state)
+{
+    (void)state;
+    parse(WORDS("--acl=rules", "--auth-lua=p.lua", "--auth-deny"));
+    assert_string_equal(command.config.acl, "rules");
+    assert_string_equal(command.config.script, "p.lua");
+    assert_true(command.config.deny);
+    assert_false(command.config.grant);
+    parse(WORDS("--acl", "rules"));
+    assert_false(command.config.grant);
+    assert_false(command.config.deny);
+    assert_null(command.config.script);
+    check_wrong(WORDS("--acl="), "the path is empty");
+}
+
+static void test_events(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/culvert-secret-XXXXXX";
+    char option[64];
     char why[OPTIONS_WHY_SIZE] = "";
-    assert_int_equal(gateway_command_parse(words, &command, why), CULVERT_ERROR_INVALID);
-    if (strstr(why, piece_of_why) == NULL)
-        fail_msg("\"%s\", without \"%s\"", why, piece_of_why);
+    int descriptor = mkstemp(path);
+    assert_true(descriptor >= 0);
+    assert_int_equal(write(descriptor, "s3cret\n", 7), 7);
+    close(descriptor);
+    snprintf(option, sizeof option, "--events-webhook-secret-file=%s", path);
+    parse(WORDS("--auth-grant"));
+    assert_true(command.journal.log);
+    assert_null(command.journal.file);
+    assert_null(command.journal.webhook);
+    assert_null(command.journal.webhook_secret);
+    parse(WORDS("--auth-grant", "--events=f", "--events-webhook", "http://hook", option));
+    assert_string_equal(command.journal.file, "f");
+    assert_string_equal(command.journal.webhook, "http://hook");
+    assert_string_equal(command.journal.webhook_secret, "s3cret");
+    assert_string_equal(command.journal.webhook_secret_file, path);
+    check_wrong(WORDS("--auth-grant", option), "needs --events-webhook as well");
+    check_wrong(WORDS("--auth-grant", "--events="), "the path is empty");
+    check_wrong(WORDS("--auth-grant", "--events-webhook="), "the path is empty");
+    assert_int_equal(chmod(path, 0644), 0);
+    assert_int_equal(
+        gateway_command_parse(WORDS("--auth-grant", "--events-webhook=http://hook", option),
+                              &command, why),
+        OPTIONS_BAD_FILE);
+    assert_non_null(strstr(why, "--events-webhook-secret-file: "));
+    assert_non_null(strstr(why, path));
+    unlink(path);
+}
+
+static void test_agents_of_hubble(void **state)
+{
+    (void)state;
+    parse(WORDS("--auth-grant"));
+    assert_false(command.config.legacy_hubble);
+    assert_false(command.config.is_original);
+    parse(WORDS("--auth-grant", "--legacy=hubble"));
+    assert_true(command.config.legacy_hubble);
+    check_wrong(WORDS("--auth-grant", "--legacy=bubble"), "unknown system \"bubble\"");
+}
+
+/* What is wrong is said, with the exit code for it, before anything is listened on. */
+static void test_a_gateway_that_cannot_start(void **state)
+{
+    (void)state;
+    struct test_output output;
+    test_output_begin(&output);
+    int usage = gateway_command_run(WORDS("--auth-grant", "--auth-deny"));
+    test_output_end(&output);
+    assert_int_equal(usage, EXIT_CODE_USAGE);
+    assert_memory_equal(output.err, "culvert gateway: ", 17);
+    assert_non_null(strstr(output.err, "contradict each other"));
+    test_output_begin(&output);
+    int failure = gateway_command_run(WORDS("--auth-grant", "--events=/nowhere/events"));
+    test_output_end(&output);
+    assert_int_equal(failure, EXIT_CODE_FAILURE);
+    assert_string_equal(output.out, "");
 }
 
 static void test_trusted_proxies(void **state)
@@ -157,6 +270,13 @@ static void test_wrong_words(void **state)
     check_wrong(WORDS("--auth-grant", "--tls-cert", "x"), "--tls-key");
     check_wrong(WORDS("--auth-grant", "--tls-key", "x"), "--tls-cert");
     check_wrong(WORDS("--auth-grant", "--data="), "the path is empty");
+    check_wrong(WORDS("--auth-grant", "--tls-cert="), "the path is empty");
+    check_wrong(WORDS("--auth-grant", "--tls-key="), "the path is empty");
+    parse(WORDS("--auth-grant", "--threads=256", "--max-memory=16M"));
+    assert_int_equal(command.config.threads, 256);
+    assert_int_equal(command.config.max_memory, 16 * 1024 * 1024);
+    parse(WORDS("--auth-grant", "--threads=1"));
+    assert_int_equal(command.config.threads, 1);
     check_wrong(WORDS("--auth-grant", "--threads", "0"), "from 1 to 256");
     check_wrong(WORDS("--auth-grant", "--threads", "257"), "from 1 to 256");
     check_wrong(WORDS("--auth-grant", "--threads", "two"), "from 1 to 256");
@@ -207,11 +327,21 @@ static void test_the_listens_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_all_options),
-        cmocka_unit_test(test_handshakes),    cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_resume_window), cmocka_unit_test(test_trusted_proxies),
-        cmocka_unit_test(test_listen),        cmocka_unit_test(test_wrong_words),
-        cmocka_unit_test(test_wrong_listens), cmocka_unit_test(test_the_listens_are_bounded),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_all_options),
+        cmocka_unit_test(test_handshakes),
+        cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_resume_window),
+        cmocka_unit_test(test_a_script_and_its_options),
+        cmocka_unit_test(test_policies_may_be_combined),
+        cmocka_unit_test(test_events),
+        cmocka_unit_test(test_agents_of_hubble),
+        cmocka_unit_test(test_a_gateway_that_cannot_start),
+        cmocka_unit_test(test_trusted_proxies),
+        cmocka_unit_test(test_listen),
+        cmocka_unit_test(test_wrong_words),
+        cmocka_unit_test(test_wrong_listens),
+        cmocka_unit_test(test_the_listens_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

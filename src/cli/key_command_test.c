@@ -2,10 +2,12 @@
 
 #include "base/error.h"
 #include "base/exit_code.h"
+#include "cli/test_output.h"
 #include "store/store.h"
 
 #include <ftw.h>
 #include <setjmp.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +24,7 @@ enum { NOW = 1700000000, DAY = 24 * 60 * 60 }; /* 2023-11-14T22:13:20Z */
 struct fixture {
     char directory[64];
     char data[80]; /* --data=... */
-    char output[4096];
+    struct test_output output;
 };
 
 static int set_up(void **state)
@@ -50,27 +52,29 @@ static int tear_down(void **state)
     return nftw(fixture->directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-/* Runs a command at a time and gives what it wrote to standard output. */
+/* Runs a command at a time, for what it prints. */
 static int run_at(struct fixture *fixture, int64_t now, char *const *words)
 {
     struct key_command command;
     char why[OPTIONS_WHY_SIZE] = "";
     if (key_command_parse(words, &command, why) != 0)
         fail_msg("%s", why);
-    FILE *captured = tmpfile();
-    assert_non_null(captured);
-    fflush(stdout);
-    int before = dup(STDOUT_FILENO);
-    assert_true(before >= 0);
-    assert_true(dup2(fileno(captured), STDOUT_FILENO) >= 0);
+    test_output_begin(&fixture->output);
     int result = command.run(&command, now);
-    fflush(stdout);
-    assert_true(dup2(before, STDOUT_FILENO) >= 0);
-    close(before);
-    rewind(captured);
-    size_t size = fread(fixture->output, 1, sizeof fixture->output - 1, captured);
-    fixture->output[size] = '\0';
-    fclose(captured);
+    test_output_end(&fixture->output);
+    return result;
+}
+
+/* The same with a standard output that takes nothing. */
+static int run_full(struct fixture *fixture, char *const *words)
+{
+    struct key_command command;
+    char why[OPTIONS_WHY_SIZE] = "";
+    if (key_command_parse(words, &command, why) != 0)
+        fail_msg("%s", why);
+    test_output_begin_full(&fixture->output);
+    int result = command.run(&command, NOW);
+    test_output_end(&fixture->output);
     return result;
 }
 
@@ -78,15 +82,15 @@ static void test_add_prints_the_key_alone(void **state)
 {
     struct fixture *fixture = *state;
     assert_int_equal(run_at(fixture, NOW, WORDS("add", "agent1", fixture->data)), EXIT_CODE_OK);
-    assert_int_equal(strlen(fixture->output), 48);
-    assert_memory_equal(fixture->output, "cvk_", 4);
-    assert_int_equal(fixture->output[47], '\n');
+    assert_int_equal(strlen(fixture->output.out), 48);
+    assert_memory_equal(fixture->output.out, "cvk_", 4);
+    assert_int_equal(fixture->output.out[47], '\n');
 
     struct store *store;
     char why[OPTIONS_WHY_SIZE];
     struct store_finding owner;
     assert_int_equal(store_open(fixture->directory, &store, why, sizeof why), 0);
-    assert_int_equal(store_check(store, "agent1", fixture->output, 47, NOW, &owner), 0);
+    assert_int_equal(store_check(store, "agent1", fixture->output.out, 47, NOW, &owner), 0);
     store_close(store);
 }
 
@@ -96,7 +100,7 @@ static void test_a_second_add_fails(void **state)
     assert_int_equal(run_at(fixture, NOW, WORDS("add", "agent1", fixture->data)), EXIT_CODE_OK);
     assert_int_equal(run_at(fixture, NOW, WORDS("add", "agent1", fixture->data)),
                      EXIT_CODE_FAILURE);
-    assert_string_equal(fixture->output, "");
+    assert_string_equal(fixture->output.out, "");
 }
 
 static void test_list(void **state)
@@ -108,7 +112,7 @@ static void test_list(void **state)
     assert_int_equal(run_at(fixture, NOW + 60, WORDS("rotate", "a", fixture->data)), EXIT_CODE_OK);
     assert_int_equal(run_at(fixture, NOW + 60, WORDS("list", fixture->data)), EXIT_CODE_OK);
     assert_string_equal(
-        fixture->output,
+        fixture->output.out,
         "NAME                     USER             CREATED              EXPIRES\n"
         "a                        ada              2023-11-14T22:13:20Z 2023-11-15T22:14:20Z\n"
         "a                        ada              2023-11-14T22:14:20Z never\n"
@@ -122,7 +126,7 @@ static void test_revoke(void **state)
     assert_int_equal(run_at(fixture, NOW, WORDS("add", "a", fixture->data)), EXIT_CODE_OK);
     assert_int_equal(run_at(fixture, NOW, WORDS("revoke", "a", fixture->data)), EXIT_CODE_OK);
     assert_int_equal(run_at(fixture, NOW, WORDS("list", fixture->data)), EXIT_CODE_OK);
-    assert_null(strstr(fixture->output, "never"));
+    assert_null(strstr(fixture->output.out, "never"));
     assert_int_equal(run_at(fixture, NOW, WORDS("add", "a", fixture->data)), EXIT_CODE_OK);
 }
 
@@ -133,7 +137,7 @@ static void test_rotate(void **state)
     assert_int_equal(run_at(fixture, NOW, WORDS("add", "a", fixture->data)), EXIT_CODE_OK);
     assert_int_equal(run_at(fixture, NOW, WORDS("rotate", "a", "--grace=0s", fixture->data)),
                      EXIT_CODE_OK);
-    assert_int_equal(strlen(fixture->output), 48);
+    assert_int_equal(strlen(fixture->output.out), 48);
 }
 
 static void test_a_store_that_cannot_be(void **state)
@@ -141,7 +145,185 @@ static void test_a_store_that_cannot_be(void **state)
     struct fixture *fixture = *state;
     assert_int_equal(run_at(fixture, NOW, WORDS("add", "a", "--data=/proc/culvert")),
                      EXIT_CODE_FAILURE);
-    assert_string_equal(fixture->output, "");
+    assert_string_equal(fixture->output.out, "");
+}
+
+static void check_said(struct fixture *fixture, int result, int expected, const char *said)
+{
+    if (strstr(fixture->output.err, said) == NULL)
+        fail_msg("\"%s\", without \"%s\"", fixture->output.err, said);
+    assert_int_equal(result, expected);
+}
+
+/* Who makes, changes or removes a key is told what has happened, and what to do next. */
+static void test_what_is_said(void **state)
+{
+    struct fixture *fixture = *state;
+    char wanted[200];
+    int result = run_at(fixture, NOW, WORDS("add", "a", fixture->data));
+    snprintf(wanted, sizeof wanted, "Made a new store in %s.\nThis is the key of a; it is not",
+             fixture->directory);
+    check_said(fixture, result, EXIT_CODE_OK, wanted);
+    result = run_at(fixture, NOW, WORDS("add", "b", fixture->data));
+    check_said(fixture, result, EXIT_CODE_OK, "This is the key of b; it is not shown again.");
+    assert_null(strstr(fixture->output.err, "new store"));
+    result = run_at(fixture, NOW, WORDS("add", "a", fixture->data));
+    check_said(fixture, result, EXIT_CODE_FAILURE,
+               "culvert key add: a has a key; `culvert key rotate a` gives it a new one\n");
+    result = run_at(fixture, NOW, WORDS("rotate", "a", fixture->data));
+    check_said(fixture, result, EXIT_CODE_OK, "This is the new key of a; it is not shown again.");
+    check_said(fixture, result, EXIT_CODE_OK, "\nThe old key works for 24h more.\n");
+    result = run_at(fixture, NOW, WORDS("rotate", "c", fixture->data));
+    check_said(fixture, result, EXIT_CODE_FAILURE,
+               "culvert key rotate: c has no key; `culvert key add c` gives it one\n");
+    result = run_at(fixture, NOW, WORDS("revoke", "a", fixture->data));
+    check_said(fixture, result, EXIT_CODE_OK, "The keys of a are revoked.\n");
+    result = run_at(fixture, NOW, WORDS("revoke", "a", fixture->data));
+    check_said(fixture, result, EXIT_CODE_FAILURE, "culvert key revoke: a has no key\n");
+    result = run_at(fixture, NOW, WORDS("list", fixture->data));
+    check_said(fixture, result, EXIT_CODE_OK, "");
+    assert_string_equal(fixture->output.err, "");
+}
+
+static void read_file(const char *path, char *out, size_t size)
+{
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    out[fread(out, 1, size - 1, file)] = '\0';
+    fclose(file);
+}
+
+static void test_a_key_goes_to_its_file(void **state)
+{
+    struct fixture *fixture = *state;
+    static char *const commands[] = {"add", "rotate"};
+    char path[100];
+    char option[110];
+    char before[64];
+    char after[64];
+    char wanted[300];
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s.key", fixture->directory, commands[i]);
+        snprintf(option, sizeof option, "--out=%s", path);
+        int result = run_at(fixture, NOW, WORDS(commands[i], "a", option, fixture->data));
+        snprintf(wanted, sizeof wanted,
+                 "The %skey of a is in %s (mode 0600) and is not shown again. Start the agent with "
+                 "--key-file %s.\n",
+                 i == 0 ? "" : "new ", path, path);
+        check_said(fixture, result, EXIT_CODE_OK, wanted);
+        assert_string_equal(fixture->output.out, "");
+        read_file(path, before, sizeof before);
+        assert_int_equal(strlen(before), 48);
+        assert_int_equal(before[47], '\n');
+        result =
+            run_at(fixture, NOW, WORDS(commands[i], i == 0 ? "b" : "a", option, fixture->data));
+        snprintf(wanted, sizeof wanted,
+                 "culvert key %s: %s is there already and is not overwritten; name another file\n",
+                 commands[i], path);
+        check_said(fixture, result, EXIT_CODE_FAILURE, wanted);
+        read_file(path, after, sizeof after);
+        assert_string_equal(after, before);
+    }
+    assert_int_equal(run_at(fixture, NOW, WORDS("list", fixture->data)), EXIT_CODE_OK);
+    assert_null(strstr(fixture->output.out, "b "));
+}
+
+/* A key that nobody has got would keep its name from having another. */
+static void test_a_key_that_cannot_be_given_is_none(void **state)
+{
+    struct fixture *fixture = *state;
+    int result = run_full(fixture, WORDS("add", "a", fixture->data));
+    check_said(fixture, result, EXIT_CODE_FAILURE,
+               "culvert key add: the key could not be printed\n");
+    result = run_at(fixture, NOW, WORDS("add", "a", "--out=/nowhere/key", fixture->data));
+    check_said(fixture, result, EXIT_CODE_FAILURE,
+               "culvert key add: cannot write the key to /nowhere/key: No such file or directory");
+    assert_null(strstr(fixture->output.err, "not shown again"));
+    assert_int_equal(run_at(fixture, NOW, WORDS("add", "a", fixture->data)), EXIT_CODE_OK);
+    result = run_full(fixture, WORDS("rotate", "a", fixture->data));
+    check_said(fixture, result, EXIT_CODE_FAILURE,
+               "culvert key rotate: the key could not be printed\n");
+    assert_null(strstr(fixture->output.err, "The old key works"));
+    assert_int_equal(run_full(fixture, WORDS("list", fixture->data)), EXIT_CODE_FAILURE);
+}
+
+static void test_only_add_makes_a_store(void **state)
+{
+    struct fixture *fixture = *state;
+    static char *const commands[] = {"list", "revoke", "rotate"};
+    char wanted[200];
+    for (size_t i = 0; i < 3; i++) {
+        int result = run_at(fixture, NOW,
+                            i == 0 ? WORDS(commands[i], fixture->data)
+                                   : WORDS(commands[i], "a", fixture->data));
+        snprintf(wanted, sizeof wanted,
+                 "culvert key %s: there is no store in %s; `culvert key add` and the gateway make "
+                 "one, --data DIR names another\n",
+                 commands[i], fixture->directory);
+        check_said(fixture, result, EXIT_CODE_FAILURE, wanted);
+        assert_string_equal(fixture->output.out, "");
+    }
+    assert_int_equal(rmdir(fixture->directory), 0); /* it is empty */
+    assert_int_equal(mkdir(fixture->directory, 0700), 0);
+}
+
+static void test_the_default_directory(void **state)
+{
+    struct fixture *fixture = *state;
+    char wanted[200];
+    setenv("XDG_STATE_HOME", fixture->directory, 1);
+    int result = run_at(fixture, NOW, WORDS("add", "a"));
+    snprintf(wanted, sizeof wanted, "Made a new store in %s/culvert.\n", fixture->directory);
+    check_said(fixture, result, EXIT_CODE_OK, wanted);
+}
+
+/* As a disk that fails, or an editor that was let loose on it. */
+static void test_a_store_that_is_broken(void **state)
+{
+    struct fixture *fixture = *state;
+    static char *const commands[] = {"list", "revoke", "rotate", "add"};
+    char path[100];
+    char wanted[64];
+    snprintf(path, sizeof path, "%s/culvert.db", fixture->directory);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs("this is no database, however long one reads on and on and on in it", file);
+    fclose(file);
+    assert_int_equal(chmod(path, 0600), 0);
+    for (size_t i = 0; i < 4; i++) {
+        int result = run_at(fixture, NOW,
+                            i == 0 ? WORDS(commands[i], fixture->data)
+                                   : WORDS(commands[i], "a", fixture->data));
+        snprintf(wanted, sizeof wanted, "culvert key %s: ", commands[i]);
+        check_said(fixture, result, EXIT_CODE_FAILURE, wanted);
+        check_said(fixture, result, EXIT_CODE_FAILURE, "not a database");
+        assert_string_equal(fixture->output.out, "");
+    }
+}
+
+/* One that opens, and then fails each question. */
+static void test_a_store_without_its_keys(void **state)
+{
+    struct fixture *fixture = *state;
+    static char *const commands[] = {"list", "revoke", "rotate", "add"};
+    char path[100];
+    char wanted[64];
+    sqlite3 *database = NULL;
+    assert_int_equal(run_at(fixture, NOW, WORDS("add", "a", fixture->data)), EXIT_CODE_OK);
+    snprintf(path, sizeof path, "%s/culvert.db", fixture->directory);
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(database, "ALTER TABLE keys RENAME TO lost", NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_close(database), SQLITE_OK);
+    for (size_t i = 0; i < 4; i++) {
+        int result = run_at(fixture, NOW,
+                            i == 0 ? WORDS(commands[i], fixture->data)
+                                   : WORDS(commands[i], "a", fixture->data));
+        snprintf(wanted, sizeof wanted, "culvert key %s: ", commands[i]);
+        check_said(fixture, result, EXIT_CODE_FAILURE, wanted);
+        check_said(fixture, result, EXIT_CODE_FAILURE, "no such table");
+        assert_null(strstr(fixture->output.out, "cvk_"));
+    }
 }
 
 static void test_durations(void **state)
@@ -153,6 +335,8 @@ static void test_durations(void **state)
     assert_int_equal(command.grace, DAY);
     assert_int_equal(key_command_parse(WORDS("rotate", "--grace", "7d", "a"), &command, why), 0);
     assert_int_equal(command.grace, 7 * DAY);
+    assert_int_equal(key_command_parse(WORDS("rotate", "--grace=3650d", "a"), &command, why), 0);
+    assert_int_equal(command.grace, 3650 * DAY);
     assert_string_equal(command.name, "a");
 }
 
@@ -169,6 +353,10 @@ static void check_wrong(char *const *words, const char *name, const char *piece_
 static void test_wrong_words(void **state)
 {
     (void)state;
+    struct key_command command;
+    char why[OPTIONS_WHY_SIZE] = "";
+    char user[130] = "";
+    memset(user, 'u', 129);
     check_wrong(WORDS(NULL), "key", "add, list, revoke or rotate");
     check_wrong(WORDS("--data=x"), "key", "unknown option --data");
     check_wrong(WORDS("ad"), "key", "did you mean add?");
@@ -178,11 +366,29 @@ static void test_wrong_words(void **state)
     check_wrong(WORDS("add", "a", "b"), "key add", "only one NAME");
     check_wrong(WORDS("add", "gateway"), "key add", "1 to 128 of A-Z");
     check_wrong(WORDS("add", "a", "--user", "a b"), "key add", "one word");
+    check_wrong(WORDS("add", "a", "--user", "a\x1f"), "key add", "without control characters");
+    check_wrong(WORDS("add", "a", "--user", "a\x7f"), "key add", "without control characters");
+    check_wrong(WORDS("add", "a", "--user", user), "key add", "at most 128 bytes");
+    user[128] = '\0';
+    assert_int_equal(key_command_parse(WORDS("add", "a", "--user", user), &command, why), 0);
+    assert_string_equal(command.user, user);
+    check_wrong(WORDS("add", "a", "--out="), "key add", "the path is empty");
+    check_wrong(WORDS("revoke"), "key revoke", "NAME is missing");
+    check_wrong(WORDS("rotate"), "key rotate", "NAME is missing");
     check_wrong(WORDS("add", "a", "--grace=1d"), "key add", "unknown option --grace");
     check_wrong(WORDS("revoke", "a", "--data="), "key revoke", "the path is empty");
     check_wrong(WORDS("list", "a"), "key list", "unexpected argument");
     check_wrong(WORDS("rotate", "a", "--grace=soon"), "key rotate", "not a duration");
     check_wrong(WORDS("rotate", "a", "--grace=3651d"), "key rotate", "not a duration");
+}
+
+static void test_the_exit_code_of_wrong_words(void **state)
+{
+    struct fixture *fixture = *state;
+    test_output_begin(&fixture->output);
+    int result = key_command_run(WORDS("add"));
+    test_output_end(&fixture->output);
+    check_said(fixture, result, EXIT_CODE_USAGE, "culvert key add: the agent's NAME is missing\n");
 }
 
 static void test_help(void **state)
@@ -207,8 +413,16 @@ int main(void)
         WITH_FIXTURE(test_revoke),
         WITH_FIXTURE(test_rotate),
         WITH_FIXTURE(test_a_store_that_cannot_be),
+        WITH_FIXTURE(test_what_is_said),
+        WITH_FIXTURE(test_a_key_goes_to_its_file),
+        WITH_FIXTURE(test_a_key_that_cannot_be_given_is_none),
+        WITH_FIXTURE(test_only_add_makes_a_store),
+        WITH_FIXTURE(test_the_default_directory),
+        WITH_FIXTURE(test_a_store_that_is_broken),
+        WITH_FIXTURE(test_a_store_without_its_keys),
         cmocka_unit_test(test_durations),
         cmocka_unit_test(test_wrong_words),
+        WITH_FIXTURE(test_the_exit_code_of_wrong_words),
         cmocka_unit_test(test_help),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,8 @@
 #include "base/error.h"
 #include "base/exit_code.h"
 #include "cli/nearest.h"
+#include "cli/subcommands.h"
+#include "cli/test_output.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -50,11 +52,22 @@ static int take_wrong(void *settings, const char *value, char *why)
     return CULVERT_ERROR_INVALID;
 }
 
+/* As one that found no memory for a sentence. */
+static int take_without_a_reason(void *settings, const char *value, char *why)
+{
+    (void)settings;
+    (void)value;
+    (void)why;
+    return CULVERT_ERROR_NO_MEMORY;
+}
+
 static int take_argument(void *settings, const char *value, char *why)
 {
     struct settings *into = settings;
     if (strcmp(value, "wrong") == 0)
         return take_wrong(settings, value, why);
+    if (strcmp(value, "large") == 0)
+        return take_without_a_reason(settings, value, why);
     into->arguments[into->argument_count++] = value;
     return 0;
 }
@@ -65,6 +78,7 @@ static const struct option OPTIONS[] = {
     {"auth-grant", NULL, "grant all", take_flag, false},
     {"authgrant", NULL, NULL, take_flag, false},
     {"wrong", "X", "never right", take_wrong, false},
+    {"large", "X", NULL, take_without_a_reason, false},
 };
 
 static const struct command COMMAND = {
@@ -102,6 +116,9 @@ static void test_the_ways_to_write_an_option(void **state)
     assert_true(parse(WORDS("--auth-grant")).flag);
     assert_true(parse(WORDS("-auth-grant", "-authgrant")).flag);
     assert_true(parse(WORDS("-authgrant")).flag);
+    assert_true(parse(WORDS("-auth-grant", "--auth-grant")).flag);
+    assert_true(parse(WORDS("--auth-grant=true")).flag);
+    assert_false(parse(WORDS("--auth-grant=false")).flag);
 }
 
 static void test_options_repeat_and_mix_with_arguments(void **state)
@@ -148,6 +165,42 @@ static void test_wrong_options(void **state)
     check_wrong(WORDS("--url=a", "--url=b"), "option --url is given twice");
     check_wrong(WORDS("--wrong", "5"), "--wrong: 5 is never right");
     check_wrong(WORDS("wrong"), "\"wrong\": wrong is never right");
+}
+
+static void test_an_option_that_is_not_shown_is_not_proposed(void **state)
+{
+    (void)state;
+    check_wrong(WORDS("--larg", "x"),
+                "unknown option --larg; `culvert help test` lists all options");
+}
+
+static void test_a_word_of_any_length_is_told_in_one_line(void **state)
+{
+    (void)state;
+    char word[3 * OPTIONS_WHY_SIZE] = "--";
+    char wanted[OPTIONS_WHY_SIZE];
+    memset(word + 2, 'o', sizeof word - 3);
+    snprintf(wanted, sizeof wanted, "unknown option %.100s; `culvert help test` lists all options",
+             word);
+    check_wrong(WORDS(word), wanted);
+    snprintf(wanted, sizeof wanted, "option --url is given twice");
+    check_wrong(WORDS("--url", word, "--url", word), wanted);
+}
+
+static void test_an_error_without_a_sentence_is_named(void **state)
+{
+    (void)state;
+    char *const *lines[] = {WORDS("--large=1"), WORDS("large")};
+    static const char *const starts[] = {"--large: ", "\"large\": "};
+    for (size_t i = 0; i < 2; i++) {
+        struct settings settings = {0};
+        char why[OPTIONS_WHY_SIZE] = "";
+        char wanted[OPTIONS_WHY_SIZE];
+        assert_int_equal(options_parse(&COMMAND, lines[i], &settings, why),
+                         CULVERT_ERROR_NO_MEMORY);
+        snprintf(wanted, sizeof wanted, "%s%s", starts[i], error_text(CULVERT_ERROR_NO_MEMORY));
+        assert_string_equal(why, wanted);
+    }
 }
 
 static void test_an_argument_too_many(void **state)
@@ -197,6 +250,126 @@ static void test_the_help(void **state)
                               "Details.\n");
 }
 
+static void check_help(const struct command *command, const char *wanted)
+{
+    char text[2048] = "";
+    FILE *out = fmemopen(text, sizeof text, "w");
+    assert_non_null(out);
+    options_print_help(command, out);
+    fclose(out);
+    assert_string_equal(text, wanted);
+}
+
+static void test_the_help_of_a_command_that_takes_nothing(void **state)
+{
+    (void)state;
+    static const struct command command = {.name = "bare", .synopsis = "", .summary = "takes none"};
+    check_help(&command, "culvert bare: takes none\n"
+                         "\n"
+                         "Usage: culvert bare\n"
+                         "\n"
+                         "Options:\n"
+                         "  --help                    print this and exit\n");
+}
+
+/* Where it leaves no two spaces before the help, that begins in the next line. */
+static void test_the_help_of_long_options(void **state)
+{
+    (void)state;
+    static const struct option options[] = {
+        {"an-option-of-23-letters", NULL, "long", take_flag, false},
+        {"option-of-22-letters--", NULL, "short", take_flag, false},
+        {"an-option", "OF-MANY-LETTERS", "longer", take_url, false},
+    };
+    struct command command = COMMAND;
+    command.details = NULL;
+    command.options = options;
+    command.option_count = sizeof options / sizeof *options;
+    check_help(&command, "culvert test: for the tests\n"
+                         "\n"
+                         "Usage: culvert test [OPTION]... [ARGUMENT]...\n"
+                         "\n"
+                         "Options:\n"
+                         "  --an-option-of-23-letters\n"
+                         "                            long\n"
+                         "  --option-of-22-letters--  short\n"
+                         "  --an-option OF-MANY-LETTERS\n"
+                         "                            longer\n"
+                         "  --help                    print this and exit\n");
+}
+
+/* What was typed stands in a complaint: it must reach a terminal as one line of text. */
+static void test_a_complaint_is_one_line_of_text(void **state)
+{
+    (void)state;
+    struct test_output output;
+    char why[OPTIONS_WHY_SIZE];
+    test_output_begin(&output);
+    options_complain(&COMMAND, "a\nb\x1b[2J\x7f \xc3\xa9~");
+    test_output_end(&output);
+    assert_string_equal(output.err, "culvert test: a?b?[2J? \xc3\xa9~\n");
+    assert_string_equal(output.out, "");
+    memset(why, 'w', sizeof why - 1);
+    why[sizeof why - 1] = '\0';
+    test_output_begin(&output);
+    options_complain(&COMMAND, why);
+    test_output_end(&output);
+    assert_int_equal(strlen(output.err), strlen("culvert test: \n") + sizeof why - 1);
+}
+
+static void test_what_a_command_ends_with(void **state)
+{
+    (void)state;
+    struct test_output output;
+    test_output_begin(&output);
+    int help = options_end(&COMMAND, OPTIONS_HELP, "");
+    test_output_end(&output);
+    assert_int_equal(help, EXIT_CODE_OK);
+    assert_memory_equal(output.out, "culvert test: for", 17);
+    assert_string_equal(output.err, "");
+    test_output_begin_full(&output);
+    help = options_end(&COMMAND, OPTIONS_HELP, "");
+    test_output_end(&output);
+    assert_int_equal(help, EXIT_CODE_FAILURE);
+    test_output_begin(&output);
+    int wrong = options_end(&COMMAND, CULVERT_ERROR_INVALID, "no");
+    int bad_file = options_end(&COMMAND, OPTIONS_BAD_FILE, "file");
+    test_output_end(&output);
+    assert_int_equal(wrong, EXIT_CODE_USAGE);
+    assert_int_equal(bad_file, EXIT_CODE_FAILURE);
+    assert_string_equal(output.out, "");
+    assert_string_equal(output.err, "culvert test: no\nculvert test: file\n");
+}
+
+/* ---- commands of a command ---- */
+
+static void check_subcommand(char *const *words, int result, const char *name, const char *expected)
+{
+    static const struct command commands[] = {{.name = "test url", .synopsis = ""},
+                                              {.name = "test listen", .synopsis = ""}};
+    static const struct subcommands all = {
+        .all = {.name = "test", .synopsis = ""}, .commands = commands, .count = 2};
+    const struct command *chosen = NULL;
+    char why[OPTIONS_WHY_SIZE] = "";
+    assert_int_equal(subcommands_parse(&all, words, NULL, &chosen, why), result);
+    assert_string_equal(chosen->name, name);
+    assert_string_equal(why, expected);
+}
+
+static void test_subcommands(void **state)
+{
+    (void)state;
+    check_subcommand(WORDS("url"), 0, "test url", "");
+    check_subcommand(WORDS("listen", "-h"), OPTIONS_HELP, "test listen", "");
+    check_subcommand(WORDS("-h"), OPTIONS_HELP, "test", "");
+    check_subcommand(WORDS(NULL), CULVERT_ERROR_INVALID, "test", "say what: url or listen");
+    check_subcommand(WORDS("--"), CULVERT_ERROR_INVALID, "test", "say what: url or listen");
+    check_subcommand(WORDS("lsiten"), CULVERT_ERROR_INVALID, "test",
+                     "unknown command lsiten; did you mean listen?");
+    check_subcommand(WORDS("connect"), CULVERT_ERROR_INVALID, "test",
+                     "unknown command connect; there are url and listen");
+}
+
 static const char *nearest_of(const char *word)
 {
     struct nearest nearest;
@@ -215,10 +388,64 @@ static void test_nearest(void **state)
     assert_string_equal(nearest_of("agents"), "agent");
     assert_string_equal(nearest_of("kye"), "key");
     assert_string_equal(nearest_of("ga"), "gateway");
+    assert_string_equal(nearest_of("keyy"), "key");
+    assert_string_equal(nearest_of("ke"), "key");
+    assert_string_equal(nearest_of("eky"), "key");
+    assert_string_equal(nearest_of("agant"), "agent");
+    assert_null(nearest_of("k"));
+    assert_null(nearest_of("kxx"));
     assert_null(nearest_of("server"));
     assert_null(nearest_of("x"));
     assert_null(nearest_of(""));
     assert_null(nearest_of("a-word-that-is-longer-than-any-command-there-will-ever-be"));
+}
+
+/* The longer a word, the more of it may be wrong. */
+static void test_how_near_is_near(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *word;
+        const char *candidate;
+        bool is_near;
+    } cases[] = {
+        {"abx", "abc", true},
+        {"axx", "abc", false},
+        {"abxx", "abcd", true},
+        {"axxx", "abcd", false},
+        {"abcdxx", "abcdef", true},
+        {"abcxxx", "abcdef", false},
+        {"abcdxxx", "abcdefg", true},
+        {"abcxxxx", "abcdefg", false},
+        {"bacdefg", "abcdefg", true},
+        {"badcfeg", "abcdefg", true},
+        {"bcd", "abcd", true},
+        {"xabcd", "abcd", true},
+        {"ab", "abcdefghijklm", true},
+        {"a", "abcdefghijklm", false},
+        {"abcdefghijklmnopqrstuvwxyz01234x", "abcdefghijklmnopqrstuvwxyz012345", true},
+        {"abcdefghijklmnopqrstuvwxyz012345x", "abcdefghijklmnopqrstuvwxyz012345", false},
+        {"abc", "abcdefghijklmnopqrstuvwxyz0123456", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct nearest nearest;
+        nearest_init(&nearest, cases[i].word, strlen(cases[i].word));
+        nearest_offer(&nearest, cases[i].candidate);
+        if ((nearest_word(&nearest) != NULL) != cases[i].is_near)
+            fail_msg("%s and %s", cases[i].word, cases[i].candidate);
+    }
+}
+
+/* Of two that are as near, the one that the help names first. */
+static void test_the_first_of_the_nearest(void **state)
+{
+    (void)state;
+    struct nearest nearest;
+    nearest_init(&nearest, "auth", 4);
+    nearest_offer(&nearest, "allow");
+    nearest_offer(&nearest, "auth-grant");
+    nearest_offer(&nearest, "auth-deny");
+    assert_string_equal(nearest_word(&nearest), "auth-grant");
 }
 
 int main(void)
@@ -227,10 +454,20 @@ int main(void)
         cmocka_unit_test(test_the_ways_to_write_an_option),
         cmocka_unit_test(test_options_repeat_and_mix_with_arguments),
         cmocka_unit_test(test_wrong_options),
+        cmocka_unit_test(test_an_option_that_is_not_shown_is_not_proposed),
+        cmocka_unit_test(test_a_word_of_any_length_is_told_in_one_line),
+        cmocka_unit_test(test_an_error_without_a_sentence_is_named),
         cmocka_unit_test(test_an_argument_too_many),
         cmocka_unit_test(test_help_is_asked_for),
         cmocka_unit_test(test_the_help),
+        cmocka_unit_test(test_the_help_of_a_command_that_takes_nothing),
+        cmocka_unit_test(test_the_help_of_long_options),
+        cmocka_unit_test(test_a_complaint_is_one_line_of_text),
+        cmocka_unit_test(test_what_a_command_ends_with),
+        cmocka_unit_test(test_subcommands),
         cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_how_near_is_near),
+        cmocka_unit_test(test_the_first_of_the_nearest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import resource
 import signal
+import subprocess
 
 import pytest
 
 from culvert.peers import connect, echo_once, free_port
-from culvert.world import culvert, environment
+from culvert.process import PATIENCE, run
+from culvert.world import BINARY, culvert, environment
 
 COMMANDS = ["gateway", "agent", "key", "version", "help"]
 
@@ -53,15 +56,74 @@ def test_help_names_every_option():
 
 def test_version():
     result = culvert("version")
-    assert result.returncode == 0
-    assert result.stdout.startswith("culvert ")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert re.fullmatch(r"culvert \d+\.\d+\.\d+\S*\n", result.stdout)
+    for option in ("--version", "-version"):
+        assert culvert(option).stdout == result.stdout
+    for words in (["version", "more"], ["--version", "more"]):
+        assert_usage_error(culvert(*words), "culvert version: ", "\"more\"")
+
+
+@pytest.mark.parametrize("words", [["key"], ["key", "add"], ["acl", "test"], ["hubble-agent"],
+                                   ["version"]], ids=" ".join)
+def test_help_of_commands_of_any_depth(words):
+    """The same by `help` and by each option, whatever else is said."""
+    wanted = culvert("help", *words)
+    assert (wanted.returncode, wanted.stderr) == (0, "")
+    assert wanted.stdout.startswith(f"culvert {' '.join(words)}: ")
+    for asked in (["-help", *words], ["--help", *words], ["-h", *words], [*words, "-h"],
+                  ["help", *words, "--help"], [*words, "--wrong", "--help"]):
+        result = culvert(*asked)
+        assert (result.returncode, result.stdout, result.stderr) == (0, wanted.stdout, ""), asked
+
+
+def test_help_of_help_names_the_commands():
+    wanted = culvert("help").stdout
+    for words in (["help", "--help"], ["help", "help"], ["--help", "-h"]):
+        assert culvert(*words).stdout == wanted
+    for count in (1, 7, 8, 100):
+        assert culvert("help", "agent", *["more"] * count).stdout == culvert("help", "agent").stdout
+
+
+def test_what_is_not_for_users_is_not_named():
+    """The worker that a gateway starts for its script."""
+    assert "lua-worker" not in culvert("help").stdout
+    said = culvert("lua-worke")
+    assert_usage_error(said, "unknown command lua-worke; `culvert help` lists all")
+
+
+def test_a_program_of_an_older_name(world):
+    """A link of this name is that program."""
+    for name in ("hubble-proxy", "hubble-agent"):
+        path = world.path(name)
+        os.symlink(BINARY, path)
+        for words in ([path], [BINARY, name]):
+            result = run([*words, "--help"], env=environment())
+            assert (result.returncode, result.stderr) == (0, "")
+            assert result.stdout.startswith(f"culvert {name}: ")
+
+
+@pytest.mark.parametrize("words", [["help"], ["--help"], ["version"], ["help", "agent"]],
+                         ids=" ".join)
+def test_output_that_is_not_taken_is_a_failure(words):
+    """As on a disk that is full, or behind a reader that has gone, which ends no program."""
+    with open("/dev/full", "w", encoding="ascii") as full:
+        code = subprocess.run([BINARY, *words], stdout=full, env=environment(), check=False,
+                              timeout=PATIENCE).returncode
+    assert code == 1
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = subprocess.run([BINARY, *words], stdout=writer, env=environment(), check=False,
+                          timeout=PATIENCE).returncode
+    os.close(writer)
+    assert code == 1
 
 
 def test_no_command_is_a_usage_error():
     result = culvert()
     assert result.returncode == 2
     assert result.stdout == ""
-    assert "help" in result.stderr
+    assert result.stderr == culvert("help").stdout
 
 
 @pytest.mark.parametrize("arguments, words", [
@@ -321,6 +383,16 @@ def core_limits(process):
     with open(f"/proc/{process.pid}/limits", encoding="ascii") as file:
         line = next(line for line in file if line.startswith("Max core file size"))
     return line.split()[4:6]
+
+
+def test_all_descriptors_that_may_be_are_used(world):
+    """The usual limit of 1024 is soon reached: each session costs some."""
+    low = ["bash", "-c", "ulimit -Sn 64 && exec \"$@\"", "bash"]
+    gateway = world.gateway(wrapper=low)
+    with open(f"/proc/{gateway.pid}/limits", encoding="ascii") as file:
+        line = next(line for line in file if line.startswith("Max open files"))
+    soft, hard = line.split()[3:5]
+    assert soft == hard == str(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
 @pytest.mark.parametrize("kind", ["gateway", "agent"])
