@@ -16,7 +16,6 @@ struct compaction {
     uint32_t end; /* index behind the last slice to be looked at */
     struct slice_queue out;
     struct slice_queue run; /* what is to be copied together */
-    bool is_lone;           /* the run is of one chunk only */
 };
 
 static const struct slice *slice_at(const struct slice_queue *queue, uint32_t index)
@@ -66,7 +65,7 @@ static int end_run(struct compaction *work)
     if (first == NULL)
         return 0;
     /* A chunk of the right size alone cannot become less. */
-    if (work->is_lone && work->run.count == 1 && !is_waste(work->run.bytes, first->chunk->size))
+    if (work->run.count == 1 && !is_waste(work->run.bytes, first->chunk->size))
         return slice_queue_append(&work->out, &work->run);
     while (work->run.count > 0) {
         int result = copy_piece(work);
@@ -101,11 +100,7 @@ static int take_group(struct compaction *work, uint32_t index, uint32_t *count)
     size_t bytes = 0;
     *count = measure_group(work, index, &bytes);
     bool waste = is_group_waste(slice_at(work->queue, index)->chunk, *count, bytes);
-    int result = 0;
-    if (!waste)
-        result = end_run(work);
-    else
-        work->is_lone = work->run.count == 0;
+    int result = waste ? 0 : end_run(work);
     struct slice_queue *target = waste ? &work->run : &work->out;
     for (uint32_t i = 0; result == 0 && i < *count; i++)
         result = slice_queue_push(target, slice_ref(slice_at(work->queue, index + i)));
@@ -155,7 +150,7 @@ static int replace(struct slice_queue *queue, uint32_t from, uint32_t to, struct
 
 static int compact(struct slice_queue *queue, struct chunk_pool *pool, uint32_t from, uint32_t to)
 {
-    struct compaction work = {queue, pool, to, SLICE_QUEUE_NULL, SLICE_QUEUE_NULL, false};
+    struct compaction work = {queue, pool, to, SLICE_QUEUE_NULL, SLICE_QUEUE_NULL};
     int result = 0;
     if (!has_waste(&work, from)) {
         queue->settled = to;
