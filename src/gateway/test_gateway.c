@@ -87,12 +87,20 @@ static struct test_agent *agent_of(struct tunnel *tunnel)
     return tunnel->holder;
 }
 
+static void take(struct test_session *session, struct stream *stream);
+
 static void peer_opened(struct tunnel *tunnel, struct stream *stream,
                         const struct message_open *open)
 {
     struct test_agent *agent = agent_of(tunnel);
     (void)open;
     assert_true(agent->opened < TEST_AGENT_STREAMS);
+    if (agent->taker != NULL) {
+        take(agent->taker, stream);
+        agent->taker = NULL;
+        agent->opened++;
+        return;
+    }
     agent->streams[agent->opened++] = stream;
 }
 
@@ -292,14 +300,27 @@ static void hold(struct test_session *session, struct stream *stream)
     stream->holder = session;
 }
 
-void test_session_open(struct test_session *session, struct test_agent *agent, const char *name)
+static void take(struct test_session *session, struct stream *stream)
+{
+    memset(session, 0, sizeof(*session));
+    hold(session, stream);
+    stream->operations->accept(stream);
+}
+
+void test_session_ask(struct test_session *session, struct test_agent *agent, const char *name,
+                      const char *host)
 {
     const struct message_open open = {
-        .kind = text_of("tcp"), .agent = text_of(name), .host = text_of("db.example"), .port = 80};
+        .kind = text_of("tcp"), .agent = text_of(name), .host = text_of(host), .port = 80};
     struct stream *stream = NULL;
     memset(session, 0, sizeof(*session));
     assert_int_equal(tunnel_open(&agent->tunnel->base, &open, &stream), 0);
     hold(session, stream);
+}
+
+void test_session_open(struct test_session *session, struct test_agent *agent, const char *name)
+{
+    test_session_ask(session, agent, name, "db.example");
 }
 
 void test_session_accept(struct test_session *session, struct test_agent *agent)
@@ -308,10 +329,8 @@ void test_session_accept(struct test_session *session, struct test_agent *agent)
     while (index < agent->opened && agent->streams[index] == NULL)
         index++;
     assert_true(index < agent->opened);
-    memset(session, 0, sizeof(*session));
-    hold(session, agent->streams[index]);
+    take(session, agent->streams[index]);
     agent->streams[index] = NULL;
-    session->stream->operations->accept(session->stream);
 }
 
 void test_session_join(struct test_session *asking, struct test_agent *near,

@@ -35,6 +35,8 @@ struct member *test_gateway_member(struct test_gateway *test, const char *name);
 
 enum { TEST_AGENT_STREAMS = 8 };
 
+struct test_session;
+
 struct test_agent {
     struct test_gateway *test;
     const char *name;
@@ -46,6 +48,7 @@ struct test_agent {
     int fd;                  /* of its carrier */
     struct stream *streams[TEST_AGENT_STREAMS]; /* that were opened towards it, with no yes yet */
     unsigned opened;                            /* how many */
+    struct test_session *taker; /* accepts the next one at once; NULL: none does */
     unsigned welcomes, detachments;
     unsigned goodbyes; /* goaways that came */
     int refused;       /* the last refusal's code */
@@ -77,6 +80,9 @@ struct test_session {
 
 /* `agent` asks for port 80 of this host at the agent of that name. */
 void test_session_open(struct test_session *session, struct test_agent *agent, const char *name);
+/* The same for another host. */
+void test_session_ask(struct test_session *session, struct test_agent *agent, const char *name,
+                      const char *host);
 /* The first stream that was opened towards the agent is accepted. */
 void test_session_accept(struct test_session *session, struct test_agent *agent);
 /* Both: `near` opens a session at `far`, which accepts it. */
