@@ -48,7 +48,7 @@ struct test_agent {
     int fd;                  /* of its carrier */
     struct stream *streams[TEST_AGENT_STREAMS]; /* that were opened towards it, with no yes yet */
     unsigned opened;                            /* how many */
-    struct test_session *taker; /* accepts the next one at once; NULL: none does */
+    struct test_session *taker;                 /* accepts the next one at once; NULL: none does */
     unsigned welcomes, detachments;
     unsigned goodbyes; /* goaways that came */
     int refused;       /* the last refusal's code */

@@ -37,6 +37,16 @@ static unsigned interest_of(const struct http_connection *connection)
     return 0;
 }
 
+/* Milliseconds that the request has left; at least 1. */
+static uint64_t request_time_left(const struct http_connection *connection)
+{
+    const struct http_connection_limits *limits = connection->limits;
+    uint64_t passed = (loop_now(connection->loop) - connection->begun) / 1000;
+    if (limits->counts_from_progress)
+        return limits->request_time;
+    return passed < limits->request_time ? limits->request_time - passed : 1;
+}
+
 /* Milliseconds; 0: no bound, as the user has one. */
 static uint64_t time_of(const struct http_connection *connection)
 {
@@ -46,7 +56,7 @@ static uint64_t time_of(const struct http_connection *connection)
         return connection->was_used ? limits->idle_time : limits->first_time;
     case HTTP_CONNECTION_HEAD:
     case HTTP_CONNECTION_BODY:
-        return limits->request_time;
+        return request_time_left(connection);
     case HTTP_CONNECTION_ANSWER:
         return limits->answer_time;
     case HTTP_CONNECTION_LINGER:
@@ -69,12 +79,12 @@ static void restart_timer(struct http_connection *connection)
 
 static void enter(struct http_connection *connection, enum http_connection_state state)
 {
-    /* The time of a request runs from its first byte to its last. */
-    bool goes_on = connection->state == HTTP_CONNECTION_HEAD && state == HTTP_CONNECTION_BODY;
     connection->state = state;
     connection->since = loop_now(connection->loop);
-    if (!goes_on || connection->limits->counts_from_progress)
-        restart_timer(connection);
+    /* The time of a request runs from its first byte to its last. */
+    if (state == HTTP_CONNECTION_HEAD)
+        connection->begun = connection->since;
+    restart_timer(connection);
     conn_want(connection->conn, interest_of(connection));
     if (connection->events->changed != NULL)
         connection->events->changed(connection);

@@ -87,6 +87,7 @@ struct http_connection {
     struct loop_task next; /* looks at what was read ahead, in a later turn */
     enum http_connection_state state;
     uint64_t since;   /* microseconds; when it came into this state */
+    uint64_t begun;   /* microseconds; when the request's first byte came */
     size_t missing;   /* bytes of the body */
     size_t discarded; /* bytes while it lingers */
     bool is_skipping; /* the body goes nowhere */

@@ -512,6 +512,18 @@ static void each_state_has_its_time(void **state)
     expect(fixture, "/1 timed-out answered ");
 }
 
+static void a_body_has_what_its_head_has_left_of_the_time(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->plan = PLAN_WAIT;
+    fixture->body_size = 8;
+    say(fixture, "POST /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    expect(fixture, "/1 ");
+    fixture->connection.begun -= (uint64_t)LONG * 1000; /* so long ago */
+    http_connection_read_body(&fixture->connection, fixture->body_size, false);
+    expect(fixture, "/1 timed-out answered ");
+}
+
 /* Nobody reads the answer, which is more than the kernel's buffers take. */
 static void an_answer_that_nobody_reads_has_its_time(void **state)
 {
@@ -570,6 +582,7 @@ int main(void)
         TEST(a_peer_that_ends_its_side_still_gets_the_answer),
         TEST(a_reset_is_noticed_while_a_request_waits),
         TEST(each_state_has_its_time),
+        TEST(a_body_has_what_its_head_has_left_of_the_time),
         TEST(an_answer_that_nobody_reads_has_its_time),
         TEST(the_connection_can_be_taken_away),
     };
