@@ -29,6 +29,7 @@ static int read_head_at(const struct api_access *access, const char *request, st
     uint8_t *data = guarded_page_put(&page, request, size);
     struct http1_head head;
     size_t used = 0;
+    *call = (struct api_call){0};
     int result = http1_parse_request(data, size, &head, &used);
     if (result == CULVERT_NEED_MORE)
         return result;

@@ -149,7 +149,7 @@ static bool answer_exchange(struct test_http_server *server,
                             const struct test_http_request *request)
 {
     struct exchange *exchange = server->holder;
-    strcpy(exchange->head, request->head);
+    snprintf(exchange->head, sizeof exchange->head, "%s", request->head);
     snprintf(exchange->body, sizeof exchange->body, "%.*s", (int)request->body_size,
              (const char *)request->body);
     test_http_answer(request, exchange->status, "", exchange->answer, strlen(exchange->answer));
@@ -192,7 +192,7 @@ static void check_asked(const struct exchange *exchange, const char *line, const
     struct test_http_request request;
     char field[256];
     assert_memory_equal(exchange->head, line, strlen(line));
-    strcpy(request.head, exchange->head);
+    snprintf(request.head, sizeof request.head, "%s", exchange->head);
     assert_string_equal(test_http_field(&request, "Authorization", field), "Bearer t0ken");
     assert_string_equal(test_http_field(&request, "Content-Type", field), type);
     assert_memory_equal(test_http_field(&request, "User-Agent", field), "culvert/", 8);

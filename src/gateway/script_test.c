@@ -417,7 +417,6 @@ static int readiness(struct test_gateway *test, char answer[static 512])
 {
     static const char request[] = "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     int fds[2];
-    int status = 0;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
     visitor_new(test->worker, fds[1]);
     assert_int_equal(send(fds[0], request, sizeof(request) - 1, MSG_NOSIGNAL), sizeof(request) - 1);
@@ -425,9 +424,9 @@ static int readiness(struct test_gateway *test, char answer[static 512])
     ssize_t got = recv(fds[0], answer, 511, 0);
     assert_true(got > 0);
     answer[got] = '\0';
-    assert_int_equal(sscanf(answer, "HTTP/1.1 %d", &status), 1);
+    assert_memory_equal(answer, "HTTP/1.1 ", 9);
     close(fds[0]);
-    return status;
+    return (int)strtol(answer + 9, NULL, 10);
 }
 
 static void a_gateway_whose_script_does_not_run_is_not_ready(void **state)

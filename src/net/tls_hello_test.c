@@ -19,7 +19,8 @@ static void record(struct flight *flight, uint8_t type, const uint8_t *body, siz
 {
     const uint8_t head[] = {type, 3, 1, (uint8_t)(size >> 8), (uint8_t)size};
     memcpy(flight->bytes + flight->size, head, sizeof(head));
-    memcpy(flight->bytes + flight->size + sizeof(head), body, size);
+    if (body != NULL)
+        memcpy(flight->bytes + flight->size + sizeof(head), body, size);
     flight->size += sizeof(head) + size;
 }
 
