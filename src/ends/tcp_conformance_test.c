@@ -1,6 +1,6 @@
 #include "base/memory.h"
-#include "ends/conformance.h"
 #include "ends/outlet.h"
+#include "ends/test_conformance.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>

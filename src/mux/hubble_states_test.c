@@ -1,7 +1,7 @@
 /*
- * Walks all pairs of a session's state and an event (hubble_states.h). What counts is what can be
- * observed: messages, events, pings and deadlines. The state after a pair is the one that the table
- * says if every further event has the same effects as there.
+ * Walks all pairs of a session's state and an event (test_hubble_states.h). What counts is what can
+ * be observed: messages, events, pings and deadlines. The state after a pair is the one that the
+ * table says if every further event has the same effects as there.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "mux/hubble_mux_fake.h"
-#include "mux/hubble_states.h"
+#include "mux/test_hubble_states.h"
 
 #include "base/memory.h"
 #include "base/reason.h"
@@ -23,8 +23,10 @@
 enum { MAX_TEXT = 256 };
 
 static struct hubble_fake end;
-static const struct hubble_state *states;
-static const struct hubble_reaction *const *reactions; /* until NULL */
+static const struct hubble_reaction *const reactions[] = {hubble_reactions,
+                                                          hubble_waiting_reactions};
+
+enum { TABLES = sizeof(reactions) / sizeof(reactions[0]) };
 
 /* The session in this run. */
 static struct hubble_fake_holder *holder;
@@ -283,11 +285,26 @@ static void take(void)
 
 /* ---- the walk ---- */
 
+/* Whether a row holds at the end that is walked. */
+static bool is_of(enum hubble_end where)
+{
+    return (where & (end.mux.role == HUBBLE_GATEWAY ? GATEWAY : AGENT)) != 0;
+}
+
+/* NULL: a session at this end has no such state. */
+static const struct hubble_state *find_state(enum hubble_state_name name)
+{
+    for (const struct hubble_state *row = hubble_states; row->meaning != NULL; row++)
+        if (row->name == name && is_of(row->end))
+            return row;
+    return NULL;
+}
+
 static const struct hubble_reaction *find(enum hubble_state_name state, enum hubble_event event)
 {
-    for (size_t table = 0; reactions[table] != NULL; table++)
+    for (size_t table = 0; table < TABLES; table++)
         for (const struct hubble_reaction *row = reactions[table]; row->events != 0; row++)
-            if (row->state == state && (row->events & E(event)) != 0)
+            if (row->state == state && (row->events & E(event)) != 0 && is_of(row->end))
                 return row;
     return NULL;
 }
@@ -295,9 +312,9 @@ static const struct hubble_reaction *find(enum hubble_state_name state, enum hub
 static struct hubble_reaction expected(enum hubble_state_name state, enum hubble_event event)
 {
     const struct hubble_reaction *row = find(state, event);
-    if (row == NULL && states[state].is_stuck)
+    if (row == NULL && find_state(state)->is_stuck)
         row = find(state, TAKE);
-    return row != NULL ? *row : (struct hubble_reaction){state, E(event), "", "", state};
+    return row != NULL ? *row : (struct hubble_reaction){BOTH, state, E(event), "", "", state};
 }
 
 /* These lead to copies of the states and are walked only where the table has them. */
@@ -317,7 +334,7 @@ static void enter(enum hubble_state_name state)
 {
     if (state == NONE)
         return;
-    const struct hubble_state *to = &states[state];
+    const struct hubble_state *to = find_state(state);
     enter(to->from);
     assert_true(is_possible(to->by));
     happen(to->by);
@@ -336,12 +353,12 @@ static void check(enum hubble_state_name state, enum hubble_event first, enum hu
                   const struct hubble_reaction *reaction)
 {
     bool is_right = strcmp(sent, reaction->sent) == 0 && strcmp(told, reaction->told) == 0 &&
-                    (reaction->after == ELSEWHERE || waits == states[reaction->after].waits);
+                    (reaction->after == ELSEWHERE || waits == find_state(reaction->after)->waits);
     if (!is_right)
         fail_msg("%s: \"%s\", event %d, then %d: sent \"%s\", not \"%s\"; told \"%s\", not \"%s\"; "
                  "waits %u s",
-                 end.mux.role == HUBBLE_GATEWAY ? "gateway" : "agent", states[state].meaning, first,
-                 second, sent, reaction->sent, told, reaction->told, waits);
+                 end.mux.role == HUBBLE_GATEWAY ? "gateway" : "agent", find_state(state)->meaning,
+                 first, second, sent, reaction->sent, told, reaction->told, waits);
 }
 
 /* The second is TAKE for a look at the first alone. Returns whether they are possible. */
@@ -372,7 +389,7 @@ static bool walk(enum hubble_role role, enum hubble_state_name state, enum hubbl
 static void walk_all(enum hubble_role role)
 {
     for (enum hubble_state_name state = NONE; state < HUBBLE_STATES; state++) {
-        if (states[state].meaning == NULL)
+        if (find_state(state) == NULL)
             continue;
         for (enum hubble_event first = TAKE; first < HUBBLE_EVENTS; first++)
             for (enum hubble_event second = TAKE; second < HUBBLE_EVENTS; second++)
@@ -381,45 +398,42 @@ static void walk_all(enum hubble_role role)
     }
 }
 
-/* Each reaction is of a state that there is, to events that can happen there. */
-static void check_reactions(enum hubble_role role)
+/* Each event of a row can happen in its state, and no other row has it. */
+static void check_reaction(enum hubble_role role, const struct hubble_reaction *row)
 {
-    for (size_t table = 0; reactions[table] != NULL; table++) {
-        for (const struct hubble_reaction *row = reactions[table]; row->events != 0; row++) {
-            assert_non_null(states[row->state].meaning);
-            assert_true(row->after == ELSEWHERE || !states[row->after].is_stuck);
-            for (enum hubble_event event = TAKE; event < HUBBLE_EVENTS; event++) {
-                if ((row->events & E(event)) == 0)
-                    continue;
-                assert_ptr_equal(row, find(row->state, event));
-                begin(role);
-                enter(row->state);
-                assert_true(is_possible(event));
-                leave();
-            }
-        }
+    assert_non_null(find_state(row->state));
+    assert_true(row->after == ELSEWHERE || !find_state(row->after)->is_stuck);
+    for (enum hubble_event event = TAKE; event < HUBBLE_EVENTS; event++) {
+        if ((row->events & E(event)) == 0)
+            continue;
+        assert_ptr_equal(row, find(row->state, event));
+        begin(role);
+        enter(row->state);
+        assert_true(is_possible(event));
+        leave();
     }
+}
+
+static void check_all(enum hubble_role role)
+{
+    end.mux.role = role;
+    for (size_t table = 0; table < TABLES; table++)
+        for (const struct hubble_reaction *row = reactions[table]; row->events != 0; row++)
+            if (is_of(row->end))
+                check_reaction(role, row);
+    walk_all(role);
 }
 
 static void a_gateways_sessions_go_through_these_states(void **state)
 {
     (void)state;
-    static const struct hubble_reaction *const tables[] = {hubble_gateway_reactions,
-                                                           hubble_gateway_waiting_reactions, NULL};
-    states = hubble_gateway_states;
-    reactions = tables;
-    check_reactions(HUBBLE_GATEWAY);
-    walk_all(HUBBLE_GATEWAY);
+    check_all(HUBBLE_GATEWAY);
 }
 
 static void an_agents_sessions_go_through_these_states(void **state)
 {
     (void)state;
-    static const struct hubble_reaction *const tables[] = {hubble_agent_reactions, NULL};
-    states = hubble_agent_states;
-    reactions = tables;
-    check_reactions(HUBBLE_AGENT);
-    walk_all(HUBBLE_AGENT);
+    check_all(HUBBLE_AGENT);
 }
 
 int main(void)

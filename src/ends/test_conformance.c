@@ -1,4 +1,4 @@
-#include "ends/conformance.h"
+#include "ends/test_conformance.h"
 
 #include "base/memory.h"
 #include "base/reason.h"

@@ -5,8 +5,8 @@
  * The test plays the outside program: it has one end of a byte stream as a non-blocking descriptor,
  * which it can shut down for writing, and reset by SO_LINGER with 0.
  */
-#ifndef ENDS_CONFORMANCE_H
-#define ENDS_CONFORMANCE_H
+#ifndef ENDS_TEST_CONFORMANCE_H
+#define ENDS_TEST_CONFORMANCE_H
 
 #include "ends/inlet.h"
 #include "ends/test_loop.h"

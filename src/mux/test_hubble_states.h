@@ -1,11 +1,10 @@
 /*
  * A session of Hubble's mux as a table: for each state and each event what is sent, what the holder
- * is told, and the state after. hubble_states_test.c walks all pairs. A pair without a reaction: in
- * a state that waits for the carrier, what waits goes out; in any other nothing is sent and told,
- * and the state stays.
+ * is told, and the state after. hubble_states_test.c walks all pairs. A pair that has no row
+ * changes nothing; where data waits for the carrier, it sends that data.
  */
-#ifndef MUX_HUBBLE_STATES_H
-#define MUX_HUBBLE_STATES_H
+#ifndef MUX_TEST_HUBBLE_STATES_H
+#define MUX_TEST_HUBBLE_STATES_H
 
 #include "mux/hubble_mux.h"
 
@@ -120,15 +119,21 @@ enum hubble_state_name {
     ELSEWHERE, /* a state that the table does not follow */
 };
 
+/* At which end of the connection a row holds. */
+enum hubble_end { GATEWAY = 1, AGENT = 2, BOTH = GATEWAY | AGENT };
+
 struct hubble_state {
-    const char *meaning; /* NULL: a session of this role has no such state */
+    enum hubble_end end;
+    enum hubble_state_name name;
+    const char *meaning;
     enum hubble_state_name from;
     enum hubble_event by; /* this event leads here from there */
-    bool is_stuck;        /* the carrier takes nothing, and the turn goes on */
+    bool is_stuck;        /* in this turn the carrier takes no message */
     unsigned waits;       /* seconds until the deadline; 0: none; not looked at while stuck */
 };
 
 struct hubble_reaction {
+    enum hubble_end end;
     enum hubble_state_name state;
     uint32_t events;  /* E(event) of each */
     const char *sent; /* as hubble_mux_fake.h shows it, without the GUID and the order of data */
@@ -138,12 +143,10 @@ struct hubble_reaction {
 
 #define E(event) (UINT32_C(1) << (event))
 
-extern const struct hubble_state hubble_gateway_states[HUBBLE_STATES];
-extern const struct hubble_state hubble_agent_states[HUBBLE_STATES];
-/* Each ends with a reaction to no event. The second is of the gateway's states in which something
- * waits for the holder or the carrier. */
-extern const struct hubble_reaction hubble_gateway_reactions[];
-extern const struct hubble_reaction hubble_gateway_waiting_reactions[];
-extern const struct hubble_reaction hubble_agent_reactions[];
+/* Each ends with a row of zeros. */
+extern const struct hubble_state hubble_states[];
+extern const struct hubble_reaction hubble_reactions[];
+/* Of the states in which something waits for the holder or the carrier. */
+extern const struct hubble_reaction hubble_waiting_reactions[];
 
 #endif
