@@ -8,54 +8,12 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/slice.h"
+#include "base/test_slices.h"
 
 #include <string.h>
 
-struct fixture {
-    struct account account;
-    struct chunk_pool pool;
-};
-
-static int set_up(void **state)
-{
-    static struct fixture fixture;
-    account_init(&fixture.account, SIZE_MAX);
-    chunk_pool_init(&fixture.pool, &fixture.account);
-    *state = &fixture;
-    return 0;
-}
-
-/* Each test gives back every chunk. */
-static int tear_down(void **state)
-{
-    struct fixture *fixture = *state;
-    memory_fail_after(0);
-    return chunk_pool_deinit(&fixture->pool) == 0 && fixture->account.used == 0 ? 0 : -1;
-}
-
-/* Reads the whole queue without taking. */
-static size_t flatten(const struct slice_queue *queue, char *out)
-{
-    struct iovec vectors[4096];
-    size_t size = 0;
-    int count = slice_queue_vectors(queue, vectors, 4096);
-    for (int i = 0; i < count; i++) {
-        memcpy(out + size, vectors[i].iov_base, vectors[i].iov_len);
-        size += vectors[i].iov_len;
-    }
-    return size;
-}
-
-static void assert_queue(const struct slice_queue *queue, const char *text)
-{
-    char out[4096];
-    assert_int_equal(flatten(queue, out), strlen(text));
-    assert_memory_equal(out, text, strlen(text));
-    assert_int_equal(queue->bytes, strlen(text));
-}
-
 /* A byte in each of many large chunks, as from a peer that sends byte by byte. */
-static void fill_wastefully(struct fixture *fixture, struct slice_queue *queue, int count)
+static void fill_wastefully(struct test_slices *fixture, struct slice_queue *queue, int count)
 {
     for (int i = 0; i < count; i++) {
         struct chunk *chunk = chunk_pool_get(&fixture->pool, CHUNK_LARGE);
@@ -73,14 +31,14 @@ static bool settle(struct slice_queue *queue, struct chunk_pool *pool)
 
 static void compaction_frees_what_is_pinned(void **state)
 {
-    struct fixture *fixture = *state;
+    struct test_slices *fixture = *state;
     struct slice_queue queue = SLICE_QUEUE_NULL;
     char before[64];
     char after[64];
     fill_wastefully(fixture, &queue, 40);
-    size_t size = flatten(&queue, before);
+    size_t size = test_slices_read(&queue, before);
     assert_false(settle(&queue, &fixture->pool));
-    assert_int_equal(flatten(&queue, after), size);
+    assert_int_equal(test_slices_read(&queue, after), size);
     assert_memory_equal(before, after, size);
     assert_int_equal(queue.count, 1);
     chunk_pool_trim(&fixture->pool);
@@ -94,7 +52,7 @@ static void compaction_frees_what_is_pinned(void **state)
 /* One slice: it moves if more than a quarter of its chunk would serve nobody. */
 static void a_slice_leaves_a_chunk_that_it_wastes(void **state)
 {
-    struct fixture *fixture = *state;
+    struct test_slices *fixture = *state;
     static const struct {
         size_t size;
         bool moves;
@@ -132,7 +90,7 @@ static void a_slice_leaves_a_chunk_that_it_wastes(void **state)
 
 static void compaction_keeps_what_is_dense(void **state)
 {
-    struct fixture *fixture = *state;
+    struct test_slices *fixture = *state;
     struct slice_queue queue = SLICE_QUEUE_NULL;
     static const char text[] = "static";
     static char before[2 * CHUNK_LARGE_SIZE];
@@ -147,9 +105,9 @@ static void compaction_keeps_what_is_dense(void **state)
     chunk_unref(dense);
     slice_queue_push(&queue, (struct slice){NULL, (const uint8_t *)text, 6});
     fill_wastefully(fixture, &queue, 2);
-    size_t size = flatten(&queue, before);
+    size_t size = test_slices_read(&queue, before);
     assert_false(settle(&queue, &fixture->pool));
-    assert_int_equal(flatten(&queue, after), size);
+    assert_int_equal(test_slices_read(&queue, after), size);
     assert_int_equal(queue.bytes, size);
     assert_memory_equal(before, after, size);
     assert_int_equal(queue.count, 1 + CHUNK_LARGE_SIZE / 8192 + 1 + 1);
@@ -161,7 +119,7 @@ static void compaction_keeps_what_is_dense(void **state)
 
 static void compaction_takes_a_chunk_of_the_size(void **state)
 {
-    struct fixture *fixture = *state;
+    struct test_slices *fixture = *state;
     struct slice_queue queue = SLICE_QUEUE_NULL;
     static char before[CHUNK_LARGE_SIZE];
     static char after[CHUNK_LARGE_SIZE];
@@ -170,9 +128,9 @@ static void compaction_takes_a_chunk_of_the_size(void **state)
         memset(chunk->data, 'a' + i, 3000);
         slice_queue_push(&queue, (struct slice){chunk, chunk->data, 3000});
     }
-    size_t size = flatten(&queue, before);
+    size_t size = test_slices_read(&queue, before);
     assert_false(settle(&queue, &fixture->pool));
-    assert_int_equal(flatten(&queue, after), size);
+    assert_int_equal(test_slices_read(&queue, after), size);
     assert_memory_equal(before, after, size);
     chunk_pool_trim(&fixture->pool);
     assert_int_equal(fixture->account.used, offsetof(struct chunk, data) + 12000);
@@ -183,7 +141,7 @@ static void compaction_takes_a_chunk_of_the_size(void **state)
 static void compaction_spreads_over_several_chunks(void **state)
 {
     enum { COUNT = 3, PIECE = CHUNK_LARGE_SIZE / 10 * 6 };
-    struct fixture *fixture = *state;
+    struct test_slices *fixture = *state;
     struct slice_queue queue = SLICE_QUEUE_NULL;
     static char before[COUNT * PIECE];
     static char after[COUNT * PIECE];
@@ -192,9 +150,9 @@ static void compaction_spreads_over_several_chunks(void **state)
         memset(chunk->data, 'a' + i, PIECE);
         slice_queue_push(&queue, (struct slice){chunk, chunk->data, PIECE});
     }
-    size_t size = flatten(&queue, before);
+    size_t size = test_slices_read(&queue, before);
     assert_false(settle(&queue, &fixture->pool));
-    assert_int_equal(flatten(&queue, after), size);
+    assert_int_equal(test_slices_read(&queue, after), size);
     assert_memory_equal(before, after, size);
     chunk_pool_trim(&fixture->pool);
     assert_int_equal(fixture->account.used, 2 * offsetof(struct chunk, data) + size);
@@ -204,7 +162,7 @@ static void compaction_spreads_over_several_chunks(void **state)
 /* Some of it has been taken, so that the oldest slice is not in the first slot. */
 static void a_queue_in_use_is_compacted(void **state)
 {
-    struct fixture *fixture = *state;
+    struct test_slices *fixture = *state;
     struct slice_queue queue = SLICE_QUEUE_NULL;
     char before[64];
     char after[64];
@@ -213,13 +171,13 @@ static void a_queue_in_use_is_compacted(void **state)
     fill_wastefully(fixture, &queue, 3);
     slice_queue_push(&queue, (struct slice){NULL, (const uint8_t *)"constant", 8});
     fill_wastefully(fixture, &queue, 2);
-    size_t size = flatten(&queue, before);
+    size_t size = test_slices_read(&queue, before);
     assert_false(settle(&queue, &fixture->pool));
-    assert_int_equal(flatten(&queue, after), size);
+    assert_int_equal(test_slices_read(&queue, after), size);
     assert_memory_equal(before, after, size);
     assert_int_equal(queue.count, 3);
     slice_queue_push(&queue, (struct slice){NULL, (const uint8_t *)"more", 4});
-    assert_int_equal(flatten(&queue, after), size + 4);
+    assert_int_equal(test_slices_read(&queue, after), size + 4);
     assert_memory_equal(after + size, "more", 4);
     slice_queue_deinit(&queue);
 }
@@ -227,7 +185,7 @@ static void a_queue_in_use_is_compacted(void **state)
 /* What came since the last look shares a chunk with what came before, and stays there. */
 static void a_chunk_that_is_still_filled_is_split(void **state)
 {
-    struct fixture *fixture = *state;
+    struct test_slices *fixture = *state;
     struct slice_queue queue = SLICE_QUEUE_NULL;
     struct chunk *chunk = chunk_pool_get(&fixture->pool, CHUNK_LARGE);
     memcpy(chunk->data, "onetwothree", 11);
@@ -238,11 +196,11 @@ static void a_chunk_that_is_still_filled_is_split(void **state)
     assert_true(slice_queue_settle(&queue, &fixture->pool));
     slice_queue_push(&queue, (struct slice){chunk, chunk->data + 6, 5});
     assert_true(slice_queue_settle(&queue, &fixture->pool));
-    assert_queue(&queue, "onetwothree");
+    test_slices_assert(&queue, "onetwothree");
     assert_int_equal(queue.count, 2);
     assert_true(chunk_is_exclusive(chunk));
     assert_false(slice_queue_settle(&queue, &fixture->pool));
-    assert_queue(&queue, "onetwothree");
+    test_slices_assert(&queue, "onetwothree");
     assert_int_equal(queue.count, 1);
     slice_queue_deinit(&queue);
 }
@@ -250,7 +208,7 @@ static void a_chunk_that_is_still_filled_is_split(void **state)
 /* Nothing to be copied: nobody needs to look at it again. */
 static void a_dense_queue_is_settled(void **state)
 {
-    struct fixture *fixture = *state;
+    struct test_slices *fixture = *state;
     struct slice_queue queue = SLICE_QUEUE_NULL;
     struct chunk *chunk = chunk_pool_get(&fixture->pool, CHUNK_LARGE);
     slice_queue_push(&queue, (struct slice){chunk, chunk->data, CHUNK_LARGE_SIZE});
@@ -263,7 +221,7 @@ static void a_dense_queue_is_settled(void **state)
 /* Each byte would otherwise have a chunk of its own. */
 static void what_comes_byte_by_byte_is_copied_together(void **state)
 {
-    struct fixture *fixture = *state;
+    struct test_slices *fixture = *state;
     struct slice_queue queue = SLICE_QUEUE_NULL;
     char out[1001] = "";
     for (int i = 0; i < 1000; i++) {
@@ -274,7 +232,7 @@ static void what_comes_byte_by_byte_is_copied_together(void **state)
     chunk_pool_trim(&fixture->pool);
     assert_in_range(queue.count, 1, 2);
     assert_in_range(fixture->account.used, 1000, 2000);
-    assert_int_equal(flatten(&queue, out), 1000);
+    assert_int_equal(test_slices_read(&queue, out), 1000);
     assert_int_equal(strspn(out, "a"), 1000);
     slice_queue_deinit(&queue);
 }
@@ -282,7 +240,7 @@ static void what_comes_byte_by_byte_is_copied_together(void **state)
 /* A queue that is emptied as fast as it is filled is never copied. */
 static void what_leaves_in_time_is_not_copied(void **state)
 {
-    struct fixture *fixture = *state;
+    struct test_slices *fixture = *state;
     struct slice_queue queue = SLICE_QUEUE_NULL;
     fill_wastefully(fixture, &queue, 3);
     for (int i = 0; i < 10; i++) {
@@ -301,13 +259,13 @@ static void what_leaves_in_time_is_not_copied(void **state)
 
 static void compaction_survives_each_failing_allocation(void **state)
 {
-    struct fixture *fixture = *state;
+    struct test_slices *fixture = *state;
     for (size_t n = 1;; n++) {
         struct slice_queue queue = SLICE_QUEUE_NULL;
         char before[64];
         char after[64];
         fill_wastefully(fixture, &queue, 40);
-        size_t size = flatten(&queue, before);
+        size_t size = test_slices_read(&queue, before);
         chunk_pool_trim(&fixture->pool);
         assert_true(slice_queue_settle(&queue, &fixture->pool));
         memory_fail_after(n);
@@ -316,7 +274,7 @@ static void compaction_survives_each_failing_allocation(void **state)
         memory_fail_after(0);
         assert_int_equal(is_unsettled, !done);
         assert_int_equal(queue.count, done ? 1 : 40);
-        assert_int_equal(flatten(&queue, after), size);
+        assert_int_equal(test_slices_read(&queue, after), size);
         assert_memory_equal(before, after, size);
         slice_queue_deinit(&queue);
         if (done)
@@ -325,7 +283,7 @@ static void compaction_survives_each_failing_allocation(void **state)
     }
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, test_slices_set_up, test_slices_tear_down)
 
 int main(void)
 {

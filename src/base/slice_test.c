@@ -8,62 +8,20 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/slice.h"
+#include "base/test_slices.h"
 
 #include <string.h>
 
-struct fixture {
-    struct account account;
-    struct chunk_pool pool;
-};
-
-static int set_up(void **state)
-{
-    static struct fixture fixture;
-    account_init(&fixture.account, SIZE_MAX);
-    chunk_pool_init(&fixture.pool, &fixture.account);
-    *state = &fixture;
-    return 0;
-}
-
-/* Each test gives back every chunk. */
-static int tear_down(void **state)
-{
-    struct fixture *fixture = *state;
-    memory_fail_after(0);
-    return chunk_pool_deinit(&fixture->pool) == 0 && fixture->account.used == 0 ? 0 : -1;
-}
-
-static struct slice copy_of(struct fixture *fixture, const char *text)
+static struct slice copy_of(struct test_slices *fixture, const char *text)
 {
     struct slice slice;
     assert_int_equal(slice_copy(&fixture->pool, text, strlen(text), &slice), 0);
     return slice;
 }
 
-static void push(struct fixture *fixture, struct slice_queue *queue, const char *text)
+static void push(struct test_slices *fixture, struct slice_queue *queue, const char *text)
 {
     assert_int_equal(slice_queue_push(queue, copy_of(fixture, text)), 0);
-}
-
-/* Reads the whole queue without taking. */
-static size_t flatten(const struct slice_queue *queue, char *out)
-{
-    struct iovec vectors[4096];
-    size_t size = 0;
-    int count = slice_queue_vectors(queue, vectors, 4096);
-    for (int i = 0; i < count; i++) {
-        memcpy(out + size, vectors[i].iov_base, vectors[i].iov_len);
-        size += vectors[i].iov_len;
-    }
-    return size;
-}
-
-static void assert_queue(const struct slice_queue *queue, const char *text)
-{
-    char out[4096];
-    assert_int_equal(flatten(queue, out), strlen(text));
-    assert_memory_equal(out, text, strlen(text));
-    assert_int_equal(queue->bytes, strlen(text));
 }
 
 static void a_slice_splits(void **state)
@@ -88,7 +46,7 @@ static void a_slice_splits(void **state)
 
 static void a_copy_takes_the_chunk_that_fits(void **state)
 {
-    struct fixture *fixture = *state;
+    struct test_slices *fixture = *state;
     static char bytes[CHUNK_LARGE_SIZE + 1];
     size_t small = CHUNK_SMALL_SIZE - offsetof(struct chunk, data);
     struct slice slice;
@@ -107,7 +65,7 @@ static void a_copy_takes_the_chunk_that_fits(void **state)
 
 static void a_queue_keeps_order_while_it_grows(void **state)
 {
-    struct fixture *fixture = *state;
+    struct test_slices *fixture = *state;
     struct slice_queue queue = SLICE_QUEUE_NULL;
     unsigned next_in = 0;
     unsigned next_out = 0;
@@ -144,14 +102,14 @@ static void a_queue_takes_and_skips_parts(void **state)
     struct slice slice = slice_queue_take(&queue, 2);
     assert_int_equal(slice.size, 2);
     slice_drop(&slice);
-    assert_queue(&queue, "cdefghijklm");
+    test_slices_assert(&queue, "cdefghijklm");
     slice_queue_skip(&queue, 5);
-    assert_queue(&queue, "hijklm");
+    test_slices_assert(&queue, "hijklm");
     assert_int_equal(slice_queue_first(&queue)->size, 2);
     slice_queue_skip(&queue, 2);
-    assert_queue(&queue, "jklm");
+    test_slices_assert(&queue, "jklm");
     slice_queue_skip(&queue, 100);
-    assert_queue(&queue, "");
+    test_slices_assert(&queue, "");
     assert_int_equal(queue.count, 0);
     slice_queue_deinit(&queue);
 }
@@ -173,22 +131,22 @@ static void queues_append(void **state)
     assert_int_equal(slice_queue_append(&to, &from), 0);
     push(*state, &from, "one ");
     assert_int_equal(slice_queue_append(&to, &from), 0);
-    assert_queue(&from, "");
+    test_slices_assert(&from, "");
     push(*state, &from, "two ");
     push(*state, &from, "three ");
     push(*state, &from, "four ");
     push(*state, &from, "five");
     memory_fail_after(1);
     assert_int_equal(slice_queue_append(&to, &from), CULVERT_ERROR_NO_MEMORY);
-    assert_queue(&to, "one ");
-    assert_queue(&from, "two three four five");
+    test_slices_assert(&to, "one ");
+    test_slices_assert(&from, "two three four five");
     assert_int_equal(slice_queue_append(&to, &from), 0);
-    assert_queue(&to, "one two three four five");
-    assert_queue(&from, "");
+    test_slices_assert(&to, "one two three four five");
+    test_slices_assert(&from, "");
     slice_queue_clear(&to);
-    assert_queue(&to, "");
+    test_slices_assert(&to, "");
     push(*state, &to, "again");
-    assert_queue(&to, "again");
+    test_slices_assert(&to, "again");
     slice_queue_deinit(&to);
     slice_queue_deinit(&from);
 }
@@ -198,7 +156,7 @@ static void a_queue_shares_its_slices(void **state)
     struct slice_queue to = SLICE_QUEUE_NULL;
     struct slice_queue from = SLICE_QUEUE_NULL;
     assert_int_equal(slice_queue_share(&to, &from), 0);
-    assert_queue(&to, "");
+    test_slices_assert(&to, "");
     push(*state, &from, "two ");
     push(*state, &from, "three ");
     push(*state, &from, "four ");
@@ -207,11 +165,11 @@ static void a_queue_shares_its_slices(void **state)
     push(*state, &to, "one ");
     memory_fail_after(1);
     assert_int_equal(slice_queue_share(&to, &from), CULVERT_ERROR_NO_MEMORY);
-    assert_queue(&to, "one ");
+    test_slices_assert(&to, "one ");
     assert_int_equal(slice_queue_share(&to, &from), 0);
-    assert_queue(&from, "two three four five six");
+    test_slices_assert(&from, "two three four five six");
     slice_queue_deinit(&from);
-    assert_queue(&to, "one two three four five six");
+    test_slices_assert(&to, "one two three four five six");
     slice_queue_deinit(&to);
 }
 
@@ -221,7 +179,7 @@ static void a_push_that_fails_drops_its_slice(void **state)
     struct slice slice = copy_of(*state, "lost");
     memory_fail_after(1);
     assert_int_equal(slice_queue_push(&queue, slice), CULVERT_ERROR_NO_MEMORY);
-    assert_queue(&queue, "");
+    test_slices_assert(&queue, "");
     slice_queue_deinit(&queue);
 }
 
@@ -254,13 +212,13 @@ static void a_queue_is_read_in_place(void **state)
         assert_memory_equal(out, "onetwo", 6);
         assert_int_equal(slice_queue_read(&queue, &cursor, out, 1), 0);
     }
-    assert_queue(&queue, "onetwo");
+    test_slices_assert(&queue, "onetwo");
     slice_queue_deinit(&queue);
 }
 
 static void an_arena_hands_out_pieces(void **state)
 {
-    struct fixture *fixture = *state;
+    struct test_slices *fixture = *state;
     struct slice_arena arena;
     slice_arena_init(&arena, &fixture->pool);
     uint8_t *room = slice_arena_reserve(&arena, 100);
@@ -294,7 +252,7 @@ static void an_arena_hands_out_pieces(void **state)
 
 static void an_arena_starts_again_when_all_is_gone(void **state)
 {
-    struct fixture *fixture = *state;
+    struct test_slices *fixture = *state;
     struct slice_arena arena;
     slice_arena_init(&arena, &fixture->pool);
     uint8_t *room = slice_arena_reserve(&arena, 3000);
@@ -311,7 +269,7 @@ static void an_arena_starts_again_when_all_is_gone(void **state)
     assert_null(slice_arena_reserve(&arena, 10));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, test_slices_set_up, test_slices_tear_down)
 
 int main(void)
 {

@@ -163,18 +163,20 @@ static void the_script_is_told_who_asks_for_what(void **state)
     end(&room);
 }
 
+/* Each answer of the script, and what the agent is told. */
+static const struct {
+    enum answer answer;
+    int code;
+    const char *reason;
+} cases[] = {
+    {ALLOWS, 0, ""},
+    {REFUSES, REASON_FORBIDDEN, "the script says no"},
+    {FAILS, REASON_POLICY_FAILED, "the script did not answer"},
+};
+
 static void its_answer_decides(void **state)
 {
     (void)state;
-    static const struct {
-        enum answer answer;
-        int code;
-        const char *reason;
-    } cases[] = {
-        {ALLOWS, 0, ""},
-        {REFUSES, REASON_FORBIDDEN, "the script says no"},
-        {FAILS, REASON_POLICY_FAILED, "the script did not answer"},
-    };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct room room;
         struct test_session session;
@@ -355,15 +357,6 @@ static void the_script_is_asked_about_what_rules_allow(void **state)
 static void a_script_may_decide_about_logins(void **state)
 {
     (void)state;
-    static const struct {
-        enum answer answer;
-        int code;
-        const char *reason;
-    } cases[] = {
-        {ALLOWS, 0, ""},
-        {REFUSES, REASON_FORBIDDEN, "the script says no"},
-        {FAILS, REASON_POLICY_FAILED, "the script did not answer"},
-    };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct room room;
         prepare(&room);
