@@ -7,7 +7,7 @@
 
 enum {
     VECTORS = 64,
-    WASTE = 4096, /* bytes thrown away at once */
+    PIECE = 4096, /* bytes read at once that no user gets */
 };
 
 /* ---- states ---- */
@@ -22,10 +22,9 @@ static unsigned interest_of(const struct http_connection *connection)
     switch (connection->state) {
     case HTTP_CONNECTION_IDLE:
     case HTTP_CONNECTION_HEAD:
+    case HTTP_CONNECTION_BODY:
     case HTTP_CONNECTION_LINGER:
         return CONN_READ;
-    case HTTP_CONNECTION_BODY:
-        return connection->is_paused ? CONN_ERROR : CONN_READ;
     case HTTP_CONNECTION_WAIT:
         return connection->peer_is_done || connection->reader.size >= HTTP_AHEAD_BYTES ? CONN_ERROR
                                                                                        : CONN_READ;
@@ -40,14 +39,12 @@ static unsigned interest_of(const struct http_connection *connection)
 /* Milliseconds that the request has left; at least 1. */
 static uint64_t request_time_left(const struct http_connection *connection)
 {
-    const struct http_connection_limits *limits = connection->limits;
+    uint64_t time = connection->limits->request_time;
     uint64_t passed = (loop_now(connection->loop) - connection->begun) / 1000;
-    if (limits->counts_from_progress)
-        return limits->request_time;
-    return passed < limits->request_time ? limits->request_time - passed : 1;
+    return passed < time ? time - passed : 1;
 }
 
-/* Milliseconds; 0: no bound, as the user has one. */
+/* Milliseconds that this state may last; 0: no limit, unless the user sets one. */
 static uint64_t time_of(const struct http_connection *connection)
 {
     const struct http_connection_limits *limits = connection->limits;
@@ -81,19 +78,11 @@ static void enter(struct http_connection *connection, enum http_connection_state
 {
     connection->state = state;
     connection->since = loop_now(connection->loop);
-    /* The time of a request runs from its first byte to its last. */
     if (state == HTTP_CONNECTION_HEAD)
         connection->begun = connection->since;
     restart_timer(connection);
     conn_want(connection->conn, interest_of(connection));
-    if (connection->events->changed != NULL)
-        connection->events->changed(connection);
-}
-
-static void note_progress(struct http_connection *connection)
-{
-    if (connection->limits->counts_from_progress)
-        restart_timer(connection);
+    connection->events->changed(connection);
 }
 
 /* ---- answers ---- */
@@ -112,7 +101,7 @@ static void end_answer(struct http_connection *connection)
     }
     bool has_more = connection->reader.size > 0;
     enter(connection, has_more ? HTTP_CONNECTION_HEAD : HTTP_CONNECTION_IDLE);
-    /* One that has sent many requests at once does not keep the loop from the others. */
+    /* A client that has sent many requests at once does not hold up others. */
     if (has_more && connection->state == HTTP_CONNECTION_HEAD)
         loop_defer_next(connection->loop, &connection->next);
 }
@@ -130,7 +119,6 @@ static void write_answer(struct http_connection *connection)
             return;
         }
         connection->events->answer_written(connection, (size_t)written);
-        note_progress(connection);
     }
     if (connection->keeps_open || conn_is_drained(connection->conn))
         end_answer(connection);
@@ -154,25 +142,17 @@ void http_connection_wait(struct http_connection *connection, uint64_t milliseco
 static void take_body(struct http_connection *connection, size_t size)
 {
     connection->missing -= size;
-    note_progress(connection);
     bool is_last = connection->missing == 0;
     if (is_last)
         enter(connection, HTTP_CONNECTION_WAIT);
-    if (connection->state == HTTP_CONNECTION_CLOSED)
-        return;
-    if (!connection->is_skipping)
+    if (connection->state != HTTP_CONNECTION_CLOSED)
         connection->events->body_came(connection, size, is_last);
-    else if (is_last)
-        connection->events->body_came(connection, 0, true);
 }
 
-/* Bounded by what is missing. NULL: no memory, and `lost` was told. */
-static void *space_for_body(struct http_connection *connection, uint8_t *waste, size_t *room)
+/* Bounded by what is missing. NULL: memory has run out, and `lost` was called. */
+static void *space_for_body(struct http_connection *connection, size_t *room)
 {
-    void *space = waste;
-    *room = WASTE;
-    if (!connection->is_skipping)
-        space = connection->events->body_space(connection, room);
+    void *space = connection->events->body_space(connection, room);
     if (space == NULL)
         lose(connection, CULVERT_ERROR_NO_MEMORY);
     else if (*room > connection->missing)
@@ -182,9 +162,8 @@ static void *space_for_body(struct http_connection *connection, uint8_t *waste, 
 
 static void read_body(struct http_connection *connection)
 {
-    uint8_t waste[WASTE];
     size_t room = 0;
-    void *space = space_for_body(connection, waste, &room);
+    void *space = space_for_body(connection, &room);
     if (space == NULL)
         return;
     ssize_t got = conn_read(connection->conn, space, room);
@@ -196,14 +175,12 @@ static void read_body(struct http_connection *connection)
         take_body(connection, (size_t)got);
 }
 
-/* Of what was read with the head. */
+/* Takes the part of the body that came with the head. */
 static void take_body_ahead(struct http_connection *connection)
 {
-    uint8_t waste[WASTE];
-    while (connection->state == HTTP_CONNECTION_BODY && !connection->is_paused &&
-           connection->reader.size > 0) {
+    while (connection->state == HTTP_CONNECTION_BODY && connection->reader.size > 0) {
         size_t room = 0;
-        void *space = space_for_body(connection, waste, &room);
+        void *space = space_for_body(connection, &room);
         if (space == NULL)
             return;
         take_body(connection, head_reader_move(&connection->reader, space, room));
@@ -214,45 +191,27 @@ static void send_continue(struct http_connection *connection)
 {
     static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
     struct iovec vector = {(void *)(uintptr_t)text, sizeof text - 1};
-    /* The socket has nothing else to write: without room for so little it is dead. */
+    /* Nothing else waits in the socket: if these bytes do not fit, it has failed. */
     if (conn_write(connection->conn, &vector, 1) != (ssize_t)vector.iov_len)
         lose(connection, CULVERT_ERROR_CLOSED);
 }
 
-static void begin_body(struct http_connection *connection, size_t size, bool skips)
+void http_connection_read_body(struct http_connection *connection, size_t size, bool asks_first)
 {
     assert(size > 0);
     connection->missing = size;
-    connection->is_skipping = skips;
-    connection->is_paused = false;
     enter(connection, HTTP_CONNECTION_BODY);
-    if (connection->state == HTTP_CONNECTION_BODY && connection->reader.size > 0)
+    if (connection->state != HTTP_CONNECTION_BODY)
+        return;
+    if (connection->reader.size > 0)
         loop_defer(connection->loop, &connection->next);
-}
-
-void http_connection_read_body(struct http_connection *connection, size_t size, bool asks_first)
-{
-    begin_body(connection, size, false);
-    if (asks_first && connection->state == HTTP_CONNECTION_BODY && connection->reader.size == 0)
+    else if (asks_first)
         send_continue(connection);
-}
-
-void http_connection_skip_body(struct http_connection *connection, size_t size)
-{
-    begin_body(connection, size, true);
-}
-
-void http_connection_pause(struct http_connection *connection, bool on)
-{
-    connection->is_paused = on;
-    conn_want(connection->conn, interest_of(connection));
-    if (!on && connection->reader.size > 0)
-        loop_defer(connection->loop, &connection->next);
 }
 
 /* ---- heads ---- */
 
-/* Keeps what stands behind the head for later; the head stays in `whole`. */
+/* Moves the head's buffer to `whole`, and copies the bytes behind the head to a new one. */
 static int set_aside(struct http_connection *connection, struct head_reader *whole, size_t used)
 {
     *whole = connection->reader;
@@ -297,10 +256,10 @@ static void read_head(struct http_connection *connection)
 
 /* ---- events ---- */
 
-/* Nothing has to come while a request waits; what comes is kept, up to a bound. */
+/* Keeps, up to a bound, what the peer sends while a request waits, and notices its end. */
 static void read_ahead(struct http_connection *connection)
 {
-    uint8_t bytes[WASTE];
+    uint8_t bytes[PIECE];
     size_t room = HTTP_AHEAD_BYTES - connection->reader.size;
     ssize_t got = conn_read(connection->conn, bytes, room < sizeof bytes ? room : sizeof bytes);
     if (got == -EAGAIN)
@@ -314,13 +273,11 @@ static void read_ahead(struct http_connection *connection)
     conn_want(connection->conn, interest_of(connection));
     if (error != 0)
         lose(connection, error);
-    else if (got == 0 && connection->events->peer_ended != NULL)
-        connection->events->peer_ended(connection);
 }
 
 static void discard(struct http_connection *connection)
 {
-    uint8_t waste[WASTE];
+    uint8_t waste[PIECE];
     ssize_t got = conn_read(connection->conn, waste, sizeof waste);
     if (got == -EAGAIN)
         return;
@@ -343,7 +300,7 @@ static void on_readable(struct conn *conn)
         look_for_error(connection);
         return;
     }
-    if (list_node_is_linked(&connection->next.node)) /* what was read ahead comes first */
+    if (list_node_is_linked(&connection->next.node)) /* what was read ahead comes before it */
         return;
     switch (connection->state) {
     case HTTP_CONNECTION_IDLE:
@@ -419,21 +376,12 @@ int http_connection_init(struct http_connection *connection, struct loop *loop, 
     return error;
 }
 
-struct conn *http_connection_take_conn(struct http_connection *connection)
-{
-    struct conn *conn = connection->conn;
-    connection->conn = NULL;
-    return conn;
-}
-
 void http_connection_close(struct http_connection *connection, struct loop_task *closed)
 {
     assert(connection->state != HTTP_CONNECTION_CLOSED);
     connection->state = HTTP_CONNECTION_CLOSED;
     loop_task_cancel(&connection->next);
     head_reader_deinit(&connection->reader);
-    if (connection->conn != NULL)
-        conn_close(connection->conn, false);
-    connection->conn = NULL;
+    conn_close(connection->conn, false);
     loop_timer_close(&connection->timer, closed);
 }
