@@ -8,8 +8,8 @@ enum {
     MESSAGE_HEAD = 4,
 };
 
-/* The head of a record is whole. After a change_cipher_spec a handshake goes on in the clear only
- * if it was sent between two ClientHellos (RFC 8446 §D.4). */
+/* Acts on a record's complete head. A change_cipher_spec between two ClientHellos does not start
+ * encryption; any other does (RFC 8446 §D.4, RFC 5246 §7.1). */
 static void begin_record(struct tls_hello *hello)
 {
     uint8_t type = hello->head[0];
@@ -32,7 +32,7 @@ static bool take_message_head(struct tls_hello *hello, uint8_t byte)
            hello->message <= TLS_HELLO_MAX;
 }
 
-/* Skips what of a record is no header of a message. Returns how many of at most `size` bytes. */
+/* Skips bytes of a record up to the next message header. Returns how many, at most `size`. */
 static size_t skip(struct tls_hello *hello, size_t size)
 {
     bool is_handshake = hello->head[0] == HANDSHAKE;

@@ -1,7 +1,7 @@
 /*
- * Bounds what a client may declare in the part of a TLS handshake that is not encrypted. OpenSSL
- * allocates a message's declared size when it has seen the message's header, up to 128 KiB for a
- * ClientHello. Pure: looks at the bytes in the order in which OpenSSL gets them.
+ * Bounds the size that a client may declare for a ClientHello. OpenSSL allocates the declared size
+ * of a message after its header, up to 128 KiB for a ClientHello. This reads the bytes in the order
+ * in which OpenSSL gets them, up to the first encrypted record. It does no I/O.
  */
 #ifndef NET_TLS_HELLO_H
 #define NET_TLS_HELLO_H
@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { TLS_HELLO_MAX = 16 * 1024 }; /* bytes; those of clients have 200 to 3,000 */
+enum { TLS_HELLO_MAX = 16 * 1024 }; /* bytes; usual ones have 200 to 3,000 */
 
 /* All zero at first. */
 struct tls_hello {
