@@ -22,7 +22,7 @@ static void fill_wastefully(struct test_slices *fixture, struct slice_queue *que
     }
 }
 
-/* What came before the first call is looked at by the second. */
+/* The first call marks the slices that are there; the second copies them. */
 static bool settle(struct slice_queue *queue, struct chunk_pool *pool)
 {
     slice_queue_settle(queue, pool);
@@ -49,7 +49,7 @@ static void compaction_frees_what_is_pinned(void **state)
     slice_queue_deinit(&queue);
 }
 
-/* One slice: it moves if more than a quarter of its chunk would serve nobody. */
+/* A slice is copied to a smaller chunk if it leaves more than a quarter of its own unused. */
 static void a_slice_leaves_a_chunk_that_it_wastes(void **state)
 {
     struct test_slices *fixture = *state;
@@ -159,7 +159,7 @@ static void compaction_spreads_over_several_chunks(void **state)
     slice_queue_deinit(&queue);
 }
 
-/* Some of it has been taken, so that the oldest slice is not in the first slot. */
+/* After some slices were taken the oldest one is not in the first slot. */
 static void a_queue_in_use_is_compacted(void **state)
 {
     struct test_slices *fixture = *state;
@@ -182,7 +182,7 @@ static void a_queue_in_use_is_compacted(void **state)
     slice_queue_deinit(&queue);
 }
 
-/* What came since the last look shares a chunk with what came before, and stays there. */
+/* A slice that came after the last call, in a chunk with older ones, is not copied. */
 static void a_chunk_that_is_still_filled_is_split(void **state)
 {
     struct test_slices *fixture = *state;
@@ -205,7 +205,7 @@ static void a_chunk_that_is_still_filled_is_split(void **state)
     slice_queue_deinit(&queue);
 }
 
-/* Nothing to be copied: nobody needs to look at it again. */
+/* A dense queue is settled after two calls. */
 static void a_dense_queue_is_settled(void **state)
 {
     struct test_slices *fixture = *state;

@@ -102,7 +102,7 @@ static void test_every_wrong_line_is_told(void **state)
     assert_non_null(strstr(fixture->output.err, wanted));
 }
 
-/* A script that asks must not take an answer that was lost for a verdict. */
+/* If the verdict cannot be printed, the exit code is no verdict either. */
 static void test_an_answer_that_cannot_be_written(void **state)
 {
     struct fixture *fixture = *state;

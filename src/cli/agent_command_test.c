@@ -440,7 +440,7 @@ static void test_proxies(void **state)
     unlink(path);
 }
 
-/* The environment's proxy is read as it is needed, so a wrong one is told before the start. */
+/* A wrong proxy in the environment is an error at the start if a gateway's URL needs it. */
 static void test_proxies_of_the_environment(void **state)
 {
     (void)state;
@@ -524,7 +524,7 @@ static void test_wrong_words(void **state)
     check_wrong(WORDS(LOCAL, "--alow=x"), "did you mean --allow?");
 }
 
-/* What is wrong is said in a line, and how it ends tells a script what it was. */
+/* A wrong command line gives one line of error text, and an exit code for each kind of error. */
 static void test_how_wrong_words_end(void **state)
 {
     (void)state;

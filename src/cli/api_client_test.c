@@ -187,7 +187,7 @@ static void test_nobody_there(void **state)
                      CULVERT_ERROR_CLOSED);
     assert_null(answer);
     assert_non_null(strstr(why, "the API at http://127.0.0.1:1 does not answer: "));
-    assert_non_null(strstr(why, "127.0.0.1 port 1")); /* libcurl's own words, not its summary */
+    assert_non_null(strstr(why, "127.0.0.1 port 1")); /* libcurl's detailed message */
     api_client_close(&client);
 }
 
@@ -234,7 +234,7 @@ static void test_a_large_answer(void **state)
     json_decref(answer);
 }
 
-/* ---- answers of all kinds ---- */
+/* ---- answers ---- */
 
 struct reply {
     const char *status;
@@ -249,7 +249,8 @@ static bool answer_as_told(struct test_http_server *server, const struct test_ht
     return true;
 }
 
-/* Calls an API that answers so; *answer is what became of it. */
+/* Calls a server that sends this reply. Returns the client's result, and its answer in `*answer`.
+ */
 static int call(struct reply reply, json_t **answer, char why[static OPTIONS_WHY_SIZE])
 {
     struct test_http_server server;
@@ -273,7 +274,7 @@ static void test_what_an_answer_means(void **state)
         const char *body;
         int error;
         bool has_json;
-        const char *why; /* a piece */
+        const char *why; /* a part of the message */
     } cases[] = {
         {"200 OK", "[1]", 0, true, ""},
         {"299 Fine", "[1]", 0, true, ""},
@@ -303,7 +304,7 @@ static void test_what_an_answer_means(void **state)
     }
 }
 
-/* Whatever listens there, it cannot fill the memory. */
+/* A server cannot make the client allocate more than this. */
 static void test_an_answer_has_its_limit(void **state)
 {
     (void)state;
@@ -332,7 +333,7 @@ static void test_how_long_places_may_be(void **state)
     struct api_client client;
     char why[OPTIONS_WHY_SIZE];
     char path[128] = "unix:";
-    memset(path + 5, 'x', 107); /* as unix(7) has it */
+    memset(path + 5, 'x', 107); /* the longest path, unix(7) */
     check(path, NULL, "http://localhost", STATE_TOKEN);
     assert_int_equal(api_client_open(&client, path, NULL, why), 0);
     assert_string_equal(client.place, path);
@@ -361,7 +362,7 @@ static void test_how_long_a_token_may_be(void **state)
     check(NULL, NULL, "http://127.0.0.1:7171", token);
 }
 
-/* Nothing listens at the socket that an agent has left, or there is none. */
+/* The agent's socket does not exist. */
 static void test_nobody_at_a_socket(void **state)
 {
     struct fixture *fixture = *state;

@@ -130,7 +130,7 @@ static void test_table_of_nonsense(void **state)
     assert_ptr_equal(strchr(out, '\n'), out + strlen(out) - 1);
 }
 
-/* ---- what is asked of the API, and what is made of its answers ---- */
+/* ---- requests to the API, and the output for its answers ---- */
 
 #define FORWARD                                                                             \
     "{\"id\":3,\"local\":2222,\"bind\":\"127.0.0.1\",\"gateway\":\"agent2\",\"ip\":\"db\"," \
@@ -174,7 +174,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* Runs a command to which the API gives this answer. */
+/* Runs a command against an API that sends this answer. */
 static int run(struct exchange *exchange, const char *status, const char *answer,
                char *const *words)
 {
@@ -264,7 +264,7 @@ static void test_what_the_api_refuses_is_a_failure(void **state)
     assert_string_equal(exchange->head, "");
 }
 
-/* Whoever reads the list must not take what is missing of it for the end. */
+/* A command whose output cannot be written fails. */
 static void test_what_cannot_be_printed_is_a_failure(void **state)
 {
     struct exchange *exchange = *state;

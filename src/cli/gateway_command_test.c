@@ -198,7 +198,7 @@ static void test_agents_of_hubble(void **state)
     check_wrong(WORDS("--auth-grant", "--legacy=bubble"), "unknown system \"bubble\"");
 }
 
-/* What is wrong is said, with the exit code for it, before anything is listened on. */
+/* The gateway reports a wrong option, with its exit code, before it listens. */
 static void test_a_gateway_that_cannot_start(void **state)
 {
     (void)state;

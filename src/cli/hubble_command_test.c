@@ -167,7 +167,7 @@ static void run_without_port(int (*run)(char *const *words), char *const *words)
     assert_int_equal(code, EXIT_CODE_NO_PORT);
 }
 
-/* The originals were silent about it. */
+/* The original programs print nothing in this case. */
 static void whoever_starts_one_is_told_how_open_it_is(void **state)
 {
     (void)state;

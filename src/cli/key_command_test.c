@@ -52,7 +52,7 @@ static int tear_down(void **state)
     return nftw(fixture->directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-/* Runs a command at a time, for what it prints. */
+/* Runs a command and keeps its output. */
 static int run_at(struct fixture *fixture, int64_t now, char *const *words)
 {
     struct key_command command;
@@ -65,7 +65,7 @@ static int run_at(struct fixture *fixture, int64_t now, char *const *words)
     return result;
 }
 
-/* The same with a standard output that takes nothing. */
+/* The same with a standard output that is full. */
 static int run_full(struct fixture *fixture, char *const *words)
 {
     struct key_command command;
@@ -155,7 +155,7 @@ static void check_said(struct fixture *fixture, int result, int expected, const 
     assert_int_equal(result, expected);
 }
 
-/* Who makes, changes or removes a key is told what has happened, and what to do next. */
+/* Each key command prints what it did and what the user should do next. */
 static void test_what_is_said(void **state)
 {
     struct fixture *fixture = *state;
@@ -228,7 +228,7 @@ static void test_a_key_goes_to_its_file(void **state)
     assert_null(strstr(fixture->output.out, "b "));
 }
 
-/* A key that nobody has got would keep its name from having another. */
+/* A key that could not be printed is revoked, since nobody has it. */
 static void test_a_key_that_cannot_be_given_is_none(void **state)
 {
     struct fixture *fixture = *state;
@@ -277,7 +277,7 @@ static void test_the_default_directory(void **state)
     check_said(fixture, result, EXIT_CODE_OK, wanted);
 }
 
-/* As a disk that fails, or an editor that was let loose on it. */
+/* The database file is damaged. */
 static void test_a_store_that_is_broken(void **state)
 {
     struct fixture *fixture = *state;
@@ -301,7 +301,7 @@ static void test_a_store_that_is_broken(void **state)
     }
 }
 
-/* One that opens, and then fails each question. */
+/* A store that opens, and fails each query. */
 static void test_a_store_without_its_keys(void **state)
 {
     struct fixture *fixture = *state;

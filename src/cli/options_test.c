@@ -52,7 +52,7 @@ static int take_wrong(void *settings, const char *value, char *why)
     return CULVERT_ERROR_INVALID;
 }
 
-/* As one that found no memory for a sentence. */
+/* The error has no message, as when memory has run out. */
 static int take_without_a_reason(void *settings, const char *value, char *why)
 {
     (void)settings;
@@ -272,7 +272,7 @@ static void test_the_help_of_a_command_that_takes_nothing(void **state)
                          "  --help                    print this and exit\n");
 }
 
-/* Where it leaves no two spaces before the help, that begins in the next line. */
+/* After a long option name the help text begins on the next line. */
 static void test_the_help_of_long_options(void **state)
 {
     (void)state;
@@ -298,7 +298,7 @@ static void test_the_help_of_long_options(void **state)
                          "  --help                    print this and exit\n");
 }
 
-/* What was typed stands in a complaint: it must reach a terminal as one line of text. */
+/* An error message quotes the user's words. It stays one line, without control characters. */
 static void test_a_complaint_is_one_line_of_text(void **state)
 {
     (void)state;
@@ -400,7 +400,7 @@ static void test_nearest(void **state)
     assert_null(nearest_of("a-word-that-is-longer-than-any-command-there-will-ever-be"));
 }
 
-/* The longer a word, the more of it may be wrong. */
+/* A longer word may have more wrong letters. */
 static void test_how_near_is_near(void **state)
 {
     (void)state;
@@ -436,7 +436,7 @@ static void test_how_near_is_near(void **state)
     }
 }
 
-/* Of two that are as near, the one that the help names first. */
+/* Of two equally near words, the one that the help lists first is proposed. */
 static void test_the_first_of_the_nearest(void **state)
 {
     (void)state;

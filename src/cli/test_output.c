@@ -42,7 +42,7 @@ void test_output_end(struct test_output *output)
     char *texts[] = {output->out, output->err};
     for (int i = 0; i < 2; i++) {
         fflush(stream_of(i));
-        __fpurge(stream_of(i)); /* what a full device has not taken */
+        __fpurge(stream_of(i)); /* the output that the full device did not take */
         clearerr(stream_of(i));
         assert_true(dup2(output->before[i], fileno(stream_of(i))) >= 0);
         close(output->before[i]);

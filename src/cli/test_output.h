@@ -12,10 +12,10 @@ struct test_output {
 };
 
 void test_output_begin(struct test_output *output);
-/* Gives what was written, as strings, in `out` and `err`. */
+/* Ends the capture; the output is in `out` and `err`, as strings. */
 void test_output_end(struct test_output *output);
 
-/* Makes standard output a device that is full, until the end; `out` is then empty. */
+/* The same with a full device as standard output; `out` is then empty. */
 void test_output_begin_full(struct test_output *output);
 
 #endif

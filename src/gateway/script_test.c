@@ -1,5 +1,5 @@
-/* What a policy script decides about sessions and logins, turn by turn. The pool of its processes
- * is replaced: the test answers its questions. */
+/* What a policy script decides about sessions and logins. The test replaces the pool of script
+ * processes and answers their questions. */
 #include "base/error.h"
 #include "base/reason.h"
 #include "gateway/asking.h"
@@ -132,7 +132,7 @@ static struct member *near_of(struct room *room)
     return test_gateway_member(&room->test, "near");
 }
 
-/* A session whose question has reached the script, or was refused before. */
+/* Opens a session and waits until the script is asked, or the session is refused. */
 static void ask(struct room *room, struct test_session *session)
 {
     test_session_open(session, &room->near, "far");
@@ -272,7 +272,7 @@ static void one_agent_has_so_many_questions_at_a_time(void **state)
     assert_int_equal(sessions[ASKING_QUESTIONS].code, REASON_LIMIT);
     assert_string_equal(sessions[ASKING_QUESTIONS].reason,
                         "too many of this agent's sessions wait for the policy script");
-    /* Others are not concerned, and an answer makes room. */
+    /* Other agents may still ask; an answer makes room for another question. */
     test_session_open(&more, &room.far, "near");
     test_gateway_settle(&room.test);
     assert_int_equal(script.count, ASKING_QUESTIONS + 1);
@@ -389,7 +389,7 @@ static void logins_wait_for_a_script_only_while_it_can_answer(void **state)
     prepare(&room);
     script.has_register = true;
     test_gateway_open(&room.test);
-    /* Who has gone meanwhile is not let in. */
+    /* An agent that has closed its connection is not registered. */
     test_agent_dial(&room.near, &room.test, "near");
     test_gateway_settle(&room.test);
     assert_int_equal(script.count, 1);

@@ -108,13 +108,14 @@ static void look_whether_quiet(struct loop_timer *timer)
 /* ---- life ---- */
 
 enum {
-    STRANGERS_MEMORY = 16, /* one part in so many */
-    /* Bytes of one without TLS. Measured with 400 of them: 9.6 KiB of resident memory each, most of
-     * it for the head of a request. */
+    STRANGERS_MEMORY = 16, /* they get this fraction of --max-memory */
+    /* Bytes of a connection without TLS. Measured with 400 of them: 9.6 KiB of resident memory
+     * each, most of it for the head of a request. */
     STRANGER_COST = 10 * 1024,
 };
 
-/* Strangers get a small part of the shared memory, so that they end no sessions of agents. */
+/* How many connections may be without a login: their memory stays a small part of the whole, so
+ * that they end no agent's session. */
 static size_t most_strangers(const struct gateway *gateway)
 {
     const struct gateway_config *config = gateway->config;

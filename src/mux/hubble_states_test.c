@@ -34,7 +34,7 @@ static const struct stream_events *events; /* of the holder that has not joined 
 static bool is_held, is_lost;
 static int64_t peer_order, our_order;
 
-/* What the last event has led to. */
+/* The effects of the last event. */
 static char sent[MAX_TEXT], told[MAX_TEXT];
 static unsigned waits; /* seconds */
 
@@ -124,7 +124,7 @@ static void peer_sends_other_end(void)
     assert_int_equal(0, hubble_fake_receive(&end, &message, NULL, 0));
 }
 
-/* So many slices are queued that one more needs memory. */
+/* Fills the queue's slots, so that the next slice needs memory. */
 static void write_without_memory(void)
 {
     hubble_fake_write_size(holder, (size_t)4 * 100, 100);
@@ -223,7 +223,8 @@ static void happen(enum hubble_event event)
 
 /* ---- what can be observed ---- */
 
-/* Appends "what detail" of "what s1 #order detail" or "s1 what detail". */
+/* Appends an entry without the session's name and the order: "what detail" for "what s1 #order
+ * detail" and for "s1 what detail". */
 static void append_item(char *out, const char *item)
 {
     const char *guid = strstr(item, "s1");
@@ -245,7 +246,7 @@ static void append_item(char *out, const char *item)
              has_more ? detail : "");
 }
 
-/* Without what is of the other session, s0. */
+/* Leaves out the entries of the other session, s0. */
 static void append_all(char *out, const char *text)
 {
     char copy[HUBBLE_FAKE_TEXT];
@@ -317,7 +318,8 @@ static struct hubble_reaction expected(enum hubble_state_name state, enum hubble
     return row != NULL ? *row : (struct hubble_reaction){BOTH, state, E(event), "", "", state};
 }
 
-/* These lead to copies of the states and are walked only where the table has them. */
+/* These two events are walked only where the table has a row for them: elsewhere they lead to
+ * copies of the states. */
 static bool is_walked(enum hubble_state_name state, enum hubble_event event)
 {
     return (event != PEER_YES_LATER && event != PEER_DATA_KEPT) || find(state, event) != NULL;
@@ -361,7 +363,8 @@ static void check(enum hubble_state_name state, enum hubble_event first, enum hu
                  first, second, sent, reaction->sent, told, reaction->told, waits);
 }
 
-/* The second is TAKE for a look at the first alone. Returns whether they are possible. */
+/* Checks the effects of one event, and with a second other than TAKE those of both. Returns whether
+ * both are possible. */
 static bool walk(enum hubble_role role, enum hubble_state_name state, enum hubble_event first,
                  enum hubble_event second)
 {

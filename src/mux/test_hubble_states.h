@@ -9,7 +9,7 @@
 #include "mux/hubble_mux.h"
 
 enum hubble_event {
-    TAKE, /* nothing but that the carrier takes what waits */
+    TAKE, /* the carrier takes the messages that wait */
     /* The peer's messages for the session. */
     PEER_OPENS, /* if there is one, the owner refuses the new one */
     PEER_YES,

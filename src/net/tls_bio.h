@@ -37,7 +37,7 @@ struct tls_bio {
     bool is_eof;      /* the peer has closed */
     bool is_foreign;  /* what came first is no TLS record */
     bool has_started; /* at least one byte came */
-    bool is_server;   /* what the client declares is bounded */
+    bool is_server;   /* the size of a ClientHello is bounded */
     struct tls_hello hello;
 };
 

@@ -32,7 +32,7 @@ struct tls_session {
     SSL *ssl;
     struct tls_context *context;
     struct account *account; /* that is charged; NULL: it has departed */
-    size_t charged;          /* bytes */
+    size_t charged;          /* bytes charged to the account */
     struct tls_bio bio;
     uint64_t key_bytes; /* written with the present key */
     int error;          /* stays */
@@ -83,7 +83,7 @@ static int set_host(struct tls_session *session, const char *host)
     return 0;
 }
 
-/* Charges what it costs from now on. */
+/* Charges the cost of its present state, instead of the last one. */
 static void charge(struct tls_session *session)
 {
     size_t cost = session->is_secured ? TLS_SESSION_COST : TLS_HANDSHAKE_COST;
@@ -302,8 +302,8 @@ static int encrypt(struct tls_session *session, const uint8_t *data, size_t size
 }
 
 /* How many bytes of the next vector should be copied behind `used` bytes of the record that is
- * being gathered. 0: the vector's whole records are encrypted where they are. Copying up to a
- * record costs less than a short record at both ends. */
+ * being gathered. 0: its full records are encrypted in place. To copy less than a record costs less
+ * CPU than a short record does, at both ends. */
 static size_t bytes_to_gather(size_t rest, size_t used)
 {
     size_t room = RECORD_SIZE - used;

@@ -59,7 +59,7 @@ static void test_a_session_costs_less_than_its_handshake(void **state)
     assert_int_equal(pair.account.used, 0);
 }
 
-/* Reads from the socket, past TLS. */
+/* Reads encrypted bytes from the socket. */
 static void read_raw(struct test_pair *pair, uint8_t *data, size_t size)
 {
     size_t got = 0;

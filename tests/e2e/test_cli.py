@@ -67,7 +67,7 @@ def test_version():
 @pytest.mark.parametrize("words", [["key"], ["key", "add"], ["acl", "test"], ["hubble-agent"],
                                    ["version"]], ids=" ".join)
 def test_help_of_commands_of_any_depth(words):
-    """The same by `help` and by each option, whatever else is said."""
+    """`help`, `--help` and `-h` print the same, whatever other words follow."""
     wanted = culvert("help", *words)
     assert (wanted.returncode, wanted.stderr) == (0, "")
     assert wanted.stdout.startswith(f"culvert {' '.join(words)}: ")
@@ -86,14 +86,14 @@ def test_help_of_help_names_the_commands():
 
 
 def test_what_is_not_for_users_is_not_named():
-    """The worker that a gateway starts for its script."""
+    """The command with which a gateway starts a script process."""
     assert "lua-worker" not in culvert("help").stdout
     said = culvert("lua-worke")
     assert_usage_error(said, "unknown command lua-worke; `culvert help` lists all")
 
 
 def test_a_program_of_an_older_name(world):
-    """A link of this name is that program."""
+    """The program acts by the name of the link that starts it."""
     for name in ("hubble-proxy", "hubble-agent"):
         path = world.path(name)
         os.symlink(BINARY, path)
@@ -106,7 +106,7 @@ def test_a_program_of_an_older_name(world):
 @pytest.mark.parametrize("words", [["help"], ["--help"], ["version"], ["help", "agent"]],
                          ids=" ".join)
 def test_output_that_is_not_taken_is_a_failure(words):
-    """As on a disk that is full, or behind a reader that has gone, which ends no program."""
+    """A full disk or a closed pipe is an error, and no signal ends the program."""
     with open("/dev/full", "w", encoding="ascii") as full:
         code = subprocess.run([BINARY, *words], stdout=full, env=environment(), check=False,
                               timeout=PATIENCE).returncode
@@ -386,7 +386,7 @@ def core_limits(process):
 
 
 def test_all_descriptors_that_may_be_are_used(world):
-    """The usual limit of 1024 is soon reached: each session costs some."""
+    """culvert raises its limit of open files: each session needs two descriptors."""
     low = ["bash", "-c", "ulimit -Sn 64 && exec \"$@\"", "bash"]
     gateway = world.gateway(wrapper=low)
     with open(f"/proc/{gateway.pid}/limits", encoding="ascii") as file:
