@@ -5,7 +5,7 @@ import pathlib
 import shutil
 import subprocess
 
-from .processes import Failed, Process, free_port, wait_for_port
+from .processes import Failed, Process, free_port, wait_for_echo, wait_for_port
 from .services import STREAM_MODULE, nginx_command
 
 HOPS = 3
@@ -131,6 +131,7 @@ class CulvertPlain(Contender):
         rules = [f"0:agent2:127.0.0.1:{self.ports[name]}" for name in names]
         agent1 = self.run("agent1", [self.culvert, "agent", "--name", "agent1", *common, *rules])
         self.ports = wait_for_forwards(agent1, self.services.ports)
+        wait_for_echo(self.ports["echo"])  # until then agent2 may not have registered
 
 
 class CulvertSecure(CulvertPlain):
