@@ -8,8 +8,6 @@
 #include "http/http_connection.h"
 #include "net/address.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,7 +20,7 @@ enum {
 
 static const struct http_connection_limits LIMITS = {
     .head = HTTP1_MAX_HEAD,
-    .first_time = (uint64_t)API_REQUEST_TIME * 1000, /* it is there soon, or never */
+    .first_time = (uint64_t)API_REQUEST_TIME * 1000, /* a client connects to send a request */
     .idle_time = (uint64_t)API_IDLE_TIME * 1000,
     .request_time = (uint64_t)API_REQUEST_TIME * 1000,
     .answer_time = (uint64_t)API_REQUEST_TIME * 1000,
