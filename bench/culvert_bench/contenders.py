@@ -5,7 +5,7 @@ import pathlib
 import shutil
 import subprocess
 
-from .processes import Failed, Process, free_port, wait_for_echo, wait_for_port
+from .processes import Failed, Process, free_port, wait_for_port
 from .services import STREAM_MODULE, nginx_command
 
 HOPS = 3
@@ -126,12 +126,12 @@ class CulvertPlain(Contender):
         address = gateway.wait_for_line("listening on ").split()[-1]
         url = f"{self.scheme}://localhost:{address.rpartition(':')[2]}"
         common = ["--url", url, "--log-level", "warning", *self.trust, *self.dialect]
-        self.run("agent2", [self.culvert, "agent", "--name", "agent2", *common])
+        agent2 = self.run("agent2", [self.culvert, "agent", "--name", "agent2", *common])
+        agent2.wait_for_line("registered ")
         names = list(self.ports)
         rules = [f"0:agent2:127.0.0.1:{self.ports[name]}" for name in names]
         agent1 = self.run("agent1", [self.culvert, "agent", "--name", "agent1", *common, *rules])
         self.ports = wait_for_forwards(agent1, self.services.ports)
-        wait_for_echo(self.ports["echo"])  # until then agent2 may not have registered
 
 
 class CulvertSecure(CulvertPlain):

@@ -49,21 +49,6 @@ def wait_for_port(port, seconds=10):
     raise Failed(f"nothing listens on port {port}")
 
 
-def wait_for_echo(port, seconds=30):
-    """Waits until a byte comes back from the echo service behind this port."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1) as client:
-                client.sendall(b"?")
-                if client.recv(1) == b"?":
-                    return
-        except OSError:
-            pass
-        time.sleep(0.02)
-    raise Failed(f"no echo comes back through port {port}")
-
-
 def _die_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
